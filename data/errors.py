@@ -1,0 +1,5 @@
+"""The one error of this room: input that cannot be used."""
+
+
+class DataError(ValueError):
+    """Bad input data. The message is one line: what is wrong, where (file and row), how to mend it."""

@@ -1,0 +1,1 @@
+"""What `python -m run.benchmark` can measure, one module each."""
