@@ -2,4 +2,4 @@
 
 
 class DataError(ValueError):
-    """Bad input data. The message is one line: what is wrong, where (file and row), how to mend it."""
+    """Bad input data, in one line: what is wrong, where (file and row), how to mend it."""

@@ -2,4 +2,4 @@
 
 
 class NetworkError(ValueError):
-    """Bad network name, option or weights. The message is one line: what is wrong and how to mend it."""
+    """A bad network name, option or weights file, in one line: what is wrong, how to mend it."""

@@ -1,0 +1,157 @@
+"""The embedded dataset: rendered actions that differ only in the direction of time.
+
+A sprite with a mark stands on a textured background. Four of its properties (x, y, angle, scale)
+are each a function of a phase in [-1, 1]. In every video one property sweeps through its phase, the
+others are frozen at a random one, so a single frame never tells which property moves, nor which
+way: the video of a class, played backwards, is a video of its twin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+#: Class -> (property that moves, direction of its phase). Twins stand side by side.
+ACTIONS: dict[str, tuple[str, int]] = {
+    "move_left": ("x", -1),
+    "move_right": ("x", 1),
+    "move_up": ("y", -1),
+    "move_down": ("y", 1),
+    "turn_counterclockwise": ("angle", -1),
+    "turn_clockwise": ("angle", 1),
+    "shrink": ("scale", -1),
+    "grow": ("scale", 1),
+}
+PROPERTIES = ("x", "y", "angle", "scale")
+SIZES = ((64, 64), (64, 80), (72, 64), (80, 96))  # (height, width) in pixels
+FRAMES_PER_SECOND = 12
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything random about one video; the action is not part of it.
+
+    `amplitude` says how far a property goes as its phase runs from 0 to 1: pixels for x and y,
+    degrees for the angle, the logarithm of the factor for the scale.
+    """
+
+    background: np.ndarray  # uint8 (H, W, 3)
+    sprite: np.ndarray  # uint8 (side, side, 4), the last channel is its opacity
+    n_frames: int
+    centre: tuple[float, float]  # pixels
+    angle: float  # degrees
+    amplitude: dict[str, float]
+    frozen: dict[str, float]  # the phase of a property that does not move
+
+
+def texture(shape: tuple[int, int], rng: np.random.Generator, *, cells: int) -> np.ndarray:
+    """Smooth random colours, uint8 (H, W, 3): `cells` x `cells` random ones, interpolated."""
+    coarse = rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
+
+
+def draw_scene(rng: np.random.Generator) -> Scene:
+    """Draw a scene: background, sprite, place, speed."""
+    height, width = SIZES[rng.integers(len(SIZES))]
+    short = min(height, width)
+    side = int(short * rng.uniform(0.36, 0.48))
+    return Scene(
+        background=texture((height, width), rng, cells=3) // 2 + 32,
+        sprite=draw_sprite(side, rng),
+        n_frames=int(rng.integers(24, 49)),
+        centre=(
+            width / 2 + short * rng.uniform(-0.08, 0.08),
+            height / 2 + short * rng.uniform(-0.08, 0.08),
+        ),
+        angle=rng.uniform(0, 360),
+        amplitude={
+            "x": short * rng.uniform(0.18, 0.3),
+            "y": short * rng.uniform(0.18, 0.3),
+            "angle": rng.uniform(50, 110),
+            "scale": rng.uniform(0.3, 0.5),
+        },
+        frozen={name: rng.uniform(-1, 1) for name in PROPERTIES},
+    )
+
+
+def draw_sprite(side: int, rng: np.random.Generator) -> np.ndarray:
+    """A bright textured rectangle with a dark mark at one end, uint8 (side, side, 4)."""
+    sprite = np.zeros((side, side, 4), np.uint8)
+    thickness = int(side * rng.uniform(0.5, 0.8))
+    top = (side - thickness) // 2
+    body = sprite[top : top + thickness]
+    body[..., :3] = texture(body.shape[:2], rng, cells=4) // 4 + rng.integers(120, 192, 3).astype(
+        np.uint8
+    )
+    body[..., 3] = 255
+    mark = int(side * 0.3)
+    body[:, :mark, :3] = rng.integers(0, 64, 3)
+    return sprite
+
+
+def render(action: str, seed: int | tuple[int, ...]) -> np.ndarray:
+    """The frames of one video, uint8 (T, H, W, 3) RGB, T in 24..48; twins of one seed are reversed.
+
+    Raises KeyError for an unknown action.
+    """
+    moving, direction = ACTIONS[action]
+    scene = draw_scene(np.random.default_rng(seed))
+    phases = direction * np.linspace(-1.0, 1.0, scene.n_frames)
+    return np.stack([_frame(scene, {**scene.frozen, moving: phase}) for phase in phases])
+
+
+def _frame(scene: Scene, phase: dict[str, float]) -> np.ndarray:
+    offset = {name: scene.amplitude[name] * phase[name] for name in PROPERTIES}
+    side = scene.sprite.shape[0]
+    # OpenCV turns counter-clockwise for positive angles; ours grow clockwise, as on a clock face.
+    matrix = cv2.getRotationMatrix2D(
+        ((side - 1) / 2, (side - 1) / 2),
+        -(scene.angle + offset["angle"]),
+        float(np.exp(offset["scale"])),
+    )
+    matrix[:, 2] += [
+        scene.centre[0] + offset["x"] - (side - 1) / 2,
+        scene.centre[1] + offset["y"] - (side - 1) / 2,
+    ]
+    height, width = scene.background.shape[:2]
+    placed = cv2.warpAffine(scene.sprite, matrix, (width, height), flags=cv2.INTER_AREA)
+    opacity = placed[..., 3:].astype(np.float32) / 255  # (H, W, 1)
+    return (scene.background * (1 - opacity) + placed[..., :3] * opacity).astype(np.uint8)
+
+
+def write_video(path: Path, frames: np.ndarray) -> None:
+    """Encode `frames`, uint8 (T, H, W, 3) RGB, as MPEG-4. Raises OSError if OpenCV cannot."""
+    height, width = frames.shape[1:3]
+    writer = cv2.VideoWriter(
+        str(path), cv2.VideoWriter.fourcc(*"mp4v"), FRAMES_PER_SECOND, (width, height)
+    )
+    if not writer.isOpened():
+        raise OSError(f"{path}: OpenCV cannot encode MPEG-4 here")
+    for frame in frames:
+        writer.write(frame[..., ::-1])  # OpenCV wants BGR
+    writer.release()
+
+
+def write_videos(folder: Path, per_class: int, *, seed: int, prefix: str) -> list[tuple[str, str]]:
+    """Render `per_class` videos of each action to `<folder>/<action>/<prefix>_<action>_NNNN.mp4`.
+
+    Videos that exist are kept. Returns (action, video id) of each, in order.
+    """
+    jobs = [
+        (action, f"{prefix}_{action}_{number:04d}", (seed, index, number))
+        for index, action in enumerate(ACTIONS)
+        for number in range(per_class)
+    ]
+    for action, video_id, video_seed in tqdm(jobs, desc=f"rendering {prefix}", unit="video"):
+        path = folder / action / f"{video_id}.mp4"
+        if path.exists():
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{path.name}")
+        write_video(unfinished, render(action, video_seed))
+        unfinished.rename(path)
+    return [(action, video_id) for action, video_id, _ in jobs]
