@@ -1,4 +1,4 @@
-"""Train on a dataset of your own: `python train_custom.py --dataset FOLDER --labels CSV`; `--help` lists the options."""
+"""Train on your own dataset: `python train_custom.py --dataset FOLDER --labels CSV`, or `--help`."""
 
 from run.cli import main
 

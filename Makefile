@@ -1,0 +1,45 @@
+# `make demo` and `make test` set up everything they need in .venv; nothing else is touched.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow fault lint bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/ready ## make .venv and install what is needed
+
+# opencv-python needs libGL and glib of the system, which a bare server lacks. The headless build is
+# the same library without windows; the two must never be installed side by side.
+.venv/ready: requirements.txt setup.py .ci/make_venv.py
+	$(PYTHON) .ci/make_venv.py .venv
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	$(BIN)/python -c "import cv2" 2>/dev/null || { \
+	  $(BIN)/pip uninstall --quiet --yes opencv-python && \
+	  $(BIN)/pip install --quiet opencv-python-headless; }
+	$(BIN)/python -c "import cv2, torch, torchvision"
+	touch $@
+
+demo: .venv/ready ## render videos, convert, train, evaluate; about six minutes on 2 cores
+	$(BIN)/python -m run.demo
+
+test: .venv/ready ## the default test suite
+	$(BIN)/python -m pytest
+
+test-slow: .venv/ready ## the long proofs too: kills, training to an accuracy
+	$(BIN)/python -m pytest -m slow --timeout 3600
+
+fault: .venv/ready ## kill training runs at random and compare what comes out, to the bit
+	$(BIN)/python -m pytest -m "slow or not slow" tests/test_train_resume.py --timeout 3600
+
+lint: .venv/ready ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: .venv/ready ## every benchmark, one after the other
+	for what in networks storage labels augment loader step; do \
+	  $(BIN)/python -m run.benchmark $$what || exit 1; done
+
+clean: ## remove .venv and caches, keep results
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info
