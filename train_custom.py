@@ -1,4 +1,4 @@
-"""Train on your own dataset: `python train_custom.py --dataset FOLDER --labels CSV`, or `--help`."""
+"""Train on your own dataset: `python train_custom.py --dataset FOLDER --labels CSV`."""
 
 from run.cli import main
 
