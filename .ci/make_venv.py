@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import urllib.parse
 import urllib.request
 import venv
 from pathlib import Path
@@ -22,7 +23,8 @@ def fetch_pip_wheel(folder: Path) -> Path:
     with urllib.request.urlopen(INDEX) as answer:
         files = json.load(answer)["urls"]
     wheel = next(file for file in files if file["packagetype"] == "bdist_wheel")
-    with urllib.request.urlopen(wheel["url"]) as answer:
+    # a mirror may answer with addresses relative to its own
+    with urllib.request.urlopen(urllib.parse.urljoin(INDEX, wheel["url"])) as answer:
         content = answer.read()
     if hashlib.sha256(content).hexdigest() != wheel["digests"]["sha256"]:
         raise OSError(f"{wheel['url']}: the checksum differs")
