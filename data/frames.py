@@ -1,0 +1,391 @@
+"""The frames of one video: `frames.db`, a SQLite file, and `n_frames` beside it. The only SQL here.
+
+What is written: one row a frame, clustered by the integer key `frame` (from 1), so that a clip's
+frames lie side by side on the disk, each with the crc32 of its bytes; `ObjId` is indexed, and the
+columns that older tools select are there. What is read: that, and every `Images(ObjId, frames,
+size)` table without key, index or order, as the package dataset2database writes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+import shutil
+import sqlite3
+import struct
+import threading
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data.errors import DataError
+from data.jpegs import BadJpeg, BadJpegAt, check_jpeg, decode_jpegs, shrink_jpeg
+
+DATABASE, COUNT = "frames.db", "n_frames"
+APPLICATION_ID, LAYOUT = 0x46524D53, 1  # in the file's header: "FRMS", and the version of ours
+PAGE_SIZE = 4096
+OPEN_STORES = 64  # connections that `open_store` keeps in a thread: a file descriptor each
+CACHE_KIB = 256  # of a connection. SQLite's own default is 2 MB
+
+CREATE = """
+CREATE TABLE Images(ObjId STRING, frames BLOB, size INT, frame INTEGER PRIMARY KEY, crc32 INT);
+CREATE TABLE Companions(frame INTEGER PRIMARY KEY, frames BLOB, short_side INT, crc32 INT);
+"""
+FRAME_NAME = re.compile(r"frame_(\d+)$")
+
+
+class FrameStore:
+    """One video's frames, read only. A context manager.
+
+    Args:
+        folder: the video's folder, which holds `frames.db` and, as a rule, `n_frames`.
+
+    Attributes:
+        n_frames: how many frames there are.
+
+    Raises:
+        DataError: the file is missing, damaged, incomplete or something else, or `n_frames` is
+            not the number of its frames. The message names the file.
+    """
+
+    def __init__(self, folder: str | os.PathLike):
+        self.folder = Path(folder)
+        self.path = self.folder / DATABASE
+        self.indexed = _read_header(self.path)
+        # Nobody writes into an indexed file: it is replaced as a whole. So SQLite need not lock.
+        mode = "mode=ro&immutable=1" if self.indexed else "mode=ro"
+        uri = f"{self.path.absolute().as_uri()}?{mode}"
+        self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+        self._connection.text_factory = lambda text: text.decode(errors="replace")
+        try:
+            with self._errors():
+                self._connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+                self._rows = None if self.indexed else self._scan()
+                self.n_frames = self._count() if self.indexed else len(self._rows)
+            self._check_count()
+        except DataError:
+            self.close()
+            raise
+
+    def __enter__(self) -> FrameStore:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self.n_frames
+
+    def close(self) -> None:
+        """Close the file. Reading raises afterwards."""
+        self._connection.close()
+
+    @functools.cached_property
+    def companion(self) -> int:
+        """Short side of the companion frames in pixels; 0 where there are none."""
+        if not self.indexed:
+            return 0
+        with self._errors():
+            row = self._connection.execute("SELECT short_side FROM Companions LIMIT 1").fetchone()
+        return row[0] if row else 0
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        """Frames at 0-based `indices`, in that order, repeats allowed.
+
+        Returns:
+            uint8 (len(indices), H, W, 3), RGB.
+
+        Raises:
+            DataError: a frame is missing, damaged or truncated, with the file and the frame.
+            IndexError: an index is not in 0..n_frames - 1.
+        """
+        return self._decode(indices, "Images", 0)
+
+    def read_at_least(self, indices: Sequence[int], short_side: int) -> np.ndarray:
+        """As `read`, at a smaller size where that costs less.
+
+        Returns:
+            uint8 (len(indices), h, w, 3), RGB, of which min(h, w) is at least `short_side`, or
+            what `read` gives where the frames are no larger than that. Taken from the companion
+            frames where those are large enough, and decoded at a fraction of their size.
+        """
+        table = "Companions" if 0 < short_side <= self.companion else "Images"
+        return self._decode(indices, table, short_side)
+
+    def jpegs(self, indices: Sequence[int]) -> list[bytes]:
+        """The stored JPEGs at 0-based `indices`, as `read` takes them, undecoded."""
+        return self._fetch(indices, "Images")
+
+    def check_structure(self) -> None:
+        """Let SQLite check its pages and indices. Raises DataError."""
+        with self._errors():
+            (verdict,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
+        if verdict != "ok":
+            raise DataError(f"{self.path}: damaged ({verdict}); convert the video again")
+
+    def _decode(self, indices: Sequence[int], table: str, short_side: int) -> np.ndarray:
+        unique, inverse = np.unique(np.asarray(indices, np.int64), return_inverse=True)
+        if not len(unique):
+            raise IndexError(f"{self.path}: no frames were asked for")
+        try:
+            frames = decode_jpegs(self._fetch(unique, table), short_side)
+        except BadJpegAt as error:
+            raise self._bad_frame(unique[error.position], str(error)) from error
+        in_order = len(unique) == len(inverse) and (np.diff(inverse) > 0).all()
+        return frames if in_order else frames[inverse]
+
+    def _fetch(self, indices: Sequence[int], table: str) -> list[bytes]:
+        """One query a frame: an IN (...) returns a repeated frame once, and in no order."""
+        indices = np.asarray(indices, np.int64).tolist()
+        if indices and not 0 <= min(indices) <= max(indices) < self.n_frames:
+            raise IndexError(f"{self.path}: frames {indices} of 0..{self.n_frames - 1}")
+        if self.indexed:
+            sql, keys = f"SELECT frames, crc32 FROM {table} WHERE frame = ?", None
+        else:
+            sql, keys = "SELECT frames, NULL FROM Images WHERE rowid = ?", self._rows
+        found = []
+        with self._errors():
+            for index in indices:
+                key = index + 1 if keys is None else int(keys[index])
+                row = self._connection.execute(sql, (key,)).fetchone()
+                if row is None or not isinstance(row[0], bytes):
+                    raise self._bad_frame(index, "is missing")
+                if row[1] is not None and zlib.crc32(row[0]) != row[1]:
+                    raise self._bad_frame(index, "is damaged (its crc32 differs)")
+                found.append(row[0])
+        return found
+
+    def _scan(self) -> np.ndarray:
+        """Row ids of the frames of an unordered table, in order of the frames: int64 (n,)."""
+        rows = []
+        for rowid, name in self._connection.execute("SELECT rowid, ObjId FROM Images"):
+            match = FRAME_NAME.search(str(name))
+            if not match:
+                raise DataError(f"{self.path}: row {rowid} is named {name!r}, not .../frame_00001")
+            rows.append((int(match[1]), rowid))
+        table = np.array(sorted(rows), np.int64).reshape(-1, 2)
+        gap = np.flatnonzero(table[:, 0] != np.arange(1, len(table) + 1))
+        if len(gap):
+            what, at = "is missing", gap[0]
+            if at and table[at, 0] == table[at - 1, 0]:
+                what, at = "is there twice", at - 1
+            raise self._bad_frame(at, what)
+        return table[:, 1]
+
+    def _check_count(self) -> None:
+        if not self.n_frames:
+            raise DataError(f"{self.path}: holds no frames; convert the video again")
+        path = self.folder / COUNT
+        try:
+            text = path.read_text().strip()
+        except FileNotFoundError:
+            return  # dataset2database writes none
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{path}: cannot be read ({error})") from error
+        if not text.isdecimal() or int(text) != self.n_frames:
+            raise DataError(
+                f"{path}: says {text[:20]!r}, but {DATABASE} holds {self.n_frames} frames; "
+                "convert the video again, or delete this file if it is the one that is wrong"
+            )
+
+    def _bad_frame(self, index: int, what: str) -> DataError:
+        return DataError(f"{self.path}: frame_{index + 1:05d} {what}")
+
+    def _count(self) -> int:
+        return self._connection.execute("SELECT max(frame) FROM Images").fetchone()[0] or 0
+
+    @contextlib.contextmanager
+    def _errors(self):
+        """SQLite's errors as DataError."""
+        try:
+            yield
+        except sqlite3.ProgrammingError:
+            raise  # ours: a closed store
+        except sqlite3.Error as error:
+            raise DataError(
+                f"{self.path}: damaged, or not a frame store ({error}); convert the video again"
+            ) from error
+
+
+def _read_header(path: Path) -> bool:
+    """Whether the file has our layout. SQLite itself takes an empty file, and half of one."""
+    try:
+        with path.open("rb") as file:
+            header, size = file.read(100), os.fstat(file.fileno()).st_size
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; `python -m run.convert` makes it") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    if size == 0:
+        raise DataError(f"{path}: is empty (0 bytes); convert the video again")
+    if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
+        raise DataError(f"{path}: is not a SQLite file; convert the video again")
+    # Offsets: https://www.sqlite.org/fileformat.html, "The Database Header".
+    (page_size,) = struct.unpack_from(">H", header, 16)
+    changes, pages = struct.unpack_from(">II", header, 24)
+    layout, _, application = struct.unpack_from(">III", header, 60)
+    (valid_for,) = struct.unpack_from(">I", header, 92)
+    expected = pages * (65536 if page_size == 1 else page_size)
+    if changes == valid_for and size < expected:
+        raise DataError(
+            f"{path}: is cut off, {size} of {expected} bytes; copy it or convert the video again"
+        )
+    if application == APPLICATION_ID and layout > LAYOUT:
+        raise DataError(f"{path}: has layout {layout}, this version reads up to {LAYOUT}")
+    return application == APPLICATION_ID
+
+
+def write_store(
+    folder: str | os.PathLike,
+    video_id: str,
+    jpegs: Iterable[bytes],
+    *,
+    companion: int | None = None,
+) -> int:
+    """Write a video's frames; at every moment the folder holds all of them or what it held before.
+
+    Args:
+        folder: the video's folder, made if need be. A store there is replaced.
+        video_id: names the frames: ObjId is `<video_id>/frame_00001` and so on.
+        jpegs: the frames' JPEGs in order. Consumed one by one; what it raises passes through.
+        companion: also store each frame with this short side, for `FrameStore.read_at_least`.
+
+    Returns:
+        The number of frames.
+
+    Raises:
+        DataError: no frames, or one that is not a whole JPEG.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = folder.parent / f".part-{os.getpid()}-{threading.get_ident()}"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    try:
+        n_frames = _write_database(part / DATABASE, video_id, jpegs, companion)
+        (part / COUNT).write_text(f"{n_frames}\n")
+        for name in (DATABASE, COUNT):
+            _sync(part / name)
+        _sync(part)
+        _move_into_place(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return n_frames
+
+
+def _write_database(path: Path, video_id: str, jpegs: Iterable[bytes], companion: int | None):
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        # A crash leaves a .part folder that nobody reads, so SQLite need not guard the file.
+        connection.executescript(
+            f"PRAGMA page_size={PAGE_SIZE}; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
+            f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={LAYOUT};"
+            f"BEGIN; {CREATE}"
+        )
+        # ObjId must be UTF-8, which a file's name need not be.
+        video_id = os.fsencode(video_id).decode(errors="replace")
+        small, count = [], 0
+        for count, jpeg in enumerate(jpegs, start=1):
+            name = f"{video_id}/frame_{count:05d}"
+            try:
+                height, width = check_jpeg(jpeg)
+                if companion and companion < min(height, width):
+                    smaller = shrink_jpeg(jpeg, companion)
+                    small.append((count, smaller, companion, zlib.crc32(smaller)))
+            except BadJpeg as error:
+                raise DataError(f"{path.parent.parent / name} {error}") from error
+            row = (name, jpeg, width, count, zlib.crc32(jpeg))
+            connection.execute("INSERT INTO Images VALUES (?, ?, ?, ?, ?)", row)
+        if not count:
+            raise DataError(f"{path.parent.parent / video_id}: no frames")
+        connection.executemany("INSERT INTO Companions VALUES (?, ?, ?, ?)", small)
+        connection.execute("CREATE INDEX ImagesByObjId ON Images(ObjId)")
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
+    return count
+
+
+def _move_into_place(part: Path, folder: Path) -> None:
+    if folder.exists():
+        # A store without n_frames is whole, one with another store's n_frames is not.
+        (folder / COUNT).unlink(missing_ok=True)
+        (part / DATABASE).replace(folder / DATABASE)
+        (part / COUNT).replace(folder / COUNT)
+        _sync(folder)
+    else:
+        part.rename(folder)
+    _sync(folder.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def upgrade_store(folder: str | os.PathLike, *, companion: int | None = None) -> bool:
+    """Rewrite an older store in our layout, its JPEGs byte for byte; False where it has it already.
+
+    Raises:
+        DataError: the store is damaged. It is left as it is.
+    """
+    with FrameStore(folder) as store:
+        if store.indexed and (not companion or store.companion):
+            return False
+        frames = (store.jpegs([index])[0] for index in range(store.n_frames))
+        write_store(folder, Path(folder).name, frames, companion=companion)
+    return True
+
+
+def verify_store(folder: str | os.PathLike) -> int:
+    """Read and decode every frame of a store. Returns their number.
+
+    Raises:
+        DataError: the first thing found wrong, with the file and the frame.
+    """
+    with FrameStore(folder) as store:
+        for start in range(0, store.n_frames, 32):
+            # Beside the first frame, since a clip's frames must be equally large.
+            chunk = [0, *range(start, min(start + 32, store.n_frames))]
+            store.read(chunk)
+            if store.companion:
+                store.read_at_least(chunk, store.companion)
+        store.check_structure()
+        return store.n_frames
+
+
+class _OpenStores(threading.local):
+    """This thread's open stores, the latest used last."""
+
+    def __init__(self):
+        self.process, self.stores = os.getpid(), OrderedDict()
+        self.inherited = []
+
+
+_open_stores = _OpenStores()
+
+
+def open_store(folder: str | os.PathLike) -> FrameStore:
+    """A `FrameStore` that stays open for the next call: at most OPEN_STORES in a thread.
+
+    Do not close it, and do not keep it: the store that was asked for longest ago is closed.
+    """
+    cache = _open_stores
+    if cache.process != os.getpid():
+        # After a fork: a SQLite connection must be neither used nor closed by the child.
+        cache.inherited.append(cache.stores)
+        cache.process, cache.stores = os.getpid(), OrderedDict()
+    key = os.fspath(folder)
+    store = cache.stores.pop(key, None) or FrameStore(folder)
+    cache.stores[key] = store
+    if len(cache.stores) > OPEN_STORES:
+        cache.stores.popitem(last=False)[1].close()
+    return store
