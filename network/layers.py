@@ -1,0 +1,96 @@
+"""The convolutions that residual blocks are made of, all built by functions of one signature.
+
+A builder is called as `builder(cin, cout, middle=..., stride=..., groups=...)` and gives a module
+that maps (B, cin, T, H, W) to (B, cout, T', H', W') with every side divided by the stride, rounded
+up. `middle` is the width between the two halves of a factored convolution; the others ignore it.
+Norm and activation after the last convolution are the block's own.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def full_conv(cin: int, cout: int, *, middle: int, stride: int, groups: int) -> nn.Sequential:
+    """One 3×3×3 convolution (the 3D ResNets)."""
+    return nn.Sequential(
+        nn.Conv3d(cin, cout, 3, stride=stride, padding=1, groups=groups, bias=False)
+    )
+
+
+def factored_conv(cin: int, cout: int, *, middle: int, stride: int, groups: int) -> nn.Sequential:
+    """1×3×3 over space, then 3×1×1 over time (Tran et al., R(2+1)D, CVPR 2018)."""
+    return nn.Sequential(
+        nn.Conv3d(
+            cin,
+            middle,
+            (1, 3, 3),
+            stride=(1, stride, stride),
+            padding=(0, 1, 1),
+            groups=groups,
+            bias=False,
+        ),
+        nn.BatchNorm3d(middle),
+        nn.ReLU(inplace=True),
+        nn.Conv3d(
+            middle,
+            cout,
+            (3, 1, 1),
+            stride=(stride, 1, 1),
+            padding=(1, 0, 0),
+            groups=groups,
+            bias=False,
+        ),
+    )
+
+
+def depthwise_conv(cin: int, cout: int, *, middle: int, stride: int, groups: int) -> nn.Sequential:
+    """3×3×3 within each channel: interaction-reduced (Tran et al., CSN, ICCV 2019)."""
+    return full_conv(cin, cout, middle=middle, stride=stride, groups=cin)
+
+
+def preserved_conv(cin: int, cout: int, *, middle: int, stride: int, groups: int) -> nn.Sequential:
+    """1×1×1 across channels, then 3×3×3 within each: interaction-preserved (CSN)."""
+    return nn.Sequential(
+        nn.Conv3d(cin, cout, 1, bias=False),
+        nn.BatchNorm3d(cout),
+        nn.ReLU(inplace=True),
+        depthwise_conv(cout, cout, middle=middle, stride=stride, groups=groups),
+    )
+
+
+def full_stem() -> nn.Sequential:
+    """3×7×7 convolution, norm, ReLU: (B, 3, T, H, W) -> (B, 64, T, H/2, W/2)."""
+    return nn.Sequential(
+        nn.Conv3d(3, 64, (3, 7, 7), stride=(1, 2, 2), padding=(1, 3, 3), bias=False),
+        nn.BatchNorm3d(64),
+        nn.ReLU(inplace=True),
+    )
+
+
+def factored_stem() -> nn.Sequential:
+    """1×7×7 to 45 channels, then 3×1×1 to 64: (B, 3, T, H, W) -> (B, 64, T, H/2, W/2)."""
+    return nn.Sequential(
+        nn.Conv3d(3, 45, (1, 7, 7), stride=(1, 2, 2), padding=(0, 3, 3), bias=False),
+        nn.BatchNorm3d(45),
+        nn.ReLU(inplace=True),
+        nn.Conv3d(45, 64, (3, 1, 1), padding=(1, 0, 0), bias=False),
+        nn.BatchNorm3d(64),
+        nn.ReLU(inplace=True),
+    )
+
+
+def initialise(net: nn.Module) -> None:
+    """The originals' start: Kaiming (fan out) convolutions, norms 1 and 0, N(0, 0.01) classifiers.
+
+    Recurrent layers are left to `network.recurrent`.
+    """
+    for module in net.modules():
+        if isinstance(module, nn.Conv3d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.BatchNorm3d | nn.GroupNorm):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0.0, 0.01)
+            nn.init.zeros_(module.bias)

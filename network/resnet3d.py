@@ -1,0 +1,233 @@
+"""3D residual networks, plain and with SRTG: one block of two kinds, one network, rows of numbers.
+
+State-dict names are those of the original implementation, so that its checkpoints load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor, nn
+
+from network.errors import NetworkError
+from network.layers import (
+    depthwise_conv,
+    factored_conv,
+    factored_stem,
+    full_conv,
+    full_stem,
+    initialise,
+    preserved_conv,
+)
+from network.recurrent import initialise_recurrent
+from network.registry import register
+from network.srtg import PLACES, SRTG
+
+STAGE_PLANES = (64, 128, 256, 512)
+STAGE_STRIDES = (1, 2, 2, 2)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What tells one network of this module from another."""
+
+    block: type[BasicBlock]
+    depths: tuple[int, int, int, int]
+    conv: Callable[..., nn.Sequential] = full_conv
+    stem: Callable[[], nn.Sequential] = full_stem
+    groups: int = 1
+    base_width: int = 64
+
+
+@dataclass(frozen=True)
+class Options:
+    """What one network's blocks share."""
+
+    variant: Variant
+    expansion: int
+    place: str | None
+    gates: bool
+
+
+class BasicBlock(nn.Module):
+    """Two convolutions and a skip path: (B, cin, T, H, W) -> (B, cout, T', H', W').
+
+    With a `place`, an SRTG stands there: before the first convolution (start), after it (top, or
+    mid: there is no middle one), after the last before the addition (bottom), on the skip path
+    (res), or after the addition and its ReLU (final).
+    """
+
+    def __init__(self, cin: int, planes: int, *, stride: int, options: Options) -> None:
+        super().__init__()
+        self.cout = planes * options.expansion
+        groups = options.variant.groups
+        middle = factored_width(cin, planes) // groups * groups
+        conv = partial(options.variant.conv, middle=middle, groups=groups)
+        self.conv1 = activated(conv(cin, planes, stride=stride), planes)
+        self.conv2 = normed(conv(planes, self.cout, stride=1), self.cout)
+        self.add_skip(cin, stride)
+        self.add_srtg({"start": cin, "top": planes, "mid": planes}, options)
+
+    def add_skip(self, cin: int, stride: int) -> None:
+        """The skip path: as it is, or a 1×1×1 convolution where the shape changes."""
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = None
+        if stride != 1 or cin != self.cout:
+            conv = nn.Conv3d(cin, self.cout, 1, stride=stride, bias=False)
+            self.downsample = normed(conv, self.cout)
+
+    def add_srtg(self, widths: dict[str, int], options: Options) -> None:
+        """An SRTG as wide as the features at its place, where they differ from the output's."""
+        self.place = options.place
+        if self.place is not None:
+            self.sar = SRTG(widths.get(self.place, self.cout), gates=options.gates)
+
+    def srtg(self, x: Tensor, *places: str) -> Tensor:
+        """`x` through the SRTG if it stands at one of these places."""
+        return self.sar(x) if self.place in places else x
+
+    def branch(self, x: Tensor) -> Tensor:
+        y = self.srtg(self.conv1(x), "top", "mid")
+        return self.conv2(y)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.srtg(self.branch(self.srtg(x, "start")), "bottom")
+        skip = x if self.downsample is None else self.downsample(x)
+        y = self.relu(y + self.srtg(skip, "res"))
+        return self.srtg(y, "final")
+
+
+class Bottleneck(BasicBlock):
+    """1×1×1, a convolution of the variant's kind, 1×1×1, and a skip path."""
+
+    def __init__(self, cin: int, planes: int, *, stride: int, options: Options) -> None:
+        nn.Module.__init__(self)
+        self.cout = planes * options.expansion
+        groups, share = options.variant.groups, options.variant.base_width / 64
+        width = int(planes * share) * groups
+        middle = int(factored_width(cin, planes) * share) * groups
+        conv = partial(options.variant.conv, middle=middle, groups=groups)
+        self.conv1 = activated(nn.Conv3d(cin, width, 1, bias=False), width)
+        self.conv2 = activated(conv(width, width, stride=stride), width)
+        self.conv3 = normed(nn.Conv3d(width, self.cout, 1, bias=False), self.cout)
+        self.add_skip(cin, stride)
+        self.add_srtg({"start": cin, "top": width, "mid": width}, options)
+
+    def branch(self, x: Tensor) -> Tensor:
+        y = self.srtg(self.conv1(x), "top")
+        y = self.srtg(self.conv2(y), "mid")
+        return self.conv3(y)
+
+
+def factored_width(cin: int, planes: int) -> int:
+    """Width at which a factored convolution has as many weights as the 3×3×3 one (Tran et al.)."""
+    return (27 * cin * planes) // (9 * cin + 3 * planes)
+
+
+def normed(conv: nn.Module, channels: int) -> nn.Sequential:
+    return nn.Sequential(conv, nn.BatchNorm3d(channels))
+
+
+def activated(conv: nn.Module, channels: int) -> nn.Sequential:
+    return nn.Sequential(conv, nn.BatchNorm3d(channels), nn.ReLU(inplace=True))
+
+
+class ResNet3D(nn.Module):
+    """Stem, max-pooling, four stages, classifier: (B, 3, T, H, W) float -> (B, num_classes).
+
+    Any T >= 1 and H, W >= 16. `stem` to `layer4` may be called one by one.
+    """
+
+    def __init__(self, num_classes: int, options: Options) -> None:
+        super().__init__()
+        variant = options.variant
+        self.stem = variant.stem()
+        self.pool = nn.MaxPool3d(3, stride=2, padding=1)
+        cin = 64
+        for i, (depth, planes) in enumerate(zip(variant.depths, STAGE_PLANES, strict=True)):
+            blocks = []
+            for j in range(depth):
+                stride = STAGE_STRIDES[i] if j == 0 else 1
+                blocks.append(variant.block(cin, planes, stride=stride, options=options))
+                cin = blocks[-1].cout
+            self.add_module(f"layer{i + 1}", nn.Sequential(*blocks))
+        self.avgpool = nn.AdaptiveAvgPool3d(1)
+        self.fc = nn.Linear(cin, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(self.stem(x))  # (B, 64, T/2, H/4, W/4)
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))  # (B, C, T/16, H/32, W/32)
+        return self.fc(self.avgpool(x).flatten(1))  # (B, num_classes)
+
+
+def build_resnet3d(
+    num_classes: int,
+    *,
+    variant: Variant,
+    srtg: bool,
+    gates: bool,
+    place: str,
+    expansion: int,
+    recurrent_init: str,
+) -> ResNet3D:
+    """A network of this module; see `network.build_network` for the options.
+
+    Raises:
+        NetworkError: an option that this network does not have.
+    """
+    if place not in PLACES:
+        raise NetworkError(f"place is {place!r}: it must be one of {', '.join(PLACES)}")
+    if not srtg and (gates or place != "final"):
+        raise NetworkError("gates and place are options of the srtg_ networks only")
+    if expansion < 1 or (expansion != 1 and variant.block is BasicBlock):
+        raise NetworkError(
+            f"expansion is {expansion}: it must be at least 1, and 1 for depths 18 and 34"
+        )
+    options = Options(variant, expansion, place if srtg else None, gates)
+    net = ResNet3D(num_classes, options)
+    initialise(net)
+    initialise_recurrent(net, recurrent_init)
+    return net
+
+
+_18, _34, _50 = (2, 2, 2, 2), (3, 4, 6, 3), (3, 4, 6, 3)
+_101, _152, _200 = (3, 4, 23, 3), (3, 8, 36, 3), (3, 24, 36, 3)
+
+_R2PLUS1D = {"conv": factored_conv, "stem": factored_stem}
+
+VARIANTS = {
+    "r3d_18": Variant(BasicBlock, _18),
+    "r3d_34": Variant(BasicBlock, _34),
+    "r3d_50": Variant(Bottleneck, _50),
+    "r3d_101": Variant(Bottleneck, _101),
+    "r3d_152": Variant(Bottleneck, _152),
+    "r3d_200": Variant(Bottleneck, _200),
+    "r3dxt34_32d": Variant(BasicBlock, _34, groups=32),
+    "r3dxt50_32x4d": Variant(Bottleneck, _50, groups=32, base_width=4),
+    "r3dxt101_32x8d": Variant(Bottleneck, _101, groups=32, base_width=8),
+    "wide_r3d50_2": Variant(Bottleneck, _50, base_width=128),
+    "wide_r3d101_2": Variant(Bottleneck, _101, base_width=128),
+    "r2plus1d_18": Variant(BasicBlock, _18, **_R2PLUS1D),
+    "r2plus1d_34": Variant(BasicBlock, _34, **_R2PLUS1D),
+    "r2plus1d_50": Variant(Bottleneck, _50, **_R2PLUS1D),
+    "r2plus1d_101": Variant(Bottleneck, _101, **_R2PLUS1D),
+    "r2plus1d_152": Variant(Bottleneck, _152, **_R2PLUS1D),
+    "r2plus1d_200": Variant(Bottleneck, _200, **_R2PLUS1D),
+    "r2plus1dxt34_32d": Variant(BasicBlock, _34, groups=32, **_R2PLUS1D),
+    "r2plus1dxt50_32x4d": Variant(Bottleneck, _50, groups=32, base_width=4, **_R2PLUS1D),
+    "r2plus1dxt101_32x8d": Variant(Bottleneck, _101, groups=32, base_width=8, **_R2PLUS1D),
+    "wide_r2plus1d50_2": Variant(Bottleneck, _50, base_width=128, **_R2PLUS1D),
+    "wide_r2plus1d101_2": Variant(Bottleneck, _101, base_width=128, **_R2PLUS1D),
+    "ir_csn_50": Variant(Bottleneck, _50, conv=depthwise_conv),
+    "ir_csn_101": Variant(Bottleneck, _101, conv=depthwise_conv),
+    "ir_csn_152": Variant(Bottleneck, _152, conv=depthwise_conv),
+    "ip_csn_50": Variant(Bottleneck, _50, conv=preserved_conv),
+    "ip_csn_101": Variant(Bottleneck, _101, conv=preserved_conv),
+    "ip_csn_152": Variant(Bottleneck, _152, conv=preserved_conv),
+}
+
+for _name, _variant in VARIANTS.items():
+    register(_name, partial(build_resnet3d, variant=_variant, srtg=False))
+    register(f"srtg_{_name}", partial(build_resnet3d, variant=_variant, srtg=True))
