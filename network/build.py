@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import nn
 
-import network.resnet3d  # noqa: F401  (registers its networks)
 from network.errors import NetworkError
 from network.registry import find_builder
 

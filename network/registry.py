@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from network import mtnet, resnet3d
 from network.errors import NetworkError
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {}
@@ -42,3 +43,8 @@ def find_builder(name: str) -> Callable[..., nn.Module]:
             f"unknown network {name!r}; the nearest are {', '.join(near)} "
             "(python -m run.networks lists all)"
         ) from None
+
+
+for _builders in (resnet3d.BUILDERS, mtnet.BUILDERS):
+    for _name, _builder in _builders.items():
+        register(_name, _builder)

@@ -22,7 +22,6 @@ from network.layers import (
     preserved_conv,
 )
 from network.recurrent import initialise_recurrent
-from network.registry import register
 from network.srtg import PLACES, SRTG
 
 STAGE_PLANES = (64, 128, 256, 512)
@@ -228,6 +227,8 @@ VARIANTS = {
     "ip_csn_152": Variant(Bottleneck, _152, conv=preserved_conv),
 }
 
-for _name, _variant in VARIANTS.items():
-    register(_name, partial(build_resnet3d, variant=_variant, srtg=False))
-    register(f"srtg_{_name}", partial(build_resnet3d, variant=_variant, srtg=True))
+BUILDERS = {
+    prefix + name: partial(build_resnet3d, variant=variant, srtg=prefix == "srtg_")
+    for prefix in ("", "srtg_")
+    for name, variant in VARIANTS.items()
+}
