@@ -1,9 +1,8 @@
 """Which frames of a video make a clip: pure arithmetic on (n_frames, length, interval).
 
 A clip of `length` frames, `interval` apart, spans ``(length - 1) * interval + 1`` frames. In
-training
-its first frame is drawn; otherwise the clip sits in the centre, or, for multi-view testing, its
-views are spread evenly from the first frame to the last.
+training its first frame is drawn; otherwise the clip sits in the centre, or, for multi-view
+testing, its views are spread evenly from the first frame to the last.
 """
 
 from __future__ import annotations
