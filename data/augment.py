@@ -1,22 +1,22 @@
-"""How a clip looks: one draw a clip, applied alike to each of its frames."""
+"""How a clip looks: one draw a clip, applied alike to each of its frames.
+
+First the crop is cut and resampled to the clip's final size, then the recipe runs at that size: a
+blur's kernel, or a shift, is in pixels of the clip as the network sees it.
+"""
 
 from __future__ import annotations
 
 from functools import cache
+from itertools import cycle
 from typing import Any, Protocol
 
 import cv2
 import numpy as np
 
-from data.crops import Crop
-from data.recipes import import_imgaug, load_recipe
-
-
-class Program(Protocol):
-    """What is to be done to every frame of one clip."""
-
-    def render(self, frames: np.ndarray, crop: Crop, size: int) -> np.ndarray:
-        """uint8 (T, h, w, 3) frames -> the crop of them, augmented, as uint8 (T, size, size, 3)."""
+from data.compile import Draft, compile_pipeline
+from data.crops import Crop, Window
+from data.operations import ByImgaug, Colour, Operation, Warp, fixed_point, remap
+from data.recipes import load_recipe
 
 
 class Augmentation(Protocol):
@@ -26,48 +26,97 @@ class Augmentation(Protocol):
         """The program of one clip of `size` x `size` pixels."""
 
 
-def resize_crop(frames: np.ndarray, crop: Crop, size: int) -> np.ndarray:
-    """The crop of each frame, bilinearly resampled: uint8 (T, size, size, 3)."""
-    left, top, side = crop.window(*frames.shape[1:3])
-    clip = np.empty((len(frames), size, size, 3), np.uint8)
-    for frame, out in zip(frames, clip, strict=True):
-        cv2.resize(frame[top : top + side, left : left + side], (size, size), dst=out)
-        if crop.flip:
-            cv2.flip(out, 1, dst=out)
-    return clip
+class Program:
+    """What is done to every frame of one clip: the crop, then `operations`, fused where it goes."""
 
-
-class ImgaugProgram:
-    """An imgaug augmenter in deterministic mode, run on frame after frame."""
-
-    def __init__(self, pipeline: Any, rng: np.random.Generator):
-        seeded = pipeline.deepcopy()
-        seeded.seed_(entropy=int(rng.integers(2**31)))
-        self.pipeline = seeded.to_deterministic()
+    def __init__(self, operations: list[Operation]):
+        self.operations = fuse(operations)
 
     def render(self, frames: np.ndarray, crop: Crop, size: int) -> np.ndarray:
-        clip = resize_crop(frames, crop, size)
-        for i, frame in enumerate(clip):
-            clip[i] = self.pipeline.augment_image(frame)
+        """uint8 (T, h, w, 3) frames -> the crop of them, changed: uint8 (T, size, size, 3)."""
+        left, top, side = window = crop.window(*frames.shape[1:3])
+        views = frames[:, top : top + side, left : left + side]
+        steps = bind(self.operations, window, flip=crop.flip, size=size)
+        clip = np.empty((len(frames), size, size, 3), np.uint8)
+        spare = np.empty((size, size, 3), np.uint8)
+        for source, target in zip(views, clip, strict=True):
+            buffers = cycle((target, spare) if len(steps) % 2 else (spare, target))
+            for step, buffer in zip(steps, buffers, strict=False):
+                step(source, buffer)
+                source = buffer
         return clip
 
 
-class ImgaugAugmentation:
-    """A pipeline run by imgaug itself: the reference."""
+def fuse(operations: list[Operation]) -> list[Operation]:
+    """Neighbours of one kind, colour matrices or changes of geometry, as one operation."""
+    fused: list[Operation] = []
+    for operation in operations:
+        last = fused[-1] if fused else None
+        if isinstance(operation, Colour | Warp) and type(last) is type(operation):
+            fused[-1] = last.then(operation)
+        else:
+            fused.append(operation)
+    return fused
+
+
+def bind(operations: list[Operation], window: Window, *, flip: bool, size: int) -> list[Operation]:
+    """The operations for clips of `size`, cut from views of the window's size first.
+
+    Every frame of the clip has the same maps. A change of geometry at the beginning goes straight
+    from the frame to the clip, in one look-up with the crop, unless that would skip pixels.
+    """
+    steps: list[Operation] = []
+    if operations and isinstance(operations[0], Warp) and window.side < 2 * size:
+        whole = Warp((cut(window.side, size, flip=flip),)).then(operations[0])
+        steps.append(_look_up(whole, size))
+        operations = operations[1:]
+    else:
+        steps.append(_resize(window.side, size, flip=flip))
+    return steps + [_look_up(op, size) if isinstance(op, Warp) else op for op in operations]
+
+
+def cut(side: int, size: int, *, flip: bool) -> np.ndarray:
+    """The homography from pixels of a clip of `size` to those of a window of `side`."""
+    scale = side / size
+    across = [-scale, 0, side - scale / 2 - 0.5] if flip else [scale, 0, scale / 2 - 0.5]
+    return np.array([across, [0, scale, scale / 2 - 0.5], [0, 0, 1]])
+
+
+def _look_up(warp: Warp, size: int) -> Operation:
+    pixels, fractions = fixed_point(warp, size)
+    return lambda source, target: remap(pixels, fractions, source, target)
+
+
+def _resize(side: int, size: int, *, flip: bool) -> Operation:
+    method = cv2.INTER_AREA if side >= 2 * size else cv2.INTER_LINEAR
+
+    def operation(source, target):
+        cv2.resize(source, (size, size), dst=target, interpolation=method)
+        if flip:
+            cv2.flip(target, 1, dst=target)
+
+    return operation
+
+
+class CompiledAugmentation:
+    """An imgaug pipeline as a program for whole clips: data.compile."""
 
     def __init__(self, pipeline: Any):
-        import_imgaug()
+        self._draft: Draft = compile_pipeline(pipeline)
+
+    def draw(self, rng: np.random.Generator, size: int) -> Program:
+        return Program(self._draft(rng, size))
+
+
+class ImgaugAugmentation:
+    """A pipeline run by imgaug itself, frame by frame: the reference."""
+
+    def __init__(self, pipeline: Any):
         self.pipeline = pipeline
 
     def draw(self, rng: np.random.Generator, size: int) -> Program:
-        return ImgaugProgram(self.pipeline, rng)
-
-
-class PlainProgram:
-    """Crop and resize, no more."""
-
-    def render(self, frames: np.ndarray, crop: Crop, size: int) -> np.ndarray:
-        return resize_crop(frames, crop, size)
+        self.pipeline.seed_(entropy=int(rng.integers(2**31)))
+        return Program([ByImgaug(self.pipeline.to_deterministic())])
 
 
 @cache
@@ -77,4 +126,5 @@ def load_augmentation(name: str) -> Augmentation:
     Raises:
         DataError: there is no such recipe, or the file is none.
     """
-    return ImgaugAugmentation(load_recipe(name))
+    kind = ImgaugAugmentation if name == "imgaug" else CompiledAugmentation
+    return kind(load_recipe(name))

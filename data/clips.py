@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from data.augment import PlainProgram, load_augmentation
+from data.augment import Program, load_augmentation
 from data.crops import Crop, draw_crop
 from data.erasing import erase_box
 from data.errors import DataError
@@ -118,7 +118,7 @@ class ClipDataset(Dataset):
             views=request.views,
             short_videos=options.short_videos,
         )
-        crop, program = Crop(options.share), PlainProgram()
+        crop, program = Crop(options.share), Program([])
         if rng is not None:
             multiscale = options.crop == "multiscale"
             crop = draw_crop(options.share, rng, multiscale=multiscale, flip=options.flip)

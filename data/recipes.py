@@ -70,7 +70,7 @@ def _colour(iaa: ModuleType) -> Any:
 
 def _randaugment(iaa: ModuleType) -> Any:
     """RandAugment, N 2, M 9 of 30 (Cubuk et al., arXiv 1909.13719), as imgaug has it."""
-    return iaa.RandAugment(n=2, m=9)
+    return iaa.RandAugment(n=2, m=9)[1]  # [0] mirrors and crops: options of their own here
 
 
 def _none(iaa: ModuleType) -> Any:
