@@ -2,8 +2,16 @@
 
 from network.build import build_network
 from network.errors import NetworkError
+from network.insert import insert_srtg
 from network.registry import list_networks
 from network.srtg import gate_rates
 from network.weights import load_weights
 
-__all__ = ["NetworkError", "build_network", "gate_rates", "list_networks", "load_weights"]
+__all__ = [
+    "NetworkError",
+    "build_network",
+    "gate_rates",
+    "insert_srtg",
+    "list_networks",
+    "load_weights",
+]

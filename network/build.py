@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from network.errors import NetworkError
@@ -20,6 +21,7 @@ def build_network(
     """Build the network of this name: float (B, 3, T, H, W) -> logits (B, num_classes).
 
     Any T >= 1 and H, W >= 16. Weights are random, drawn from torch's global generator.
+    Convolution weights lie channels last in memory, which CPUs convolve faster.
 
     Args:
         name: one of `list_networks()`, upper and lower case being one.
@@ -42,6 +44,7 @@ def build_network(
     builder = find_builder(name)
     if num_classes < 1:
         raise NetworkError(f"num_classes is {num_classes}: a network needs at least one class")
-    return builder(
+    net = builder(
         num_classes, gates=gates, place=place, expansion=expansion, recurrent_init=recurrent_init
     )
+    return net.to(memory_format=torch.channels_last_3d)

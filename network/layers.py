@@ -8,20 +8,39 @@ Norm and activation after the last convolution are the block's own.
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Conv3d(nn.Conv3d):
+    """The framework's, without the kernel taps that meet nothing but padding.
+
+    On a side of 1 only a kernel's middle tap meets the features. Deep stages of short clips have
+    one frame: there two thirds of a 3×3×3 kernel, and most of the time of its weight gradient on a
+    CPU, go into zeros. The result is the same.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_compiling() or 1 not in x.shape[2:]:
+            return super().forward(x)
+        weight, padding = self.weight, list(self.padding)
+        for axis, side in enumerate(x.shape[2:]):
+            if side == 1 and self.kernel_size[axis] == 2 * padding[axis] + 1:
+                weight = weight.narrow(2 + axis, padding[axis], 1)
+                padding[axis] = 0
+        return F.conv3d(x, weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 
 def full_conv(cin: int, cout: int, *, middle: int, stride: int, groups: int) -> nn.Sequential:
     """One 3×3×3 convolution (the 3D ResNets)."""
-    return nn.Sequential(
-        nn.Conv3d(cin, cout, 3, stride=stride, padding=1, groups=groups, bias=False)
-    )
+    return nn.Sequential(Conv3d(cin, cout, 3, stride=stride, padding=1, groups=groups, bias=False))
 
 
 def factored_conv(cin: int, cout: int, *, middle: int, stride: int, groups: int) -> nn.Sequential:
     """1×3×3 over space, then 3×1×1 over time (Tran et al., R(2+1)D, CVPR 2018)."""
     return nn.Sequential(
-        nn.Conv3d(
+        Conv3d(
             cin,
             middle,
             (1, 3, 3),
@@ -32,7 +51,7 @@ def factored_conv(cin: int, cout: int, *, middle: int, stride: int, groups: int)
         ),
         nn.BatchNorm3d(middle),
         nn.ReLU(inplace=True),
-        nn.Conv3d(
+        Conv3d(
             middle,
             cout,
             (3, 1, 1),
@@ -52,7 +71,7 @@ def depthwise_conv(cin: int, cout: int, *, middle: int, stride: int, groups: int
 def preserved_conv(cin: int, cout: int, *, middle: int, stride: int, groups: int) -> nn.Sequential:
     """1×1×1 across channels, then 3×3×3 within each: interaction-preserved (CSN)."""
     return nn.Sequential(
-        nn.Conv3d(cin, cout, 1, bias=False),
+        Conv3d(cin, cout, 1, bias=False),
         nn.BatchNorm3d(cout),
         nn.ReLU(inplace=True),
         depthwise_conv(cout, cout, middle=middle, stride=stride, groups=groups),
@@ -62,7 +81,7 @@ def preserved_conv(cin: int, cout: int, *, middle: int, stride: int, groups: int
 def full_stem() -> nn.Sequential:
     """3×7×7 convolution, norm, ReLU: (B, 3, T, H, W) -> (B, 64, T, H/2, W/2)."""
     return nn.Sequential(
-        nn.Conv3d(3, 64, (3, 7, 7), stride=(1, 2, 2), padding=(1, 3, 3), bias=False),
+        Conv3d(3, 64, (3, 7, 7), stride=(1, 2, 2), padding=(1, 3, 3), bias=False),
         nn.BatchNorm3d(64),
         nn.ReLU(inplace=True),
     )
@@ -71,10 +90,10 @@ def full_stem() -> nn.Sequential:
 def factored_stem() -> nn.Sequential:
     """1×7×7 to 45 channels, then 3×1×1 to 64: (B, 3, T, H, W) -> (B, 64, T, H/2, W/2)."""
     return nn.Sequential(
-        nn.Conv3d(3, 45, (1, 7, 7), stride=(1, 2, 2), padding=(0, 3, 3), bias=False),
+        Conv3d(3, 45, (1, 7, 7), stride=(1, 2, 2), padding=(0, 3, 3), bias=False),
         nn.BatchNorm3d(45),
         nn.ReLU(inplace=True),
-        nn.Conv3d(45, 64, (3, 1, 1), padding=(1, 0, 0), bias=False),
+        Conv3d(45, 64, (3, 1, 1), padding=(1, 0, 0), bias=False),
         nn.BatchNorm3d(64),
         nn.ReLU(inplace=True),
     )

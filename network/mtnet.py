@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from network.errors import NetworkError
-from network.layers import full_stem, initialise
-from network.recurrent import initialise_recurrent
+from network.layers import Conv3d, full_stem, initialise
+from network.recurrent import GRU, initialise_recurrent
 
 STAGE_PLANES = (64, 128, 256, 512)
 STAGE_STRIDES = (1, 2, 2, 2)
@@ -48,10 +48,10 @@ class MTConv(nn.Module):
         in_short = int(cin * SHARE) // groups_short * groups_short
         out_short = int(cout * SHARE)
         out_long = cout - out_short
-        conv = partial(nn.Conv3d, kernel_size=kernel, stride=stride, padding=padding, bias=False)
+        conv = partial(Conv3d, kernel_size=kernel, stride=stride, padding=padding, bias=False)
         self.conv_short = conv(in_short, out_short, groups=groups_short)
         self.conv_long = conv(cin - in_short, out_long, groups=groups_long)
-        self.conv_short2long = nn.Conv3d(out_short, out_long, 1, bias=False) if lateral else None
+        self.conv_short2long = Conv3d(out_short, out_long, 1, bias=False) if lateral else None
         if groups > 1:
             self.norm_short = nn.GroupNorm(groups_short, out_short)
             self.norm_long = nn.GroupNorm(groups_long, out_long)
@@ -73,7 +73,7 @@ class Recurrence(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.op = nn.GRU(channels, channels, num_layers=2)
+        self.op = GRU(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         states, _ = self.op(x.mean((3, 4)).permute(2, 0, 1))  # (T, B, C)

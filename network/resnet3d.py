@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from network.errors import NetworkError
 from network.layers import (
+    Conv3d,
     depthwise_conv,
     factored_conv,
     factored_stem,
@@ -74,7 +75,7 @@ class BasicBlock(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.downsample = None
         if stride != 1 or cin != self.cout:
-            conv = nn.Conv3d(cin, self.cout, 1, stride=stride, bias=False)
+            conv = Conv3d(cin, self.cout, 1, stride=stride, bias=False)
             self.downsample = normed(conv, self.cout)
 
     def add_srtg(self, widths: dict[str, int], options: Options) -> None:
@@ -108,9 +109,9 @@ class Bottleneck(BasicBlock):
         width = int(planes * share) * groups
         middle = int(factored_width(cin, planes) * share) * groups
         conv = partial(options.variant.conv, middle=middle, groups=groups)
-        self.conv1 = activated(nn.Conv3d(cin, width, 1, bias=False), width)
+        self.conv1 = activated(Conv3d(cin, width, 1, bias=False), width)
         self.conv2 = activated(conv(width, width, stride=stride), width)
-        self.conv3 = normed(nn.Conv3d(width, self.cout, 1, bias=False), self.cout)
+        self.conv3 = normed(Conv3d(width, self.cout, 1, bias=False), self.cout)
         self.add_skip(cin, stride)
         self.add_srtg({"start": cin, "top": width, "mid": width}, options)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from network.gates import cycle_consistent
+from network.recurrent import LSTM
 
 #: Where in a residual block the SRTG may stand, as the paper's figure draws them.
 PLACES = ("start", "top", "mid", "bottom", "res", "final")
@@ -30,7 +31,7 @@ class SRTG(nn.Module):
     def __init__(self, channels: int, *, gates: bool = False) -> None:
         super().__init__()
         self.gates = gates
-        self.lstm = nn.LSTM(channels, channels, num_layers=2)
+        self.lstm = LSTM(channels)
         if gates:  # clips that passed open, clips seen
             self.register_buffer("counts", torch.zeros(2, dtype=torch.int64), persistent=False)
 
