@@ -8,9 +8,12 @@ Norm and activation after the last convolution are the block's own.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 class Conv3d(nn.Conv3d):
@@ -24,12 +27,31 @@ class Conv3d(nn.Conv3d):
     def forward(self, x: Tensor) -> Tensor:
         if torch.compiler.is_compiling() or 1 not in x.shape[2:]:
             return super().forward(x)
-        weight, padding = self.weight, list(self.padding)
+        taps, padding = [slice(None)] * 5, list(self.padding)
         for axis, side in enumerate(x.shape[2:]):
             if side == 1 and self.kernel_size[axis] == 2 * padding[axis] + 1:
-                weight = weight.narrow(2 + axis, padding[axis], 1)
+                taps[2 + axis] = slice(padding[axis], padding[axis] + 1)
                 padding[axis] = 0
+        weight = _Taps.apply(self.weight, tuple(taps))
         return F.conv3d(x, weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+
+class _Taps(torch.autograd.Function):
+    """`weight[taps]`, whose gradient lies in memory as the weight does: no copy to reorder it."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, taps: tuple[slice, ...]) -> Tensor:
+        ctx.taps = taps
+        ctx.save_for_backward(weight)
+        return weight[taps].clone(memory_format=torch.preserve_format)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (weight,) = ctx.saved_tensors
+        whole = torch.zeros_like(weight, dtype=gradient.dtype)
+        whole[ctx.taps] = gradient
+        return whole, None
 
 
 def full_conv(cin: int, cout: int, *, middle: int, stride: int, groups: int) -> nn.Sequential:
