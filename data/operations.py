@@ -141,7 +141,7 @@ def fixed_point(warp: Warp, size: int) -> tuple[np.ndarray, np.ndarray]:
     for position, matrix in enumerate(warp.matrices):
         m = matrix.astype(np.float32)
         if position:  # what lies outside of an image between two changes is black
-            beyond = (x < -0.5) | (x > size - 0.5) | (y < -0.5) | (y > size - 0.5)
+            beyond = (x <= -1) | (x >= size) | (y <= -1) | (y >= size)
             outside = beyond if outside is None else outside | beyond
         w = m[2, 0] * x + m[2, 1] * y + m[2, 2] if m[2, :2].any() else m[2, 2]
         x, y = (
