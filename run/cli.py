@@ -11,7 +11,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import Field, fields
+from dataclasses import MISSING, Field, fields
 from typing import NoReturn
 
 import coloredlogs
@@ -117,7 +117,7 @@ def build_parser(dataset: str) -> Parser:
 def _add_option(group: argparse._ArgumentGroup, item: Field, dataset_default: object) -> None:
     default = dataset_default
     if default is None:
-        default = item.default
+        default = item.default if item.default_factory is MISSING else item.default_factory()
     # "default: None" tells nobody anything; those options say in words what they default to.
     settings: dict = {
         "default": default if default not in (None, "") else argparse.SUPPRESS,

@@ -101,6 +101,18 @@ class Config:
     )
     long_cycles: bool = option(True, "multigrid: long cycles", group=SCHEDULE)
     short_cycles: bool = option(True, "multigrid: short cycles", group=SCHEDULE)
+    multigrid_epochs: float = option(
+        1.5, "multigrid paper: epochs, relative to --end-epoch", group=SCHEDULE
+    )
+    multigrid_frames: list[int] = option(
+        [4, 2, 2, 1], "multigrid: each long shape has so many times fewer frames", group=SCHEDULE
+    )
+    multigrid_areas: list[int] = option(
+        [2, 2, 1, 1], "multigrid: each long shape has so many times fewer pixels", group=SCHEDULE
+    )
+    multigrid_short: list[int] = option(
+        [4, 2], "multigrid: short cycles' shapes have so many times fewer pixels", group=SCHEDULE
+    )
     end_epoch: int | None = option(None, "the last epoch", group=SCHEDULE)
     lr_base: float | None = option(None, "initial learning rate", group=SCHEDULE)
     lr_policy: str = option(
@@ -200,5 +212,15 @@ class Config:
                 f"--resume-epoch {self.resume_epoch} is past --end-epoch {self.end_epoch}: "
                 "raise --end-epoch"
             )
+        if self.skippable_steps < 0:
+            raise TrainError(f"--on-nan {self.on_nan}: give stop, or skip:K with a number K")
         if self.resume == "auto" and self.resume_epoch:
             raise TrainError("--resume auto and --resume-epoch exclude each other: give one")
+
+    @property
+    def skippable_steps(self) -> int:
+        """How many steps with a non-finite loss may be left out; -1 where `on_nan` is nonsense."""
+        word, _, number = self.on_nan.partition(":")
+        if word == "stop" and not number:
+            return 0
+        return int(number) if word == "skip" and number.isdecimal() else -1

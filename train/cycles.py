@@ -1,0 +1,155 @@
+"""The shapes of a multigrid run and how an epoch's clips are cut into steps of those shapes.
+
+Multigrid trains on many small clips first and on few large ones last: "A Multigrid Method for
+Efficiently Training Video Models", Wu et al., arXiv 1912.00998.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from train.config import Config
+
+SMALLEST_SIDE = 16  # what the networks take
+
+
+class Shape(NamedTuple):
+    """A step's clips: how many, of how many frames, how many pixels high and wide."""
+
+    batch: int
+    frames: int
+    size: int
+
+    @property
+    def work(self) -> int:
+        """Its clips' pixels, all frames together."""
+        return self.batch * self.frames * self.size**2
+
+
+class LongShape(NamedTuple):
+    """One shape of the long cycle, with the shapes that the short cycle takes turns with."""
+
+    main: Shape
+    turns: tuple[Shape, ...]
+    lr: float  # factor of the learning rate
+
+    @property
+    def mean_batch(self) -> float:
+        """Clips of a step, on average over the turns."""
+        return sum(turn.batch for turn in self.turns) / len(self.turns)
+
+
+class Layout(NamedTuple):
+    """The steps of one epoch, as arrays with one entry a step."""
+
+    start: np.ndarray  # int64: clips seen before
+    batch: np.ndarray  # int64
+    frames: np.ndarray  # int64
+    size: np.ndarray  # int64
+    row: np.ndarray  # int64: which long shape
+
+
+def even_side(side: float) -> int:
+    """`side` rounded up to an even number, and at least 16."""
+    return max(SMALLEST_SIDE, 2 * math.ceil(side / 2 - 1e-9))
+
+
+def scaled(config: Config, time: float, area: float) -> Shape:
+    """The full shape with `time` times fewer frames, `area` times fewer pixels and more clips.
+
+    Clips grow by exactly what frames and pixels shrink by, before their rounding. Where a clip
+    cannot shrink that far (one frame, 16 pixels), the batch grows less.
+    """
+    time = min(time, config.clip_length)
+    area = max(1.0, min(area, (config.clip_size / SMALLEST_SIDE) ** 2))
+    return Shape(
+        batch=int(config.batch_size * time * area + 0.5),
+        frames=int(config.clip_length / time + 0.5),
+        size=even_side(config.clip_size / math.sqrt(area)),
+    )
+
+
+def full_shape(config: Config) -> LongShape:
+    """Every step at the full shape, exactly as the options say it."""
+    shape = Shape(config.batch_size, config.clip_length, config.clip_size)
+    return LongShape(shape, (shape,), 1.0)
+
+
+def epoch_policy_shapes(config: Config) -> list[LongShape]:
+    """The original's shapes, coarse to fine; the learning rate halves as the batch does.
+
+    Steps of a shape (b, s) take turns with (2b, s/sqrt 2) and (4b, s/2).
+    """
+    long = _long_divisors(config)
+    shorts = [1, *sorted(config.multigrid_short)] if config.short_cycles else [1]
+    most = long[0][0] * long[0][1]
+    return [
+        LongShape(
+            scaled(config, time, area),
+            tuple(scaled(config, time, area * short) for short in shorts),
+            time * area / most,
+        )
+        for time, area in long
+    ]
+
+
+def paper_policy_shapes(config: Config) -> list[LongShape]:
+    """The published shapes, coarse to fine; the learning rate grows with the batch.
+
+    Steps take turns at 1/2 and 1/sqrt 2 of the full side and at the long cycle's own.
+    """
+    shorts = sorted(config.multigrid_short, reverse=True) if config.short_cycles else []
+    return [
+        LongShape(
+            scaled(config, time, area),
+            tuple(scaled(config, time, short) for short in [*shorts, area]),
+            float(time * area),
+        )
+        for time, area in _long_divisors(config)
+    ]
+
+
+def _long_divisors(config: Config) -> list[tuple[int, int]]:
+    if not config.long_cycles:
+        return [(1, 1)]
+    return list(zip(config.multigrid_frames, config.multigrid_areas, strict=True))
+
+
+def cut(clips: int, turns: Sequence[int], *, first: int = 0, world: int = 1) -> list[int]:
+    """`clips` as batches of the sizes of `turns`, in turn from the `first`; the last is the rest.
+
+    Fewer than `world` clips cannot be shared by `world` processes: such a rest takes what it lacks
+    from the batch before it, or joins it where that one would then have too few.
+    """
+    batches: list[int] = []
+    while clips > 0:
+        batches.append(min(turns[(first + len(batches)) % len(turns)], clips))
+        clips -= batches[-1]
+    if len(batches) > 1 and batches[-1] < world:
+        lacking = world - batches[-1]
+        if batches[-2] - lacking >= world:
+            batches[-2:] = [batches[-2] - lacking, world]
+        else:
+            batches[-2:] = [batches[-2] + batches[-1]]
+    return batches
+
+
+def lay_out(
+    rows: Sequence[tuple[int, LongShape, int]], *, first: int = 0, world: int = 1
+) -> Layout:
+    """An epoch of (row's number, its shapes, its clips), one after the other.
+
+    Each row's short cycle begins at its turn `first`.
+    """
+    parts = []
+    for number, shape, clips in rows:
+        batches = cut(clips, [turn.batch for turn in shape.turns], first=first, world=world)
+        turns = [(first + i) % len(shape.turns) for i in range(len(batches))]
+        table = np.array([turn[1:] for turn in shape.turns])[turns]  # (steps, 2): frames, size
+        parts.append(np.column_stack([batches, table, np.full(len(batches), number)]))
+    batch, frames, size, row = np.concatenate(parts).T.astype(np.int64)
+    return Layout(np.cumsum(batch) - batch, batch, frames, size, row)

@@ -1,0 +1,378 @@
+"""What each optimiser step is: which clips, how many frames of which size, at which learning rate.
+
+Pure arithmetic on (options, clips of the dataset): the same before a run, in it, and after a crash.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from data.loading import StepPlan
+from train.config import Config
+from train.cycles import (
+    SMALLEST_SIDE,
+    Layout,
+    LongShape,
+    Shape,
+    epoch_policy_shapes,
+    full_shape,
+    lay_out,
+    paper_policy_shapes,
+)
+from train.errors import TrainError
+
+log = logging.getLogger(__name__)
+
+FINE_TUNED = 196 / 239  # of the published run lies before its fine-tuning phase
+
+
+class Phase(NamedTuple):
+    """Steps of one long-cycle shape between two changes of the learning rate's step."""
+
+    end_epoch: int  # the last epoch with such steps
+    batch: int
+    frames: int
+    size: int
+    lr: float  # the highest of its steps
+    steps: int
+    clips: int  # shown, all epochs together
+    share: float  # of the run's work, counted in pixels
+    turns: tuple[Shape, ...]  # the short cycle's shapes
+
+
+class LrCurve(NamedTuple):
+    """The learning rate but for the multigrid's factor, as a function of the epoch.
+
+    Raises nothing; `steps` are the epochs after which it is multiplied by `factor`.
+    """
+
+    base: float
+    policy: str  # step | cosine | constant
+    steps: tuple[int, ...]
+    factor: float
+    warmup: float  # epochs
+    epochs: int
+
+    def level(self, epoch: int) -> int:
+        """How many of the steps lie before the (1-based) epoch."""
+        return sum(step < epoch for step in self.steps) if self.policy == "step" else 0
+
+    def at(self, epoch: int, begun: float, done: float) -> float:
+        """The rate of a step that goes from `begun` to `done`, fractions of its epoch's clips."""
+        lr = self.base * self.factor ** self.level(epoch)
+        if self.policy == "cosine":
+            lr *= 0.5 * (1 + math.cos(math.pi * (epoch - 1 + begun) / self.epochs))
+        if self.warmup > 0:
+            lr *= min(1.0, (epoch - 1 + done) / self.warmup)
+        return lr
+
+
+class Part(NamedTuple):
+    """Epochs up to and including `end` that show only the long shape `row`; None: all of them."""
+
+    end: int
+    row: int | None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A run's steps, numbered from 0. Epochs are numbered from 1, as everywhere.
+
+    Make one with `make_schedule`. It pickles, and so does its method `plan`.
+    """
+
+    n_clips: int
+    full: Shape
+    baseline_epochs: int  # of a run without multigrid
+    shapes: tuple[LongShape, ...]
+    curve: LrCurve
+    layouts: tuple[Layout, ...]
+    layout_of: np.ndarray  # int64 (epochs,): number of the epoch's layout
+    first_step: np.ndarray  # int64 (epochs + 1,)
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs the run has; each shows every clip exactly once."""
+        return len(self.layout_of)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return int(self.first_step[-1])
+
+    def epoch_of(self, step: int) -> int:
+        """The epoch of a step. Raises IndexError where the run has no such step."""
+        if not 0 <= step < self.total_steps:
+            raise IndexError(f"step {step} of a run of {self.total_steps} steps")
+        return int(np.searchsorted(self.first_step, step, side="right"))
+
+    def epoch_steps(self, epoch: int) -> range:
+        """The steps of an epoch. Raises IndexError where the run has no such epoch."""
+        if not 1 <= epoch <= self.epochs:
+            raise IndexError(f"epoch {epoch} of a run of {self.epochs} epochs")
+        return range(int(self.first_step[epoch - 1]), int(self.first_step[epoch]))
+
+    def layout(self, epoch: int) -> Layout:
+        """The steps of an epoch, as arrays."""
+        return self.layouts[self.layout_of[epoch - 1]]
+
+    def plan(self, step: int) -> StepPlan:
+        """A step's clips and their shape; `stretch` is how many times fewer frames they have."""
+        epoch = self.epoch_of(step)
+        layout, i = self.layout(epoch), step - int(self.first_step[epoch - 1])
+        frames = int(layout.frames[i])
+        return StepPlan(
+            epoch,
+            int(layout.start[i]),
+            int(layout.batch[i]),
+            frames,
+            int(layout.size[i]),
+            self.full.frames / frames,
+        )
+
+    def lr(self, step: int) -> float:
+        """A step's learning rate: base x step or cosine factor x warm-up x long cycle's factor."""
+        epoch = self.epoch_of(step)
+        layout, i = self.layout(epoch), step - int(self.first_step[epoch - 1])
+        begun = int(layout.start[i])
+        done = begun + int(layout.batch[i])
+        factor = self.shapes[layout.row[i]].lr
+        return factor * self.curve.at(epoch, begun / self.n_clips, done / self.n_clips)
+
+    def row(self, step: int) -> int:
+        """Which long shape (of `shapes`) a step belongs to."""
+        epoch = self.epoch_of(step)
+        return int(self.layout(epoch).row[step - int(self.first_step[epoch - 1])])
+
+    def work(self) -> int:
+        """Pixels of all clips of all steps."""
+        works = [int((lay.batch * lay.frames * lay.size**2).sum()) for lay in self.layouts]
+        return sum(works[number] for number in self.layout_of)
+
+    def baseline_work(self) -> int:
+        """Pixels of all clips of a run without multigrid."""
+        return self.baseline_epochs * Shape(self.n_clips, *self.full[1:]).work
+
+    def baseline_steps(self) -> int:
+        """Steps of a run without multigrid."""
+        return self.baseline_epochs * -(-self.n_clips // self.full.batch)
+
+    def phases(self) -> list[Phase]:
+        """The run as a table: a row for each long shape of epochs of equal lr step and shapes."""
+        work = self.work()
+        phases: list[Phase] = []
+        for first, last in self._blocks():
+            for row in dict.fromkeys(self.layout(first).row.tolist()):
+                phases.append(self._phase(first, last, row, work))
+        return phases
+
+    def _blocks(self) -> list[tuple[int, int]]:
+        # runs of epochs with the same rows and the same step of the learning rate
+        keys = [
+            (self.curve.level(epoch), tuple(np.unique(self.layout(epoch).row)))
+            for epoch in range(1, self.epochs + 1)
+        ]
+        changes = [0, *(e for e in range(1, self.epochs) if keys[e] != keys[e - 1]), self.epochs]
+        return [(a + 1, b) for a, b in itertools.pairwise(changes)]
+
+    def _phase(self, first: int, last: int, row: int, work: int) -> Phase:
+        steps = clips = pixels = 0
+        highest = 0.0
+        for epoch in range(first, last + 1):
+            lay = self.layout(epoch)
+            own = np.flatnonzero(lay.row == row)
+            steps += len(own)
+            clips += int(lay.batch[own].sum())
+            pixels += int((lay.batch[own] * lay.frames[own] * lay.size[own] ** 2).sum())
+            ends = int(self.first_step[epoch - 1]) + own[[0, -1]]
+            highest = max(highest, *(self.lr(int(step)) for step in ends))
+        shape = self.shapes[row]
+        main = Shape(min(shape.main.batch, self.n_clips), *shape.main[1:])
+        return Phase(last, *main, highest, steps, clips, pixels / work, shape.turns)
+
+    def largest_shapes(self) -> list[StepPlan]:
+        """For each (frames, size), the step with the largest batch; most pixels first."""
+        largest: dict[tuple[int, int], int] = {}
+        for lay in self.layouts:
+            for batch, frames, size in zip(
+                lay.batch.tolist(), lay.frames.tolist(), lay.size.tolist(), strict=True
+            ):
+                largest[frames, size] = max(batch, largest.get((frames, size), 0))
+        shapes = [Shape(batch, *clip) for clip, batch in largest.items()]
+        return [
+            StepPlan(1, 0, *shape, self.full.frames / shape.frames)
+            for shape in sorted(shapes, key=lambda shape: (-shape.work, shape))
+        ]
+
+
+def make_schedule(config: Config, n_clips: int, world: int = 1) -> Schedule:
+    """The schedule of a run on `n_clips` clips, shared by `world` processes.
+
+    ``--multigrid epoch`` cuts each epoch's clips into four equal quarters, one a long shape. Equal
+    in clips, not in steps: with as many clips at the full shape as at any other, the finest
+    quarter has over half of the steps. In equal steps, the coarsest shape would take 8/15 of the
+    clips, and a dataset of some thousand clips would get a dozen updates an epoch. A dataset of
+    fewer than four batches has fewer parts, the finest ones; the first has the epoch's full rate.
+
+    ``--multigrid paper`` follows Wu et al. (arXiv 1912.00998). Its long cycles end where the
+    learning rate steps (`--lr-steps`), whatever the rate does there; phases that would have no
+    epoch are left out.
+
+    Raises:
+        TrainError: the options cannot make a schedule; the message says which and why.
+    """
+    _check(config, n_clips, world)
+    if config.multigrid == "paper" and config.long_cycles:
+        shapes, parts, lr_steps = _paper_parts(config, n_clips)
+    else:
+        shapes, parts, lr_steps = _even_parts(config, n_clips)
+    curve = LrCurve(
+        config.lr_base,
+        config.lr_policy,
+        tuple(sorted(lr_steps)),
+        config.lr_factor,
+        config.warmup_epochs,
+        parts[-1].end,
+    )
+    layouts, layout_of = _lay_out_epochs(shapes, parts, n_clips, world)
+    steps = np.array([len(layouts[number].start) for number in layout_of])
+    return Schedule(
+        n_clips=n_clips,
+        full=Shape(config.batch_size, config.clip_length, config.clip_size),
+        baseline_epochs=config.end_epoch,
+        shapes=tuple(shapes),
+        curve=curve,
+        layouts=tuple(layouts),
+        layout_of=np.array(layout_of),
+        first_step=np.concatenate([[0], np.cumsum(steps)]),
+    )
+
+
+def _check(config: Config, n_clips: int, world: int) -> None:
+    if n_clips < 1:
+        raise TrainError("the training split has no clips")
+    if config.batch_size < world:
+        raise TrainError(
+            f"--batch-size {config.batch_size} is fewer than one clip for each of {world} processes"
+        )
+    if n_clips < world:
+        raise TrainError(f"{n_clips} clips cannot be shared by {world} processes: use fewer")
+    if config.clip_size < SMALLEST_SIDE:
+        raise TrainError(f"--clip-size {config.clip_size}: must be at least {SMALLEST_SIDE}")
+    if config.warmup_epochs < 0:
+        raise TrainError(f"--warmup-epochs {config.warmup_epochs}: must not be negative")
+    if config.multigrid_epochs <= 0:
+        raise TrainError(f"--multigrid-epochs {config.multigrid_epochs}: must be positive")
+    if len(config.multigrid_frames) != len(config.multigrid_areas) or not config.multigrid_areas:
+        raise TrainError(
+            "--multigrid-frames and --multigrid-areas must be as many: one of each for each shape"
+        )
+    divisors = [*config.multigrid_frames, *config.multigrid_areas, *config.multigrid_short]
+    if min(divisors) < 1:
+        raise TrainError("--multigrid-frames, -areas and -short divide: they must be at least 1")
+    long = [t * a for t, a in zip(config.multigrid_frames, config.multigrid_areas, strict=True)]
+    if long != sorted(long, reverse=True) or long[-1] != 1:
+        raise TrainError(
+            "--multigrid-frames and --multigrid-areas go from coarse to fine and end with 1 and 1"
+        )
+
+
+def _even_parts(
+    config: Config, n_clips: int
+) -> tuple[list[LongShape], list[Part], tuple[int, ...]]:
+    # every epoch alike: the epoch policy, multigrid off, or the paper's short cycles alone
+    lr_steps = [step for step in config.lr_steps if step > 0]
+    if config.multigrid == "off" or not (config.long_cycles or config.short_cycles):
+        return [full_shape(config)], [Part(config.end_epoch, None)], tuple(lr_steps)
+    if config.multigrid == "paper":
+        end = max(1, round(config.end_epoch * config.multigrid_epochs))
+        lr_steps = [int(step * config.multigrid_epochs) for step in lr_steps]
+        return paper_policy_shapes(config), [Part(end, 0)], tuple(lr_steps)
+    shapes = epoch_policy_shapes(config)
+    kept = shapes[-max(1, min(len(shapes), n_clips // config.batch_size)) :]
+    shapes = [shape._replace(lr=shape.lr / kept[0].lr) for shape in kept]
+    return shapes, [Part(config.end_epoch, None)], tuple(lr_steps)
+
+
+def _paper_parts(
+    config: Config, n_clips: int
+) -> tuple[list[LongShape], list[Part], tuple[int, ...]]:
+    """The shapes, the phases and the epochs after which the learning rate steps.
+
+    Phases of one long cycle have equal numbers of steps, so epochs in proportion to their mean
+    batch. The fine-tuning phase saves as many steps as the rest does. Then all are stretched to
+    `multigrid_epochs` times the epochs, and their ends, not their lengths, are rounded.
+    """
+    shapes = paper_policy_shapes(config)
+    weights = np.array([shape.mean_batch for shape in shapes]) / config.batch_size
+    ends = sorted({step for step in config.lr_steps if 0 < step < config.end_epoch})
+    ends = ends or [max(1, round(FINE_TUNED * config.end_epoch))]
+    lengths = np.diff([0, *ends])
+    epochs = np.outer(lengths, weights / weights.sum()).ravel()  # coarse to fine, cycle by cycle
+    saving = weights.sum() / len(shapes)  # steps of these epochs without and with multigrid
+    epochs = np.append(epochs, (config.end_epoch - ends[-1]) / saving * weights[-1])
+
+    stretch = config.end_epoch * config.multigrid_epochs / epochs.sum()
+    bounds = np.rint(np.cumsum(epochs) * stretch).astype(int)
+    total = bounds[-1] = max(1, bounds[-1])
+    bounds[:-1] = np.minimum(bounds[:-1], total - 1)  # the full shape has the last word
+    rows = [*range(len(shapes))] * len(lengths) + [len(shapes) - 1]
+    parts = [
+        Part(int(end), row)
+        for begin, end, row in zip([0, *bounds], bounds, rows, strict=False)
+        if end > begin
+    ]
+    if len(parts) < len(bounds):
+        log.warning(
+            "multigrid: %d of %d phases would have no epoch in %d epochs and are left out",
+            len(bounds) - len(parts),
+            len(bounds),
+            total,
+        )
+    lr_steps = [int(bounds[(i + 1) * len(shapes) - 1]) for i in range(len(lengths))]
+    lr_steps[-1:] = [lr_steps[-1] + (total - lr_steps[-1]) // 2]  # halfway through fine-tuning
+    if not any(0 < step < config.end_epoch for step in config.lr_steps):
+        lr_steps = []
+    # a dataset smaller than the batch makes smaller batches, and they learn more slowly
+    most = n_clips / config.batch_size
+    shapes = [shape._replace(lr=min(shape.lr, max(1.0, most))) for shape in shapes]
+    return shapes, parts, tuple(lr_steps)
+
+
+def _lay_out_epochs(
+    shapes: Sequence[LongShape], parts: Sequence[Part], n_clips: int, world: int
+) -> tuple[list[Layout], list[int]]:
+    # Epochs of one row carry the short cycle on from the epoch before, else a dataset of one step
+    # an epoch would only ever see the cycle's first shape. Equal epochs share one layout.
+    layouts: dict[tuple[int | None, int], Layout] = {}
+    numbers: list[int] = []
+    begin = 0
+    for part in parts:
+        first = 0
+        for _ in range(begin, part.end):
+            key = (part.row, first)
+            if key not in layouts:
+                layouts[key] = _one_epoch(shapes, part.row, n_clips, first=first, world=world)
+            numbers.append(list(layouts).index(key))
+            if part.row is not None:
+                turns = len(shapes[part.row].turns)
+                first = (first + len(layouts[key].start)) % turns
+        begin = part.end
+    return list(layouts.values()), numbers
+
+
+def _one_epoch(
+    shapes: Sequence[LongShape], row: int | None, n_clips: int, *, first: int, world: int
+) -> Layout:
+    if row is not None:
+        return lay_out([(row, shapes[row], n_clips)], first=first, world=world)
+    bounds = [round(i * n_clips / len(shapes)) for i in range(len(shapes) + 1)]
+    rows = [(i, shape, bounds[i + 1] - bounds[i]) for i, shape in enumerate(shapes)]
+    return lay_out(rows, world=world)
