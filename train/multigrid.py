@@ -6,7 +6,6 @@ Pure arithmetic on (options, clips of the dataset): the same before a run, in it
 from __future__ import annotations
 
 import itertools
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,21 +15,8 @@ import numpy as np
 
 from data.loading import StepPlan
 from train.config import Config
-from train.cycles import (
-    SMALLEST_SIDE,
-    Layout,
-    LongShape,
-    Shape,
-    epoch_policy_shapes,
-    full_shape,
-    lay_out,
-    paper_policy_shapes,
-)
-from train.errors import TrainError
-
-log = logging.getLogger(__name__)
-
-FINE_TUNED = 196 / 239  # of the published run lies before its fine-tuning phase
+from train.cycles import Layout, LongShape, Shape, lay_out
+from train.policies import Part, check, even_parts, paper_parts
 
 
 class Phase(NamedTuple):
@@ -74,13 +60,6 @@ class LrCurve(NamedTuple):
         return lr
 
 
-class Part(NamedTuple):
-    """Epochs up to and including `end` that show only the long shape `row`; None: all of them."""
-
-    end: int
-    row: int | None
-
-
 @dataclass(frozen=True)
 class Schedule:
     """A run's steps, numbered from 0. Epochs are numbered from 1, as everywhere.
@@ -95,6 +74,7 @@ class Schedule:
     curve: LrCurve
     layouts: tuple[Layout, ...]
     layout_of: np.ndarray  # int64 (epochs,): number of the epoch's layout
+    ends: np.ndarray  # int64: the last epochs of the policy's parts
     first_step: np.ndarray  # int64 (epochs + 1,)
 
     @property
@@ -174,9 +154,9 @@ class Schedule:
         return phases
 
     def _blocks(self) -> list[tuple[int, int]]:
-        # runs of epochs with the same rows and the same step of the learning rate
+        # runs of epochs of the same part and the same step of the learning rate
         keys = [
-            (self.curve.level(epoch), tuple(np.unique(self.layout(epoch).row)))
+            (self.curve.level(epoch), int(np.searchsorted(self.ends, epoch)))
             for epoch in range(1, self.epochs + 1)
         ]
         changes = [0, *(e for e in range(1, self.epochs) if keys[e] != keys[e - 1]), self.epochs]
@@ -228,11 +208,11 @@ def make_schedule(config: Config, n_clips: int, world: int = 1) -> Schedule:
     Raises:
         TrainError: the options cannot make a schedule; the message says which and why.
     """
-    _check(config, n_clips, world)
+    check(config, n_clips, world)
     if config.multigrid == "paper" and config.long_cycles:
-        shapes, parts, lr_steps = _paper_parts(config, n_clips)
+        shapes, parts, lr_steps = paper_parts(config, n_clips)
     else:
-        shapes, parts, lr_steps = _even_parts(config, n_clips)
+        shapes, parts, lr_steps = even_parts(config, n_clips)
     curve = LrCurve(
         config.lr_base,
         config.lr_policy,
@@ -251,99 +231,9 @@ def make_schedule(config: Config, n_clips: int, world: int = 1) -> Schedule:
         curve=curve,
         layouts=tuple(layouts),
         layout_of=np.array(layout_of),
+        ends=np.array([part.end for part in parts]),
         first_step=np.concatenate([[0], np.cumsum(steps)]),
     )
-
-
-def _check(config: Config, n_clips: int, world: int) -> None:
-    if n_clips < 1:
-        raise TrainError("the training split has no clips")
-    if config.batch_size < world:
-        raise TrainError(
-            f"--batch-size {config.batch_size} is fewer than one clip for each of {world} processes"
-        )
-    if n_clips < world:
-        raise TrainError(f"{n_clips} clips cannot be shared by {world} processes: use fewer")
-    if config.clip_size < SMALLEST_SIDE:
-        raise TrainError(f"--clip-size {config.clip_size}: must be at least {SMALLEST_SIDE}")
-    if config.warmup_epochs < 0:
-        raise TrainError(f"--warmup-epochs {config.warmup_epochs}: must not be negative")
-    if config.multigrid_epochs <= 0:
-        raise TrainError(f"--multigrid-epochs {config.multigrid_epochs}: must be positive")
-    if len(config.multigrid_frames) != len(config.multigrid_areas) or not config.multigrid_areas:
-        raise TrainError(
-            "--multigrid-frames and --multigrid-areas must be as many: one of each for each shape"
-        )
-    divisors = [*config.multigrid_frames, *config.multigrid_areas, *config.multigrid_short]
-    if min(divisors) < 1:
-        raise TrainError("--multigrid-frames, -areas and -short divide: they must be at least 1")
-    long = [t * a for t, a in zip(config.multigrid_frames, config.multigrid_areas, strict=True)]
-    if long != sorted(long, reverse=True) or long[-1] != 1:
-        raise TrainError(
-            "--multigrid-frames and --multigrid-areas go from coarse to fine and end with 1 and 1"
-        )
-
-
-def _even_parts(
-    config: Config, n_clips: int
-) -> tuple[list[LongShape], list[Part], tuple[int, ...]]:
-    # every epoch alike: the epoch policy, multigrid off, or the paper's short cycles alone
-    lr_steps = [step for step in config.lr_steps if step > 0]
-    if config.multigrid == "off" or not (config.long_cycles or config.short_cycles):
-        return [full_shape(config)], [Part(config.end_epoch, None)], tuple(lr_steps)
-    if config.multigrid == "paper":
-        end = max(1, round(config.end_epoch * config.multigrid_epochs))
-        lr_steps = [int(step * config.multigrid_epochs) for step in lr_steps]
-        return paper_policy_shapes(config), [Part(end, 0)], tuple(lr_steps)
-    shapes = epoch_policy_shapes(config)
-    kept = shapes[-max(1, min(len(shapes), n_clips // config.batch_size)) :]
-    shapes = [shape._replace(lr=shape.lr / kept[0].lr) for shape in kept]
-    return shapes, [Part(config.end_epoch, None)], tuple(lr_steps)
-
-
-def _paper_parts(
-    config: Config, n_clips: int
-) -> tuple[list[LongShape], list[Part], tuple[int, ...]]:
-    """The shapes, the phases and the epochs after which the learning rate steps.
-
-    Phases of one long cycle have equal numbers of steps, so epochs in proportion to their mean
-    batch. The fine-tuning phase saves as many steps as the rest does. Then all are stretched to
-    `multigrid_epochs` times the epochs, and their ends, not their lengths, are rounded.
-    """
-    shapes = paper_policy_shapes(config)
-    weights = np.array([shape.mean_batch for shape in shapes]) / config.batch_size
-    ends = sorted({step for step in config.lr_steps if 0 < step < config.end_epoch})
-    ends = ends or [max(1, round(FINE_TUNED * config.end_epoch))]
-    lengths = np.diff([0, *ends])
-    epochs = np.outer(lengths, weights / weights.sum()).ravel()  # coarse to fine, cycle by cycle
-    saving = weights.sum() / len(shapes)  # steps of these epochs without and with multigrid
-    epochs = np.append(epochs, (config.end_epoch - ends[-1]) / saving * weights[-1])
-
-    stretch = config.end_epoch * config.multigrid_epochs / epochs.sum()
-    bounds = np.rint(np.cumsum(epochs) * stretch).astype(int)
-    total = bounds[-1] = max(1, bounds[-1])
-    bounds[:-1] = np.minimum(bounds[:-1], total - 1)  # the full shape has the last word
-    rows = [*range(len(shapes))] * len(lengths) + [len(shapes) - 1]
-    parts = [
-        Part(int(end), row)
-        for begin, end, row in zip([0, *bounds], bounds, rows, strict=False)
-        if end > begin
-    ]
-    if len(parts) < len(bounds):
-        log.warning(
-            "multigrid: %d of %d phases would have no epoch in %d epochs and are left out",
-            len(bounds) - len(parts),
-            len(bounds),
-            total,
-        )
-    lr_steps = [int(bounds[(i + 1) * len(shapes) - 1]) for i in range(len(lengths))]
-    lr_steps[-1:] = [lr_steps[-1] + (total - lr_steps[-1]) // 2]  # halfway through fine-tuning
-    if not any(0 < step < config.end_epoch for step in config.lr_steps):
-        lr_steps = []
-    # a dataset smaller than the batch makes smaller batches, and they learn more slowly
-    most = n_clips / config.batch_size
-    shapes = [shape._replace(lr=min(shape.lr, max(1.0, most))) for shape in shapes]
-    return shapes, parts, tuple(lr_steps)
 
 
 def _lay_out_epochs(
