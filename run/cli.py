@@ -22,6 +22,7 @@ from data.errors import DataError
 from network.errors import NetworkError
 from train.config import Config
 from train.errors import DivergedError, Interrupted, TrainError
+from train.recorder import PlainFormatter
 
 log = logging.getLogger(__name__)
 
@@ -153,13 +154,13 @@ def parse_config(dataset: str, argv: Sequence[str] | None = None) -> Config:
 
 
 def set_up_logging(*, debug: bool = False) -> None:
-    """Send the log to stderr, coloured on a terminal."""
-    coloredlogs.install(
-        level="DEBUG" if debug else "INFO",
-        fmt="%(asctime)s %(levelname)s %(message)s",
-        datefmt="%H:%M:%S",
-        stream=sys.stderr,
-    )
+    """Send the log to stderr: coloured on a terminal, plain into a file."""
+    lines = {"fmt": "%(asctime)s %(levelname)s %(message)s", "datefmt": "%H:%M:%S"}
+    level = "DEBUG" if debug else "INFO"
+    coloredlogs.install(level=level, stream=sys.stderr, reconfigure=True, **lines)
+    if not sys.stderr.isatty():
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(PlainFormatter(lines["fmt"], lines["datefmt"]))
     for chatty in ("matplotlib", "PIL", "tensorboard", "fsspec"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 

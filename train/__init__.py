@@ -1,0 +1,1 @@
+"""Training: the schedule, the loop, checkpoints, and what a run writes down."""

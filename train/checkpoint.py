@@ -1,0 +1,91 @@
+"""Checkpoints: written so that a crash at any moment leaves a whole one, checked when read."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from train.errors import TrainError
+
+NEEDED = {"state_dict", "epoch", "step", "optimizer"}
+
+
+def save_checkpoint(path: Path, content: dict[str, Any], *, also: Sequence[Path] = ()) -> None:
+    """Write `content` to `path`: into a temporary file, to the disk, then renamed into place.
+
+    `also` names further files of the same content in the same folder. They are hard links where
+    the file system has them, which is safe: a checkpoint is replaced, never written into.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    second = path.with_name(f".{path.name}.{os.getpid()}.link")
+    try:
+        with unfinished.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        for other in also:
+            try:
+                os.link(unfinished, second)
+            except OSError:
+                shutil.copyfile(unfinished, second)
+            second.replace(other)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+        second.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of ours, tensors on the CPU.
+
+    torch.load does not look at the checksums inside the file, so they are looked at here first.
+
+    Raises:
+        TrainError: the file is missing, damaged, or not a checkpoint that a run can go on from.
+    """
+    if not path.is_file():
+        raise TrainError(f"{path}: no such checkpoint")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise TrainError(f"{path}: is not a checkpoint, or only part of one ({error})") from error
+    if damaged:
+        raise TrainError(f"{path}: is damaged ({damaged} fails its checksum); use another one")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever unpickling foreign bytes may raise
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise TrainError(f"{path}: cannot be read as a checkpoint ({first_line})") from error
+    if not isinstance(content, dict) or not content.keys() >= NEEDED:
+        raise TrainError(
+            f"{path}: holds weights but not what resuming needs; use it by --pretrained-3d"
+        )
+    return content
+
+
+def epoch_file(folder: Path, network: str, epoch: int) -> Path:
+    """`<network>_ep-0020.pth`."""
+    return folder / f"{network}_ep-{epoch:04d}.pth"
+
+
+def drop_old(folder: Path, network: str, keep: int) -> None:
+    """Delete all but the newest `keep` epochs' checkpoints; 0 keeps all."""
+    if keep:
+        for path in sorted(folder.glob(f"{network}_ep-*.pth"))[:-keep]:
+            path.unlink()

@@ -1,0 +1,320 @@
+"""The loop: train an epoch, validate, write down, save; until done or told to stop."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+from tqdm import tqdm
+
+from data.clips import normalise
+from data.loading import Batch
+from network import gate_rates
+from train.checkpoint import drop_old, epoch_file, save_checkpoint
+from train.config import Config
+from train.devices import Devices, open_devices
+from train.errors import DivergedError, Interrupted
+from train.interrupts import Signals, caught_signals
+from train.job import Job, prepare
+from train.metrics import Meter
+from train.mixing import mixed
+from train.monitor import SpeedMonitor
+from train.optim import set_learning_rate
+from train.recorder import Recorder, logging_to, write_config
+
+log = logging.getLogger(__name__)
+
+
+def train(config: Config) -> Path:
+    """Run what `config` describes, from the start or from where it stopped.
+
+    Returns:
+        The results folder.
+
+    Raises:
+        TrainError, data.errors.DataError, network.errors.NetworkError: input that cannot be used;
+            nothing is written then.
+        DivergedError: the loss is not finite; `last.pth` is of before.
+        Interrupted: SIGINT or SIGTERM came; `last.pth` is of that step.
+    """
+    config.check()
+    with open_devices(config.gpus, config.precision) as devices, caught_signals() as signals:
+        job = prepare(config, devices)
+        if config.plan:
+            from train.plan import plan_table
+
+            print(plan_table(job.schedule))
+            return job.folder
+        job.folder.mkdir(parents=True, exist_ok=True)
+        with logging_to(Path(config.log_file or job.folder / _log_name(devices))):
+            log.info("%s, %d classes, on %s", config.network, len(job.classes), devices.describe())
+            run_epochs(job, signals)
+            log.info("done: best top1 %.2f, results in %s", job.best_top1, job.folder)
+    return job.folder
+
+
+def run_epochs(job: Job, signals: Signals) -> None:
+    """Train and validate epoch after epoch, from the job's own on."""
+    recorder = None
+    if job.devices.is_first:
+        write_config(job.folder, job.config, classes=job.classes, fingerprint=job.fingerprint)
+        recorder = Recorder(job.folder, job.config, first_epoch=job.epoch)
+    batches = iter(job.training_batches())
+    validation = job.validation_batches()
+    try:
+        while job.epoch <= job.schedule.epochs:
+            train_epoch(job, batches, signals)
+            if job.config.precise_bn:
+                refresh_batch_norm(job, validation)
+            net = job.ema.module if job.ema else job.spread_net
+            val = evaluate(net, validation, job.devices, signals=signals, title="validation")
+            finish_epoch(job, recorder, val)
+    except Interrupted:
+        save_last(job)
+        raise
+    finally:
+        if recorder:
+            recorder.close()
+
+
+def train_epoch(job: Job, batches: Iterator[Batch], signals: Signals) -> None:
+    """Take the steps that are left of the epoch under way."""
+    config, monitor = job.config, SpeedMonitor(job.devices.device)
+    steps = job.schedule.epoch_steps(job.epoch)
+    saved_at = time.monotonic()
+    job.spread_net.train()
+    with _bar(job, steps) as bar:
+        while job.step < steps.stop:
+            with monitor.reading():
+                batch = next(batches)
+            result = train_step(job, batch, monitor)
+            monitor.clips += len(batch.labels)
+            job.step += 1
+            bar.update()
+            done = job.step - steps.start
+            if done % config.log_interval == 0 or job.step == steps.stop:
+                log_progress(job, done, batch, result, monitor)
+            due = _save_is_due(config, job.step, saved_at)
+            number, due = job.devices.largest([signals.number, due])
+            if number:
+                raise Interrupted(int(number))
+            if due:
+                save_last(job)
+                saved_at = time.monotonic()
+
+
+class StepResult(NamedTuple):
+    """What a step leaves to be logged."""
+
+    loss: float
+    lr: float
+
+
+def train_step(job: Job, batch: Batch, monitor: SpeedMonitor) -> StepResult:
+    """One optimiser step on this process's share of a batch, in passes that fit the memory.
+
+    Every random choice in it is drawn from (seed, step, rank).
+    """
+    config, devices = job.config, job.devices
+    torch.manual_seed(hash((config.random_seed, job.step, devices.rank)) % 2**63)
+    plan, lr = job.schedule.plan(job.step), job.schedule.lr(job.step)
+    set_learning_rate(job.optimiser, lr)
+    labels = devices.to_device(batch.labels)
+    inputs, targets = mixed(
+        normalise(devices.to_device(batch.clips)), labels, len(job.classes), config
+    )
+    per_pass = job.per_pass(plan.frames, plan.size) * max(1, devices.gpus)
+    losses = torch.zeros((), dtype=torch.float64, device=devices.device)
+    seen = []
+    for clips, wanted in zip(inputs.split(per_pass), targets.split(per_pass), strict=True):
+        with monitor.timing("forward"), devices.autocast():
+            logits = job.spread_net(clips).float()
+            loss = F.cross_entropy(
+                logits, wanted, reduction="sum", label_smoothing=config.label_smoothing
+            )
+        with monitor.timing("backward"):
+            # DDP averages gradients over the processes: this makes it the mean over all clips
+            job.scaler.scale(loss * (devices.world / plan.batch)).backward()
+        losses += loss.detach()
+        seen.append(logits.detach())
+    mean = losses.item() / len(batch.labels)
+    if _is_finite(job, mean):
+        with monitor.timing("backward"):
+            update(job)
+        job.meter.add(torch.cat(seen), labels, losses)
+    else:
+        _leave_out(job, batch, mean, lr)
+    return StepResult(mean, lr)
+
+
+def update(job: Job) -> None:
+    """Apply the gradients, clipped if asked for, and forget them."""
+    if job.config.clip_grad:
+        job.scaler.unscale_(job.optimiser)
+        nn.utils.clip_grad_norm_(job.net.parameters(), job.config.clip_grad)
+    job.scaler.step(job.optimiser)
+    job.scaler.update()
+    job.optimiser.zero_grad(set_to_none=True)
+    if job.ema:
+        job.ema.update_parameters(job.net)
+
+
+def _is_finite(job: Job, loss: float) -> bool:
+    """Whether the loss is finite in every process."""
+    return not job.devices.largest([float(not abs(loss) < float("inf"))])[0]
+
+
+def _leave_out(job: Job, batch: Batch, loss: float, lr: float) -> None:
+    """Forget a step whose loss is not finite. Raises DivergedError beyond `--on-nan skip:K`."""
+    job.optimiser.zero_grad(set_to_none=True)
+    job.skipped_steps += 1
+    shape = ",".join(map(str, batch.clips.shape))
+    names = [job.train_clips.videos.folder(i).name for i in batch.indices[:8].tolist()]
+    what = (
+        f"the loss is {loss} at epoch {job.epoch}, step {job.step}, lr {lr:g}, batch ({shape}), "
+        f"clips {', '.join(names)}{', ...' if len(batch.indices) > 8 else ''}"
+    )
+    if job.skipped_steps > job.config.skippable_steps:
+        raise DivergedError(
+            f"{what}; the last good checkpoint is {job.folder}/last.pth; "
+            "lower --lr-base, or try --warmup-epochs 1 or --clip-grad 1"
+        )
+    log.warning("left out a step: %s", what)
+
+
+@torch.no_grad()
+def evaluate(
+    net: nn.Module,
+    batches: Iterable[Batch],
+    devices: Devices,
+    *,
+    signals: Signals | None = None,
+    title: str = "evaluation",
+) -> dict[str, float]:
+    """Score `net` on `batches`: top1 and top5 in percent, mean loss, clips; over all processes.
+
+    Views of one video (equal `indices` side by side) are averaged before they are scored.
+
+    Raises:
+        Interrupted: a signal came.
+    """
+    meter = Meter(devices.device)
+    for logits, labels in predictions(net, batches, devices, title=title):
+        meter.add(logits, labels, F.cross_entropy(logits, labels, reduction="sum"))
+        if signals and devices.world == 1 and signals.number:
+            raise Interrupted(signals.number)
+    return meter.scores(devices)
+
+
+@torch.no_grad()
+def predictions(
+    net: nn.Module, batches: Iterable[Batch], devices: Devices, *, title: str
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Per batch: float (videos, classes) logits, and (videos,) labels."""
+    net.eval()
+    hidden = not (devices.is_first and sys.stderr.isatty())
+    for batch in tqdm(batches, desc=title, leave=False, disable=hidden):
+        with devices.autocast():
+            logits = net(normalise(devices.to_device(batch.clips))).float()
+        labels = devices.to_device(batch.labels)
+        videos, views = batch.indices.unique_consecutive(return_counts=True)
+        if len(videos) < len(logits):
+            groups = logits.softmax(1).split(views.tolist())
+            logits = torch.stack([group.mean(0) for group in groups]).log()
+            labels = torch.stack([group[0] for group in labels.split(views.tolist())])
+        yield logits, labels
+
+
+def refresh_batch_norm(job: Job, validation: Iterable[Batch]) -> None:
+    """Estimate batch norm's statistics anew, over clips as validation shows them."""
+    first = (batch for batch, _ in zip(validation, range(job.config.precise_bn), strict=False))
+    inputs = (normalise(job.devices.to_device(batch.clips)) for batch in first)
+    update_bn(inputs, job.net)
+
+
+def finish_epoch(job: Job, recorder: Recorder | None, val: dict[str, float]) -> None:
+    """Write down an epoch and save it; the next one is then under way."""
+    trained = job.meter.scores(job.devices)
+    gates = gate_rates(job.net, reset=True) if job.config.gates else {}
+    log.info(
+        "Epoch [%d] train: loss %.4f top1 %.2f top5 %.2f | val: loss %.4f top1 %.2f top5 %.2f",
+        job.epoch,
+        *(scores[name] for scores in (trained, val) for name in ("loss", "top1", "top5")),
+    )
+    if gates:
+        log.info("gates open: %s", " ".join(f"{k} {v:.0%}" for k, v in gates.items()))
+    improved = val["top1"] > job.best_top1
+    job.best_top1 = max(job.best_top1, val["top1"])
+    if recorder:
+        lr = job.schedule.lr(job.step - 1)
+        recorder.add_epoch(job.epoch, trained, val, lr=lr, gates=gates)
+    finished, job.epoch = job.epoch, job.epoch + 1
+    job.meter = Meter(job.devices.device)
+    state = job.state()
+    if not job.devices.is_first:
+        return
+    also = [job.folder / "best.pth"] if improved else []
+    if finished % job.config.save_frequency == 0 or job.epoch > job.schedule.epochs:
+        also.append(epoch_file(job.folder, job.config.network, finished))
+    save_checkpoint(job.folder / "last.pth", state, also=also)
+    drop_old(job.folder, job.config.network, job.config.keep)
+
+
+def save_last(job: Job) -> None:
+    """Write `last.pth`: the next step is the one that it goes on with."""
+    state = job.state()
+    if job.devices.is_first:
+        save_checkpoint(job.folder / "last.pth", state)
+
+
+def log_progress(
+    job: Job, done: int, batch: Batch, result: StepResult, monitor: SpeedMonitor
+) -> None:
+    """The original's line: epoch, batch, speeds, loss, accuracy so far, batch shape, lr."""
+    report = monitor.report()
+    scores = job.meter.scores(job.devices)
+    total = len(job.schedule.epoch_steps(job.epoch))
+    log.info(
+        "Epoch [%d] Batch [%d/%d] %s loss %.4f top1 %.2f top5 %.2f batch (%s) lr %.4g",
+        job.epoch,
+        done,
+        total,
+        report,
+        result.loss,
+        scores["top1"],
+        scores["top5"],
+        ",".join(map(str, batch.clips.shape)),
+        result.lr,
+    )
+    verdict = report.verdict(job.config.workers)
+    if verdict:
+        log.info(verdict)
+
+
+def _bar(job: Job, steps: range) -> tqdm:
+    return tqdm(
+        total=len(steps),
+        initial=job.step - steps.start,
+        desc=f"epoch {job.epoch}/{job.schedule.epochs}",
+        unit="step",
+        leave=False,
+        disable=not (job.devices.is_first and sys.stderr.isatty()),
+    )
+
+
+def _save_is_due(config: Config, step: int, saved_at: float) -> bool:
+    by_steps = config.save_steps and step % config.save_steps == 0
+    minutes = (time.monotonic() - saved_at) / 60
+    return bool(by_steps or (config.save_minutes and minutes >= config.save_minutes))
+
+
+def _log_name(devices: Devices) -> str:
+    return "train.log" if devices.is_first else f"train.rank{devices.rank}.log"

@@ -1,0 +1,313 @@
+"""Everything a run needs, built from its configuration: data, schedule, network, optimiser."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+
+from data.clips import ClipDataset, ClipOptions
+from data.datasets import DatasetSpec, dataset_spec, open_split
+from data.loading import training_loader, validation_loader
+from network import build_network, load_weights
+from train.batchnorm import split_batch_norm
+from train.checkpoint import load_checkpoint
+from train.config import Config
+from train.devices import Devices
+from train.errors import TrainError
+from train.memory import clips_per_pass
+from train.metrics import Meter
+from train.multigrid import Schedule, make_schedule
+from train.optim import build_optimiser, groups_table
+from train.recorder import results_folder
+
+log = logging.getLogger(__name__)
+
+#: Options that a run may change while it is resumed, without another result.
+FREE = {
+    "dataset",
+    "labels",
+    "gpus",
+    "workers",
+    "micro_batch",
+    "channels_last",
+    "model_dir",
+    "task_name",
+    "log_file",
+    "log_interval",
+    "debug_mode",
+    "save_frequency",
+    "save_steps",
+    "save_minutes",
+    "keep",
+    "resume",
+    "pretrained_3d",
+    "tensorboard",
+    "wandb",
+    "plan",
+    "on_nan",
+}
+
+
+@dataclass
+class Job:
+    """One run. `epoch` is the epoch under way and `step` the next step; the loop moves them on."""
+
+    config: Config
+    devices: Devices
+    folder: Path
+    classes: tuple[str, ...]
+    fingerprint: str
+    schedule: Schedule
+    train_clips: ClipDataset
+    val_clips: ClipDataset
+    net: nn.Module  # bare: what is saved and counted
+    spread_net: nn.Module  # the same, on all devices
+    ema: AveragedModel | None
+    optimiser: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    per_pass: Callable[[int, int], int]
+    meter: Meter  # of the epoch under way
+    epoch: int = 1
+    step: int = 0
+    best_top1: float = -1.0
+    skipped_steps: int = 0
+
+    def training_batches(self) -> DataLoader:
+        """The loader of all the steps that are left."""
+        return training_loader(
+            self.train_clips,
+            self.schedule.plan,
+            range(self.step, self.schedule.total_steps),
+            seed=self.config.random_seed,
+            **self._loading(),
+        )
+
+    def validation_batches(self) -> DataLoader:
+        """The loader of the validation clips, at the full shape."""
+        return validation_loader(
+            self.val_clips,
+            max(1, self.config.batch_size // self.devices.world),
+            self.config.clip_length,
+            self.config.clip_size,
+            **self._loading(),
+        )
+
+    def _loading(self) -> dict[str, Any]:
+        return {
+            "workers": self.config.workers,
+            "rank": self.devices.rank,
+            "world": self.devices.world,
+            "pin_memory": self.devices.pin_memory,
+        }
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds: enough to go on as if nothing had happened."""
+        return {
+            "state_dict": self.net.state_dict(),
+            "epoch": self.epoch - 1,
+            "step": self.step,
+            "optimizer": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "ema": self.ema.state_dict() if self.ema else None,
+            "meter": self.devices.sum(self.meter.sums).cpu(),
+            "counts": counts(self.net),
+            "best_top1": self.best_top1,
+            "skipped_steps": self.skipped_steps,
+            "config": asdict(self.config),
+            "classes": list(self.classes),
+            "fingerprint": self.fingerprint,
+        }
+
+    def restore(self, path: Path) -> None:
+        """Go on from a checkpoint of this very run. Raises TrainError if it is of another one."""
+        state = load_checkpoint(path)
+        self._check_same_run(path, state)
+        self.net.load_state_dict(state["state_dict"])
+        self.optimiser.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.ema:
+            self.ema.load_state_dict(state["ema"])
+        if self.devices.is_first:  # the sums are of all processes
+            self.meter.sums.copy_(state["meter"])
+            for name, count in counts(self.net).items():
+                count.copy_(state["counts"][name])
+        self.epoch, self.step = state["epoch"] + 1, state["step"]
+        self.best_top1, self.skipped_steps = state["best_top1"], state["skipped_steps"]
+        log.info("goes on from %s: epoch %d, step %d", path, self.epoch, self.step)
+
+    def _check_same_run(self, path: Path, state: dict[str, Any]) -> None:
+        if state.get("fingerprint") != self.fingerprint:
+            raise TrainError(
+                f"{path}: was trained on other videos or labels; resume with the same ones, "
+                "or take its weights by --pretrained-3d"
+            )
+        now, then = asdict(self.config), state["config"]
+        free = set(FREE)
+        if self.config.lr_policy != "cosine" and self.config.multigrid != "paper":
+            free.add("end_epoch")  # more epochs change nothing of the earlier ones
+        other = [k for k in now if k not in free and k in then and now[k] != then[k]]
+        if other:
+            name = other[0]
+            raise TrainError(
+                f"{path}: was trained with --{name.replace('_', '-')} {then[name]}, not "
+                f"{now[name]}; give the same options, or take its weights by --pretrained-3d"
+            )
+
+
+def counts(net: nn.Module) -> dict[str, torch.Tensor]:
+    """Buffers that are no part of the state dict: what the gates have counted in this epoch."""
+    kept = net.state_dict().keys()
+    return {name: buffer for name, buffer in net.named_buffers() if name not in kept}
+
+
+def prepare(config: Config, devices: Devices) -> Job:
+    """Build the run that `config` describes, at its start or where `--resume` puts it.
+
+    Raises:
+        TrainError, data.errors.DataError, network.errors.NetworkError: something cannot be used.
+    """
+    config = replace(config, workers=_workers(config, devices))
+    spec = dataset_spec(config.benchmark, config.variant)
+    train_clips, val_clips = _open_clips(config, spec)
+    classes = train_clips.videos.classes
+    schedule = make_schedule(config, len(train_clips), devices.shares)
+    torch.manual_seed(config.random_seed)
+    net = _network(config, len(classes), devices)
+    per_pass = clips_per_pass(
+        net, devices, config.micro_batch, frames=config.clip_length, size=config.clip_size
+    )
+    split_batch_norm(net, config.bn_clips)
+    optimiser = build_optimiser(net, config)
+    if config.fine_tune or config.debug_mode:
+        log.info("parameter groups\n%s", groups_table(optimiser))
+    ema = None
+    if config.ema:
+        ema = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
+    job = Job(
+        config=config,
+        devices=devices,
+        folder=results_folder(config),
+        classes=classes,
+        fingerprint=train_clips.videos.fingerprint(),
+        schedule=schedule,
+        train_clips=train_clips,
+        val_clips=val_clips,
+        net=net,
+        spread_net=devices.spread(net),
+        ema=ema,
+        optimiser=optimiser,
+        scaler=devices.grad_scaler(),
+        per_pass=per_pass,
+        meter=Meter(devices.device),
+    )
+    _resume(job)
+    return job
+
+
+def _workers(config: Config, devices: Devices) -> int:
+    if config.workers is not None:
+        return config.workers
+    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return max(1, cores - max(1, devices.gpus))
+
+
+def clip_options(config: Config, spec: DatasetSpec, *, training: bool) -> ClipOptions:
+    """What the clips of a split have in common.
+
+    The crop's share of the view is the dataset's own (clip size to short side), at any --clip-size.
+    """
+    return ClipOptions(
+        intervals=tuple(config.train_frame_interval) if training else (config.val_frame_interval,),
+        short_side=round(spec.short_side * config.clip_size / spec.clip_size),
+        clip_size=config.clip_size,
+        augmentation=config.augmentation,
+        flip=config.flip,
+        crop=config.crop,
+        erase=config.erase,
+        start=config.start,
+        short_videos=config.short_videos,
+        skip_bad=config.skip_bad,
+    )
+
+
+def _open_clips(config: Config, spec: DatasetSpec) -> tuple[ClipDataset, ClipDataset]:
+    where = {"labels": config.labels, "split": config.split, "skip_bad": config.skip_bad}
+    train = open_split(spec, config.dataset, "train", **where)
+    val = open_split(spec, config.dataset, "val", classes=train.classes, **where)
+    log.info("%d training and %d validation videos", len(train), len(val))
+    train_clips, val_clips = (
+        ClipDataset(
+            videos,
+            clip_options(config, spec, training=training),
+            training=training,
+            seed=config.random_seed,
+        )
+        for videos, training in ((train, True), (val, False))
+    )
+    return train_clips, val_clips
+
+
+def _network(config: Config, n_classes: int, devices: Devices) -> nn.Module:
+    net = build_network(
+        config.network,
+        n_classes,
+        gates=config.gates,
+        place=config.place,
+        recurrent_init=config.recurrent_init,
+    )
+    if config.pretrained_3d:
+        report = load_weights(net, config.pretrained_3d)
+        log.info(
+            "%s: %d tensors loaded, %d skipped, %d missing",
+            config.pretrained_3d,
+            len(report.loaded),
+            len(report.skipped),
+            len(report.missing),
+        )
+        for name, reason in report.skipped:
+            log.info("skipped %s: %s", name, reason)
+    net = net.to(devices.device)
+    return net.to(memory_format=torch.channels_last_3d) if config.channels_last else net
+
+
+def _resume(job: Job) -> None:
+    config, last = job.config, job.folder / "last.pth"
+    if config.resume == "auto" and last.exists():
+        job.restore(last)
+    elif config.resume_epoch:
+        job.epoch = config.resume_epoch
+        job.step = job.schedule.epoch_steps(job.epoch).start
+        if config.pretrained_3d and not config.fine_tune:
+            _take_optimiser(job, Path(config.pretrained_3d))
+
+
+def _take_optimiser(job: Job, path: Path) -> None:
+    """Take the optimiser's state too, where the checkpoint is ours and of the same network."""
+    try:
+        state = load_checkpoint(path)
+    except TrainError as error:
+        log.info("the optimiser starts afresh: %s", error)
+        return
+    own = job.net.state_dict()
+    shapes = {name: tensor.shape for name, tensor in state["state_dict"].items()}
+    if shapes != {name: tensor.shape for name, tensor in own.items()}:
+        log.info("the optimiser starts afresh: %s is of another network", path)
+        return
+    if state["config"]["optimiser"] != job.config.optimiser:
+        log.info("the optimiser starts afresh: it was %s", state["config"]["optimiser"])
+        return
+    groups = job.optimiser.state_dict()["param_groups"]  # the options of this run stay
+    job.optimiser.load_state_dict({**state["optimizer"], "param_groups": groups})
+    job.scaler.load_state_dict(state["scaler"])
+    job.best_top1 = state["best_top1"]
+    if job.ema and state["ema"]:
+        job.ema.load_state_dict(state["ema"])

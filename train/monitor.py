@@ -1,0 +1,114 @@
+"""How fast reading, forward and backward passes are, in colours, and what holds a run up."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Iterator
+
+import torch
+
+from train.devices import Stopwatch
+
+#: Clips per second below which a speed is slow (red), and from which on it is fast (green).
+LIMITS = {"r": (100, 3000), "f": (50, 300), "b": (20, 200)}
+RED, YELLOW, GREEN, PLAIN = "\033[31m", "\033[33m", "\033[32m", "\033[0m"
+ANSI = re.compile(r"\033\[[0-9;]*m")
+READER_BOUND = 0.3  # share of the time spent waiting from which on it is worth a line
+
+
+def coloured(name: str, speed: float) -> str:
+    """`r=1.53e+5`, in red, yellow or green. `name` is r, f or b; `speed` is in clips/s."""
+    slow, fast = LIMITS[name]
+    colour = RED if speed < slow else YELLOW if speed < fast else GREEN
+    return f"{colour}{name}={_short(speed)}{PLAIN}"
+
+
+def without_colours(text: str) -> str:
+    """The text as it belongs into a file."""
+    return ANSI.sub("", text)
+
+
+def _short(speed: float) -> str:
+    mantissa, exponent = f"{speed:.2e}".split("e")
+    return f"{mantissa}e{int(exponent):+d}"
+
+
+class SpeedMonitor:
+    """Times of the steps since the last report.
+
+    Reading is the time that the step waited for its batch. Device work is timed where it is done
+    (CUDA events), the rest of the wall clock is the loop's own overhead.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what was timed."""
+        self.clips = 0
+        self._waited = 0.0
+        self._watches = {name: Stopwatch(self.device) for name in ("forward", "backward")}
+        self._since = time.perf_counter()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Time a wait for data."""
+        since = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - since
+
+    def timing(self, part: str) -> contextlib.AbstractContextManager[None]:
+        """Time a `forward` or a `backward` (with the update) pass."""
+        return self._watches[part].running()
+
+    def report(self) -> SpeedReport:
+        """The speeds since the last report; the next one starts here."""
+        report = SpeedReport(
+            clips=self.clips,
+            reading=self._waited,
+            forward=self._watches["forward"].seconds(),
+            backward=self._watches["backward"].seconds(),
+            wall=time.perf_counter() - self._since,
+        )
+        self.restart()
+        return report
+
+
+class SpeedReport:
+    """Seconds of some steps by what they were spent on, and the number of clips in them."""
+
+    def __init__(self, *, clips: int, reading: float, forward: float, backward: float, wall: float):
+        self.clips, self.wall = clips, max(wall, 1e-9)
+        self.seconds = {"r": reading, "f": forward, "b": backward}
+
+    @property
+    def speeds(self) -> dict[str, float]:
+        """Clips/s of reading (r), forward (f) and backward (b) passes."""
+        return {name: self.clips / max(s, 1e-9) for name, s in self.seconds.items()}
+
+    @property
+    def waiting(self) -> float:
+        """Share of the wall clock spent waiting for data."""
+        return self.seconds["r"] / self.wall
+
+    @property
+    def overhead(self) -> float:
+        """Share of the wall clock that is neither waiting nor forward nor backward."""
+        return 1 - sum(self.seconds.values()) / self.wall
+
+    def __str__(self) -> str:
+        """The original's `Speed (r=1.53e+5 f=9.84e+1 b=1.78e+1) clip/sec`, coloured."""
+        speeds = " ".join(coloured(name, speed) for name, speed in self.speeds.items())
+        return f"Speed ({speeds}) clip/sec"
+
+    def verdict(self, workers: int) -> str | None:
+        """One line where waiting for data is what holds the run up, else None."""
+        if self.waiting < READER_BOUND:
+            return None
+        return (
+            f"reader-bound: {self.waiting:.0%} of the step waits for data; "
+            f"try --workers {max(2, 2 * workers)}"
+        )
