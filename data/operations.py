@@ -67,6 +67,7 @@ class HueSaturation:
             if backward
             else (cv2.COLOR_RGB2HSV, cv2.COLOR_HSV2RGB)
         )
+        source, target = one_row(source), one_row(target)
         cv2.cvtColor(source, to_hsv, dst=target)
         if abs(self.hue) <= 75:  # OpenCV takes a hue of 180 and more, but bytes end at 255
             cv2.add(target, (abs(self.hue), self.saturation, 0, 0), dst=target)
@@ -130,6 +131,11 @@ class ByImgaug:
 
     def __call__(self, source: np.ndarray, target: np.ndarray) -> None:
         target[:] = self.augmenter.augment_image(source.copy())
+
+
+def one_row(frame: np.ndarray) -> np.ndarray:
+    """A contiguous frame's pixels as one row: OpenCV's fast loops stop short of each row's end."""
+    return frame.reshape(1, -1, 3)
 
 
 def fixed_point(warp: Warp, size: int) -> tuple[np.ndarray, np.ndarray]:
