@@ -1,8 +1,8 @@
 """The embedded dataset: rendered actions that differ only in the direction of time.
 
-A sprite with a mark stands on a textured background. Four of its properties (x, y, angle, scale)
+A sprite with a mark stands on a textured background. Four of its properties (x, y, scale, light)
 are each a function of a phase in [-1, 1]. In every video one property sweeps through its phase, the
-others are frozen at a random one, so a single frame never tells which property moves, nor which
+others are frozen at a random one, so a single frame never tells which property changes, nor which
 way: the video of a class, played backwards, is a video of its twin.
 """
 
@@ -21,12 +21,12 @@ ACTIONS: dict[str, tuple[str, int]] = {
     "move_right": ("x", 1),
     "move_up": ("y", -1),
     "move_down": ("y", 1),
-    "turn_counterclockwise": ("angle", -1),
-    "turn_clockwise": ("angle", 1),
     "shrink": ("scale", -1),
     "grow": ("scale", 1),
+    "darken": ("light", -1),
+    "brighten": ("light", 1),
 }
-PROPERTIES = ("x", "y", "angle", "scale")
+PROPERTIES = ("x", "y", "scale", "light")
 SIZES = ((64, 64), (64, 80), (72, 64), (80, 96))  # (height, width) in pixels
 FRAMES_PER_SECOND = 12
 
@@ -36,7 +36,7 @@ class Scene:
     """Everything random about one video; the action is not part of it.
 
     `amplitude` says how far a property goes as its phase runs from 0 to 1: pixels for x and y,
-    degrees for the angle, the logarithm of the factor for the scale.
+    the logarithm of a factor for the scale and the light.
     """
 
     background: np.ndarray  # uint8 (H, W, 3)
@@ -69,10 +69,10 @@ def draw_scene(rng: np.random.Generator) -> Scene:
         ),
         angle=rng.uniform(0, 360),
         amplitude={
-            "x": short * rng.uniform(0.18, 0.3),
-            "y": short * rng.uniform(0.18, 0.3),
-            "angle": rng.uniform(50, 110),
+            "x": short * rng.uniform(0.2, 0.32),
+            "y": short * rng.uniform(0.2, 0.32),
             "scale": rng.uniform(0.3, 0.5),
+            "light": rng.uniform(0.4, 0.6),
         },
         frozen={name: rng.uniform(-1, 1) for name in PROPERTIES},
     )
@@ -107,11 +107,8 @@ def render(action: str, seed: int | tuple[int, ...]) -> np.ndarray:
 def _frame(scene: Scene, phase: dict[str, float]) -> np.ndarray:
     offset = {name: scene.amplitude[name] * phase[name] for name in PROPERTIES}
     side = scene.sprite.shape[0]
-    # OpenCV turns counter-clockwise for positive angles; ours grow clockwise, as on a clock face.
     matrix = cv2.getRotationMatrix2D(
-        ((side - 1) / 2, (side - 1) / 2),
-        -(scene.angle + offset["angle"]),
-        float(np.exp(offset["scale"])),
+        ((side - 1) / 2, (side - 1) / 2), scene.angle, float(np.exp(offset["scale"]))
     )
     matrix[:, 2] += [
         scene.centre[0] + offset["x"] - (side - 1) / 2,
@@ -120,7 +117,8 @@ def _frame(scene: Scene, phase: dict[str, float]) -> np.ndarray:
     height, width = scene.background.shape[:2]
     placed = cv2.warpAffine(scene.sprite, matrix, (width, height), flags=cv2.INTER_AREA)
     opacity = placed[..., 3:].astype(np.float32) / 255  # (H, W, 1)
-    return (scene.background * (1 - opacity) + placed[..., :3] * opacity).astype(np.uint8)
+    light = np.exp(offset["light"] - scene.amplitude["light"])  # at most 1
+    return (scene.background * (1 - opacity) + placed[..., :3] * opacity * light).astype(np.uint8)
 
 
 def write_video(path: Path, frames: np.ndarray) -> None:

@@ -28,6 +28,7 @@ from train.metrics import Meter
 from train.mixing import mixed
 from train.monitor import SpeedMonitor
 from train.optim import set_learning_rate
+from train.plan import plan_table
 from train.recorder import Recorder, logging_to, write_config
 
 log = logging.getLogger(__name__)
@@ -49,8 +50,6 @@ def train(config: Config) -> Path:
     with open_devices(config.gpus, config.precision) as devices, caught_signals() as signals:
         job = prepare(config, devices)
         if config.plan:
-            from train.plan import plan_table
-
             print(plan_table(job.schedule))
             return job.folder
         job.folder.mkdir(parents=True, exist_ok=True)
