@@ -99,23 +99,31 @@ def dataset_defaults(spec: DatasetSpec) -> dict[str, object]:
 
 def build_parser(dataset: str) -> Parser:
     """The parser of one dataset's training script: a group of options for each group of Config."""
-    defaults = dataset_defaults(dataset_spec(dataset))
     parser = Parser(
         description=f"Train a 3D CNN on {dataset_spec(dataset).results_name}.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         allow_abbrev=False,
     )
+    add_options(parser, dataset)
+    return parser
+
+
+def add_options(parser: Parser, dataset: str, *, needs_data: bool = True) -> None:
+    """Add the options of a dataset's training script; `needs_data`: --dataset must be given."""
+    defaults = dataset_defaults(dataset_spec(dataset))
     groups: dict[str, argparse._ArgumentGroup] = {}
     for item in fields(Config):
         if item.metadata.get("hidden") or (item.name == "variant" and dataset != "kinetics"):
             continue
         group = item.metadata["group"]
         groups.setdefault(group, parser.add_argument_group(group))
-        _add_option(groups[group], item, defaults.get(item.name))
-    return parser
+        required = item.name == "dataset" and needs_data
+        _add_option(groups[group], item, defaults.get(item.name), required=required)
 
 
-def _add_option(group: argparse._ArgumentGroup, item: Field, dataset_default: object) -> None:
+def _add_option(
+    group: argparse._ArgumentGroup, item: Field, dataset_default: object, *, required: bool
+) -> None:
     default = dataset_default
     if default is None:
         default = item.default if item.default_factory is MISSING else item.default_factory()
@@ -136,19 +144,27 @@ def _add_option(group: argparse._ArgumentGroup, item: Field, dataset_default: ob
         if item.metadata["choices"]:
             settings["choices"] = item.metadata["choices"]
             del settings["metavar"]
-    settings["required"] = item.name == "dataset"
+    settings["required"] = required
     group.add_argument(f"--{item.name.replace('_', '-')}", **settings)
 
 
 def parse_config(dataset: str, argv: Sequence[str] | None = None) -> Config:
     """The configuration that `argv` asks for. Leaves with exit code 2 where it makes no sense."""
-    args = vars(build_parser(dataset).parse_args(argv))
-    config = Config(benchmark=dataset, **args)
-    config = config.with_defaults(**dataset_defaults(dataset_spec(dataset, config.variant)))
+    config = complete(dataset, **vars(build_parser(dataset).parse_args(argv)))
     if not config.dataset:
         raise TrainError("--dataset is empty: it names the folder that holds jpg/")
     if dataset == "custom" and not config.labels:
         raise TrainError("--labels is needed for a dataset of your own: a train csv or its folder")
+    return config
+
+
+def complete(dataset: str, **options: object) -> Config:
+    """The checked configuration of `options`, with the dataset's own values for the others.
+
+    Raises TrainError where it makes no sense, TypeError for an option that does not exist.
+    """
+    config = Config(benchmark=dataset, **options)
+    config = config.with_defaults(**dataset_defaults(dataset_spec(dataset, config.variant)))
     config.check()
     return config
 
