@@ -38,8 +38,8 @@ class SplitBatchNorm3d(nn.BatchNorm3d):
             return torch.cat([self._normalised(part) for part in parts])
         stats = self.running_mean.new_zeros(2, len(parts), self.num_features)
         outputs = [self._normalised(part, *stats[:, i]) for i, part in enumerate(parts)]
-        share = stats.new_tensor([len(part) / len(input) for part in parts])
-        self._update(*torch.einsum("p,spc->sc", share, stats))
+        share = stats.new_tensor([[len(part) / len(input)] for part in parts])  # (parts, 1)
+        self._update(*(stats * share).sum(1))
         return torch.cat(outputs)
 
     def _normalised(

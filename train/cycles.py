@@ -58,14 +58,17 @@ def even_side(side: float) -> int:
     return max(SMALLEST_SIDE, 2 * math.ceil(side / 2 - 1e-9))
 
 
+def possible(config: Config, time: float, area: float) -> tuple[float, float]:
+    """How many times fewer frames and pixels a clip can have: one frame and 16 pixels are left."""
+    return min(time, config.clip_length), min(area, (config.clip_size / SMALLEST_SIDE) ** 2)
+
+
 def scaled(config: Config, time: float, area: float) -> Shape:
     """The full shape with `time` times fewer frames, `area` times fewer pixels and more clips.
 
-    Clips grow by exactly what frames and pixels shrink by, before their rounding. Where a clip
-    cannot shrink that far (one frame, 16 pixels), the batch grows less.
+    Clips grow by exactly what frames and pixels shrink by, before their rounding.
     """
-    time = min(time, config.clip_length)
-    area = max(1.0, min(area, (config.clip_size / SMALLEST_SIDE) ** 2))
+    time, area = possible(config, time, area)
     return Shape(
         batch=int(config.batch_size * time * area + 0.5),
         frames=int(config.clip_length / time + 0.5),
@@ -86,7 +89,7 @@ def epoch_policy_shapes(config: Config) -> list[LongShape]:
     """
     long = _long_divisors(config)
     shorts = [1, *sorted(config.multigrid_short)] if config.short_cycles else [1]
-    most = long[0][0] * long[0][1]
+    most = math.prod(long[0])
     return [
         LongShape(
             scaled(config, time, area),
@@ -113,10 +116,11 @@ def paper_policy_shapes(config: Config) -> list[LongShape]:
     ]
 
 
-def _long_divisors(config: Config) -> list[tuple[int, int]]:
+def _long_divisors(config: Config) -> list[tuple[float, float]]:
     if not config.long_cycles:
         return [(1, 1)]
-    return list(zip(config.multigrid_frames, config.multigrid_areas, strict=True))
+    divisors = zip(config.multigrid_frames, config.multigrid_areas, strict=True)
+    return [possible(config, time, area) for time, area in divisors]
 
 
 def cut(clips: int, turns: Sequence[int], *, first: int = 0, world: int = 1) -> list[int]:

@@ -1,0 +1,142 @@
+"""Split batch norm: each sub-batch as `BatchNorm3d` would treat it, nothing else changed."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.swa_utils import update_bn
+
+from train.batchnorm import SplitBatchNorm3d, split_batch_norm
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(1)
+    net = nn.Sequential(
+        nn.Conv3d(3, 6, 3, padding=1), nn.BatchNorm3d(6), nn.ReLU(), nn.BatchNorm3d(6)
+    )
+    with torch.no_grad():
+        net[1].weight.uniform_(0.5, 2)
+        net[1].bias.normal_()
+    return net
+
+
+def clips(batch: int, seed: int = 2) -> torch.Tensor:
+    return torch.randn(batch, 3, 2, 6, 6, generator=torch.Generator().manual_seed(seed)) * 3 + 1
+
+
+@pytest.mark.parametrize(("batch", "parts"), [(16, (8, 8)), (9, (5, 4)), (17, (6, 6, 5))])
+def test_each_part_is_normalised_by_itself_and_so_are_the_gradients(batch, parts):
+    norm, alone = nn.BatchNorm3d(3), nn.BatchNorm3d(3)
+    split_batch_norm(norm, 8)
+    x = clips(batch).requires_grad_()
+    y = norm(x)
+    y.square().sum().backward()
+    x_alone = clips(batch).requires_grad_()
+    expected = torch.cat([alone(part) for part in x_alone.split(list(parts))])
+    expected.square().sum().backward()
+    assert torch.equal(y, expected)
+    assert torch.allclose(x.grad, x_alone.grad, atol=1e-5)
+    assert torch.allclose(norm.weight.grad, alone.weight.grad, rtol=1e-4)
+
+
+def test_running_statistics_are_the_mean_of_the_parts():
+    norm = nn.BatchNorm3d(3)
+    split_batch_norm(norm, 8)
+    x = clips(9)
+    norm(x)
+    parts = [x[:5], x[5:]]
+    mean = sum(part.mean((0, 2, 3, 4)) * len(part) / 9 for part in parts)
+    variance = sum(part.var((0, 2, 3, 4)) * len(part) / 9 for part in parts)
+    assert torch.allclose(norm.running_mean, 0.1 * mean, atol=1e-6)
+    assert torch.allclose(norm.running_var, 0.9 + 0.1 * variance, atol=1e-5)
+    assert norm.num_batches_tracked == 1
+
+
+@pytest.mark.parametrize("batch", [1, 7, 8])
+def test_small_batches_are_batch_norm_s(batch):
+    norm, plain = nn.BatchNorm3d(3), nn.BatchNorm3d(3)
+    split_batch_norm(norm, 8)
+    assert torch.equal(norm(clips(batch)), plain(clips(batch)))
+    assert torch.equal(norm.running_var, plain.running_var)
+
+
+def test_nothing_that_a_checkpoint_or_an_optimiser_holds_changes():
+    net = network()
+    before = {name: id(value) for name, value in net.named_parameters()}
+    buffers = {name: id(value) for name, value in net.named_buffers()}
+    modules = [id(module) for module in net.modules()]
+    state = copy.deepcopy(net.state_dict())
+    split_batch_norm(net, 8)
+    assert isinstance(net[1], SplitBatchNorm3d) and "clips=8" in repr(net)
+    assert {name: id(value) for name, value in net.named_parameters()} == before
+    assert {name: id(value) for name, value in net.named_buffers()} == buffers
+    assert [id(module) for module in net.modules()] == modules
+    assert list(net.state_dict()) == list(state)
+    net.load_state_dict(state)
+    split_batch_norm(net, 4)
+    assert net[3].clips == 4
+    split_batch_norm(net, 0)
+    assert type(net[1]) is nn.BatchNorm3d and repr(net) == repr(network())
+
+
+def test_evaluation_is_unchanged():
+    net, plain = network().eval(), network().eval()
+    split_batch_norm(net, 2)
+    assert torch.equal(net(clips(9)), plain(clips(9)))
+
+
+def test_channels_last_stays_and_gives_the_same():
+    norm = nn.BatchNorm3d(3)
+    split_batch_norm(norm, 4)
+    x = clips(9)
+    y = norm(x.contiguous(memory_format=torch.channels_last_3d))
+    assert y.is_contiguous(memory_format=torch.channels_last_3d)
+    assert torch.allclose(y, norm(x), atol=1e-5)
+
+
+def test_under_autocast_statistics_stay_in_float32():
+    net = network()
+    split_batch_norm(net, 4)
+    x = clips(9)
+    reference = net(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = net(x)
+    y.float().square().sum().backward()
+    assert y.dtype == torch.bfloat16
+    assert net[1].running_mean.dtype == torch.float32
+    assert torch.allclose(y.float(), reference, atol=0.15)
+
+
+def test_without_running_statistics_and_without_affine():
+    norm = nn.BatchNorm3d(3, affine=False, track_running_stats=False)
+    split_batch_norm(norm, 4)
+    x = clips(8)
+    norm.train()
+    y = norm(x)
+    assert torch.allclose(y[:4].mean((0, 2, 3, 4)), torch.zeros(3), atol=1e-5)
+
+
+def test_update_bn_averages_the_statistics_of_all_batches():
+    net = network()
+    split_batch_norm(net, 4)
+    batches = [clips(8, seed) for seed in (3, 4, 5)]
+    update_bn(batches, net)
+    inner = [net[0](batch) for batch in batches]
+    expected = torch.stack([batch.mean((0, 2, 3, 4)) for batch in inner]).mean(0)
+    assert torch.allclose(net[1].running_mean, expected, atol=1e-5)
+    assert net[1].momentum == 0.1
+
+
+def test_copies_and_replicas_keep_splitting():
+    net = network()
+    split_batch_norm(net, 4)
+    x = clips(9)
+    assert torch.equal(copy.deepcopy(net)(x), net(x))
+    replica = net[1]._replicate_for_data_parallel()
+    assert isinstance(replica, SplitBatchNorm3d) and replica.clips == 4
+
+
+def test_negative_clips_are_refused():
+    with pytest.raises(ValueError, match="clips=-1"):
+        split_batch_norm(network(), -1)

@@ -1,0 +1,301 @@
+"""Schedules: every clip once an epoch, legal shapes, the published example, the lr's formula."""
+
+import itertools
+import math
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from train.config import Config
+from train.cycles import cut, even_side
+from train.errors import TrainError
+from train.multigrid import make_schedule
+from train.plan import plan_table
+
+
+def config(**options) -> Config:
+    defaults = {
+        "batch_size": 32,
+        "clip_length": 16,
+        "clip_size": 224,
+        "end_epoch": 20,
+        "lr_base": 0.1,
+        "lr_steps": [8, 14],
+    }
+    return Config(**{**defaults, **options})
+
+
+# FACTS of Wu et al.: the worked example of the paper's schedule
+PUBLISHED = {
+    "multigrid": "paper",
+    "batch_size": 64,
+    "clip_length": 32,
+    "end_epoch": 239,
+    "lr_steps": [0, 94, 154, 196],
+}
+
+configs = st.builds(
+    config,
+    multigrid=st.sampled_from(["epoch", "paper", "off"]),
+    long_cycles=st.booleans(),
+    short_cycles=st.booleans(),
+    batch_size=st.integers(1, 40),
+    clip_length=st.integers(1, 33),
+    clip_size=st.integers(16, 300),
+    end_epoch=st.integers(1, 25),
+    lr_steps=st.lists(st.integers(0, 30), max_size=4),
+    lr_policy=st.sampled_from(["step", "cosine", "constant"]),
+    warmup_epochs=st.sampled_from([0.0, 0.4, 1.0, 2.5]),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(configs, st.integers(1, 400), st.integers(1, 8))
+@example(config(batch_size=4), 12, 1)
+@example(config(batch_size=4, multigrid="paper"), 12, 4)
+def test_every_clip_once_an_epoch_in_legal_steps(options, n_clips, world):
+    if options.batch_size < world or n_clips < world:
+        with pytest.raises(TrainError):
+            make_schedule(options, n_clips, world)
+        return
+    schedule = make_schedule(options, n_clips, world)
+    multigrid = options.multigrid != "off" and (options.long_cycles or options.short_cycles)
+    at = 0
+    for epoch in range(1, schedule.epochs + 1):
+        steps = schedule.epoch_steps(epoch)
+        assert steps.start == at and len(steps) > 0
+        at, seen = steps.stop, 0
+        for step in steps:
+            plan = schedule.plan(step)
+            assert plan.epoch == schedule.epoch_of(step) == epoch
+            assert plan.start == seen and world <= plan.batch <= n_clips
+            assert 1 <= plan.frames <= options.clip_length
+            assert plan.stretch == options.clip_length / plan.frames >= 1
+            assert 16 <= plan.size <= even_side(options.clip_size)
+            assert plan.size % 2 == 0 or not multigrid
+            seen += plan.batch
+        assert seen == n_clips
+    assert at == schedule.total_steps
+    for outside in (-1, at):
+        with pytest.raises(IndexError):
+            schedule.plan(outside)
+
+
+@settings(max_examples=60, deadline=None)
+@given(configs, st.integers(1, 400))
+def test_the_table_adds_up_and_no_phase_is_empty(options, n_clips):
+    schedule = make_schedule(options, n_clips)
+    phases = schedule.phases()
+    assert sum(phase.steps for phase in phases) == schedule.total_steps
+    assert sum(phase.clips for phase in phases) == schedule.epochs * n_clips
+    assert sum(phase.share for phase in phases) == pytest.approx(1)
+    assert all(phase.steps > 0 and phase.clips > 0 for phase in phases)
+    ends = [phase.end_epoch for phase in phases]
+    assert ends == sorted(ends) and ends[-1] == schedule.epochs
+    assert phases[-1].frames == options.clip_length  # the full shape has the last word
+    assert phases[-1].size in (options.clip_size, even_side(options.clip_size))
+
+
+@settings(max_examples=60, deadline=None)
+@given(configs, st.integers(1, 400))
+def test_lr_is_the_formula_at_every_step(options, n_clips):
+    schedule = make_schedule(options, n_clips)
+    if options.multigrid == "paper":
+        return  # its own tests below
+    for step in range(schedule.total_steps):
+        plan = schedule.plan(step)
+        before = plan.epoch - 1 + plan.start / n_clips
+        after = plan.epoch - 1 + (plan.start + plan.batch) / n_clips
+        expected = options.lr_base
+        if options.lr_policy == "step":
+            expected *= options.lr_factor ** sum(0 < s < plan.epoch for s in options.lr_steps)
+        elif options.lr_policy == "cosine":
+            expected *= (1 + math.cos(math.pi * before / options.end_epoch)) / 2
+        if options.warmup_epochs:
+            expected *= min(1, after / options.warmup_epochs)
+        if options.multigrid == "epoch" and options.long_cycles:
+            parts = max(1, min(4, n_clips // options.batch_size))
+            bounds = [round(i * n_clips / parts) for i in range(1, parts)]
+            quarter = sum(plan.start >= bound for bound in bounds)
+            pixels = (options.clip_size / 16) ** 2  # how many times fewer a clip can have
+            factors = [
+                min(t, options.clip_length) * min(a, pixels)
+                for t, a in [(4, 2), (2, 2), (2, 1), (1, 1)][-parts:]
+            ]
+            expected *= factors[quarter] / factors[0]
+        assert schedule.lr(step) == pytest.approx(expected, rel=1e-9)
+
+
+def test_quarters_of_the_original():
+    options = config(batch_size=48, clip_length=16, clip_size=224)
+    schedule = make_schedule(options, 96_000)
+    quarters = [list(g) for _, g in itertools.groupby(schedule.epoch_steps(1), schedule.row)]
+    assert len(quarters) == 4
+    first = [schedule.plan(step)[2:] for step in quarters[0][:4]]
+    assert first == [(384, 4, 160, 4), (768, 4, 112, 4), (1536, 4, 80, 4), (384, 4, 160, 4)]
+    last = [schedule.plan(step)[2:] for step in quarters[3][:4]]
+    assert last == [(48, 16, 224, 1), (96, 16, 160, 1), (192, 16, 112, 1), (48, 16, 224, 1)]
+    assert [schedule.lr(steps[0]) for steps in quarters] == pytest.approx(
+        [0.1, 0.05, 0.025, 0.0125]
+    )
+    for steps in quarters:
+        assert sum(schedule.plan(step).batch for step in steps) == 24_000
+    assert schedule.plan(schedule.total_steps - 1).frames == 16
+
+
+def test_the_published_schedule_to_the_number():
+    schedule = make_schedule(config(**PUBLISHED), 240_000)
+    phases = schedule.phases()
+    fine_tuned = 343  # halfway through the fine-tuning phase, where the lr steps
+    ends = [73, 110, 142, 158, 205, 228, 248, 259, 291, 308, 322, 329, fine_tuned, 358]
+    assert [phase.end_epoch for phase in phases] == ends
+    assert [phase.lr for phase in phases] == pytest.approx(
+        [0.8, 0.4, 0.2, 0.1, 0.08, 0.04, 0.02, 0.01, 0.008, 0.004, 0.002, 0.001, 0.001, 0.0001]
+    )
+    assert [(p.batch, p.frames, p.size) for p in phases[:4]] == [
+        (512, 8, 160),
+        (256, 16, 160),
+        (128, 16, 224),
+        (64, 32, 224),
+    ]
+    assert schedule.epochs == 358
+    assert schedule.baseline_steps() / schedule.total_steps == pytest.approx(3.42, abs=0.005)
+
+
+def test_the_paper_s_short_cycle_takes_the_default_sides_then_the_long_cycle_s():
+    schedule = make_schedule(config(**PUBLISHED), 240_000)
+    full = schedule.epoch_steps(358)[:3]
+    shapes = {schedule.plan(step)[2:5] for step in full}
+    assert shapes == {(256, 32, 112), (128, 32, 160), (64, 32, 224)}
+    coarse = [schedule.plan(step)[2:5] for step in range(3)]
+    assert coarse == [(1024, 8, 112), (512, 8, 160), (512, 8, 160)]
+    assert len({schedule.lr(step) for step in schedule.epoch_steps(1)}) == 1
+
+
+@pytest.mark.parametrize("policy", ["cosine", "constant"])
+def test_the_paper_s_cycles_go_with_any_lr_policy(policy):
+    options = config(**{**PUBLISHED, "lr_policy": policy, "warmup_epochs": 5})
+    schedule = make_schedule(options, 24_000)
+    for step in range(0, schedule.total_steps, 97):
+        plan = schedule.plan(step)
+        position = plan.epoch - 1 + plan.start / 24_000
+        curve = (1 + math.cos(math.pi * position / 358)) / 2 if policy == "cosine" else 1
+        warm = min(1, (plan.epoch - 1 + (plan.start + plan.batch) / 24_000) / 5)
+        batch = schedule.shapes[schedule.row(step)].main.batch / 64
+        assert schedule.lr(step) == pytest.approx(0.1 * curve * warm * batch, rel=1e-9)
+
+
+def test_phases_without_an_epoch_are_left_out_and_said(caplog):
+    schedule = make_schedule(config(multigrid="paper", end_epoch=4, lr_steps=[1, 2, 3]), 4000)
+    assert "have no epoch in 6 epochs" in caplog.text
+    assert schedule.epochs == 6 and schedule.plan(schedule.total_steps - 1).frames == 16
+
+
+def test_a_long_cycle_without_lr_steps_still_ends_with_fine_tuning():
+    schedule = make_schedule(config(multigrid="paper", lr_steps=[], end_epoch=40), 4000)
+    assert len(schedule.phases()) == 5  # four shapes, and the full one again
+    assert schedule.lr(schedule.total_steps - 1) == pytest.approx(0.1)
+
+
+def test_a_dataset_smaller_than_the_batch_lowers_the_paper_s_rate():
+    schedule = make_schedule(config(multigrid="paper"), 64)  # the coarsest batch would be 256
+    assert schedule.plan(0).batch == 64
+    assert schedule.lr(0) == pytest.approx(0.2)
+
+
+def test_tiny_datasets_keep_the_full_shape_and_rate():
+    schedule = make_schedule(config(batch_size=4), 3)
+    assert schedule.plan(0)[2:] == (3, 16, 224, 1.0)
+    assert schedule.lr(0) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("long", "short"), [(False, True), (True, False), (False, False)])
+@pytest.mark.parametrize("policy", ["epoch", "paper"])
+def test_cycles_switch(policy, long, short):
+    schedule = make_schedule(
+        config(multigrid=policy, long_cycles=long, short_cycles=short, end_epoch=60), 3000
+    )
+    plans = [schedule.plan(step) for step in range(schedule.total_steps)]
+    assert ({plan.frames for plan in plans} == {16}) is not long
+    by_epoch = [
+        {plan.size for plan in plans if plan.epoch == epoch and plan.frames == 16}
+        for epoch in (1, schedule.epochs)
+    ]
+    assert (len(by_epoch[1]) == 3) is short
+    if not (long or short):
+        assert schedule.epochs == 60 and schedule.work() == schedule.baseline_work()
+
+
+def test_off_is_the_options_to_the_letter():
+    schedule = make_schedule(config(multigrid="off", clip_size=225, lr_steps=[8, 14]), 100)
+    assert [schedule.plan(step)[2:5] for step in schedule.epoch_steps(1)] == [
+        (32, 16, 225),
+        (32, 16, 225),
+        (32, 16, 225),
+        (4, 16, 225),
+    ]
+    rates = [schedule.lr(schedule.epoch_steps(epoch)[0]) for epoch in (8, 9, 14, 15)]
+    assert rates == pytest.approx([0.1, 0.01, 0.01, 0.001])
+
+
+@given(st.integers(1, 500), st.lists(st.integers(8, 60), min_size=1, max_size=3), st.integers(1, 8))
+def test_cut(clips, turns, world):
+    batches = cut(clips, turns, world=world)
+    assert sum(batches) == clips
+    assert min(batches) >= min(world, clips)
+    assert all(batch == turns[i % len(turns)] for i, batch in enumerate(batches[:-2]))
+    assert max(batches) < max(turns) + world
+
+
+def test_largest_shapes_cover_every_step():
+    schedule = make_schedule(config(), 5000)
+    largest = schedule.largest_shapes()
+    assert largest[0].batch * largest[0].frames * largest[0].size ** 2 == max(
+        p.batch * p.frames * p.size**2 for p in map(schedule.plan, range(schedule.total_steps))
+    )
+    batches = {(plan.frames, plan.size): plan.batch for plan in largest}
+    assert len(batches) == len(largest)
+    for step in range(schedule.total_steps):
+        plan = schedule.plan(step)
+        assert plan.batch <= batches[plan.frames, plan.size]
+
+
+def test_plan_pickles_and_is_the_same_there():
+    schedule = make_schedule(config(), 1000)
+    plan = pickle.loads(pickle.dumps(schedule.plan))
+    assert [plan(step) for step in range(40)] == [schedule.plan(step) for step in range(40)]
+    assert all(type(value) in (int, float) for value in plan(7))  # no numpy scalars for workers
+    assert type(schedule.lr(7)) is float
+
+
+def test_a_large_run_is_quick_to_lay_out():
+    schedule = make_schedule(config(end_epoch=130, batch_size=32, lr_steps=[40, 70, 95]), 240_000)
+    assert schedule.total_steps == len(schedule.layouts[0].start) * 130
+    assert len(schedule.layouts) == 1  # equal epochs share their arrays
+    assert schedule.layout_of.dtype == schedule.first_step.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("options", "clips", "words"),
+    [
+        ({}, 0, "no clips"),
+        ({"clip_size": 12}, 10, "--clip-size 12"),
+        ({"warmup_epochs": -1}, 10, "--warmup-epochs"),
+        ({"multigrid_epochs": 0}, 10, "--multigrid-epochs"),
+        ({"multigrid_frames": [2, 1]}, 10, "as many"),
+        ({"multigrid_areas": [2, 2, 1, 2]}, 10, "coarse to fine"),
+        ({"multigrid_short": [0]}, 10, "at least 1"),
+    ],
+)
+def test_impossible_options_are_named(options, clips, words):
+    with pytest.raises(TrainError, match=words):
+        make_schedule(config(**options), clips)
+
+
+def test_the_table_says_what_is_saved():
+    table = plan_table(make_schedule(config(**PUBLISHED), 240_000)).splitlines()
+    assert len({len(line) for line in table[:15]}) == 1  # aligned
+    assert "3.42 times the steps" in table[-1]
