@@ -116,9 +116,10 @@ def _watch(
 
         return hook
 
+    dtype = next(net.parameters()).dtype
     watched = copy.deepcopy(net).to("meta").eval()  # shapes without content: nothing is computed
     for name, module in watched.named_modules():
         module.register_forward_hook(note(name))
     with torch.no_grad(), _Joins() as joins:
-        watched(torch.zeros(1, *shape, device="meta"))
+        watched(torch.zeros(1, *shape, device="meta", dtype=dtype))
     return outputs, joins.shapes

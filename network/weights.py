@@ -55,7 +55,7 @@ def load_weights(net: nn.Module, source: str | PathLike | Mapping[str, Tensor]) 
     """
     where = "the given state dict" if isinstance(source, Mapping) else str(source)
     given = source if isinstance(source, Mapping) else _read(source)
-    given = given.get("state_dict", given)
+    given = given.get("state_dict", given) if isinstance(given, Mapping) else given
     if not isinstance(given, Mapping) or not any(torch.is_tensor(v) for v in given.values()):
         raise NetworkError(f"{where} holds no named tensors: it is no checkpoint of a network")
 

@@ -111,6 +111,7 @@ def build_parser(dataset: str) -> Parser:
 def add_options(parser: Parser, dataset: str, *, needs_data: bool = True) -> None:
     """Add the options of a dataset's training script; `needs_data`: --dataset must be given."""
     defaults = dataset_defaults(dataset_spec(dataset))
+    del defaults["model_dir"]  # depends on the variant
     groups: dict[str, argparse._ArgumentGroup] = {}
     for item in fields(Config):
         if item.metadata.get("hidden") or (item.name == "variant" and dataset != "kinetics"):
@@ -158,13 +159,13 @@ def parse_config(dataset: str, argv: Sequence[str] | None = None) -> Config:
     return config
 
 
-def complete(dataset: str, **options: object) -> Config:
+def complete(benchmark: str, /, **options: object) -> Config:
     """The checked configuration of `options`, with the dataset's own values for the others.
 
     Raises TrainError where it makes no sense, TypeError for an option that does not exist.
     """
-    config = Config(benchmark=dataset, **options)
-    config = config.with_defaults(**dataset_defaults(dataset_spec(dataset, config.variant)))
+    config = Config(benchmark=benchmark, **options)
+    config = config.with_defaults(**dataset_defaults(dataset_spec(benchmark, config.variant)))
     config.check()
     return config
 

@@ -1,0 +1,168 @@
+"""Score a checkpoint on a validation split: top-1, top-5, loss, each class, confusion matrix.
+
+`python -m run.evaluate --checkpoint best.pth --dataset FOLDER [--order all]` takes the network and
+the clip shape from the checkpoint. `--order` also scores the same clips with their frames reversed
+or shuffled: what is left of the accuracy then does not come from motion.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from data.clips import ClipDataset
+from data.datasets import dataset_spec, open_split
+from data.loading import Batch, validation_loader
+from run.checkpoints import Trained, open_checkpoint
+from run.cli import Parser, boolean, command
+from train.devices import Devices, open_devices
+from train.engine import predictions
+from train.job import clip_options
+from train.metrics import Meter
+
+log = logging.getLogger(__name__)
+
+ORDERS = ("forward", "reversed", "shuffled")
+LABELLED = 40  # classes up to which the confusion matrix names them
+
+
+def reordered(batches: Iterable[Batch], order: str, seed: int = 0) -> Iterator[Batch]:
+    """The batches with the frames of each clip forward, reversed, or shuffled (by `seed`)."""
+    for number, batch in enumerate(batches):
+        frames = batch.clips.shape[2]
+        at = {
+            "forward": np.arange(frames),
+            "reversed": np.arange(frames)[::-1].copy(),
+            "shuffled": np.random.default_rng((seed, number)).permutation(frames),
+        }[order]
+        yield batch._replace(clips=batch.clips[:, :, torch.from_numpy(at)])
+
+
+def confusion_matrix(predicted: Tensor, labels: Tensor, n_classes: int) -> np.ndarray:
+    """int64 (n_classes, n_classes): rows are the labels, columns what was predicted."""
+    cells = torch.bincount(labels * n_classes + predicted, minlength=n_classes**2)
+    return cells.reshape(n_classes, n_classes).numpy()
+
+
+def draw_confusion(matrix: np.ndarray, classes: tuple[str, ...], title: str, path: Path) -> None:
+    """The matrix, each row divided by its sum, as a picture."""
+    from matplotlib.figure import Figure
+
+    side = min(14.0, 3.5 + 0.45 * len(classes))
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axis = figure.subplots()
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, label="share of the class", shrink=0.8)
+    axis.set(title=title, xlabel="predicted", ylabel="label")
+    if len(classes) <= LABELLED:
+        axis.set_xticks(range(len(classes)), classes, rotation=60, ha="right")
+        axis.set_yticks(range(len(classes)), classes)
+        for row, column in np.argwhere(matrix > 0):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            count = str(matrix[row, column])
+            axis.text(column, row, count, ha="center", va="center", color=colour, fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def score(
+    trained: Trained, batches: Iterable[Batch], devices: Devices, title: str
+) -> tuple[dict[str, float], np.ndarray]:
+    """Scores (see `train.engine.evaluate`) and the confusion matrix."""
+    meter, predicted, wanted = Meter(devices.device), [], []
+    for logits, labels in predictions(trained.net, batches, devices, title=title):
+        meter.add(logits, labels, F.cross_entropy(logits, labels, reduction="sum"))
+        predicted.append(logits.argmax(1).cpu())
+        wanted.append(labels.cpu())
+    matrix = confusion_matrix(torch.cat(predicted), torch.cat(wanted), len(trained.classes))
+    return meter.scores(devices), matrix
+
+
+def build_parser() -> Parser:
+    """The command's options."""
+    parser = Parser(prog="python -m run.evaluate", description=__doc__)
+    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--dataset", required=True, help="the folder that holds jpg/")
+    parser.add_argument("--labels", help="folder of label csvs, or the train csv")
+    parser.add_argument("--split", type=int, help="default: the checkpoint's")
+    parser.add_argument("--views", type=int, default=1, help="clips a video, averaged (default 1)")
+    parser.add_argument("--clip-length", type=int, help="default: the checkpoint's")
+    parser.add_argument("--clip-size", type=int, help="default: the checkpoint's")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--order", choices=(*ORDERS, "all"), default="forward")
+    parser.add_argument("--skip-bad", type=boolean, nargs="?", const=True, default=False)
+    parser.add_argument("--gpus", type=int, help="0 is the CPU; default: one if there is one")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
+    parser.add_argument("--out", type=Path, help="folder of confusion.png, classes.csv "
+                        "(default: the checkpoint's)")  # fmt: skip
+    return parser
+
+
+def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
+    """Score, print, draw. Returns the scores by order of the frames."""
+    args = build_parser().parse_args(argv)
+    gpus = min(1, torch.cuda.device_count()) if args.gpus is None else args.gpus
+    with open_devices(gpus, args.precision) as devices:
+        trained = open_checkpoint(args.checkpoint, devices)
+        config = trained.with_shape(args.clip_length, args.clip_size)
+        spec = dataset_spec(config.benchmark, config.variant)
+        videos = open_split(
+            spec,
+            args.dataset,
+            "val",
+            labels=args.labels,
+            split=args.split or config.split,
+            classes=trained.classes,
+            skip_bad=args.skip_bad,
+        )
+        clips = ClipDataset(
+            videos,
+            clip_options(config, spec, training=False),
+            training=False,
+            seed=config.random_seed,
+        )
+        loader = validation_loader(
+            clips,
+            args.batch_size,
+            config.clip_length,
+            config.clip_size,
+            workers=args.workers,
+            views=args.views,
+        )
+        results = {}
+        for order in ORDERS if args.order == "all" else (args.order,):
+            results[order], matrix = score(trained, reordered(loader, order), devices, order)
+            if order in ("forward", args.order):
+                _write(args.out or args.checkpoint.parent, trained, matrix, results[order])
+    print(f"{len(videos)} videos, {len(trained.classes)} classes, {args.checkpoint}")
+    for order, scores in results.items():
+        print(
+            f"{order:9} top1 {scores['top1']:6.2f} %  top5 {scores['top5']:6.2f} %  "
+            f"loss {scores['loss']:.4f}"
+        )
+    return results
+
+
+def _write(folder: Path, trained: Trained, matrix: np.ndarray, scores: dict[str, float]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    title = f"{trained.config.network}: top-1 {scores['top1']:.1f} %"
+    draw_confusion(matrix, trained.classes, title, folder / "confusion.png")
+    lines = ["Class,Clips,Top1"]
+    for number, name in enumerate(trained.classes):
+        clips = matrix[number].sum()
+        top1 = f"{100 * matrix[number, number] / clips:.2f}" if clips else ""
+        lines.append(f'"{name}",{clips},{top1}')
+    (folder / "classes.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    log.info("confusion.png and classes.csv are in %s", folder)
+
+
+if __name__ == "__main__":
+    sys.exit(command(main))

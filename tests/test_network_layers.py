@@ -1,0 +1,54 @@
+"""Shortcuts that must not change a number: kernel taps and recurrent weights left out."""
+
+import pytest
+import torch
+from torch import nn
+
+from network.layers import Conv3d
+from network.recurrent import GRU, LSTM, initialise_recurrent
+
+
+@pytest.mark.parametrize("sides", [(1, 4, 5), (3, 1, 4), (1, 1, 1), (2, 3, 4)])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [(3, 3, 3), (3, 1, 1), (1, 3, 3), (3, 7, 7)])
+def test_convolution_equals_the_framework_s(sides, stride, kernel):
+    torch.manual_seed(0)
+    padding = tuple(k // 2 for k in kernel)
+    ours = Conv3d(4, 6, kernel, stride=stride, padding=padding, groups=2, bias=False).double()
+    theirs = nn.Conv3d(4, 6, kernel, stride=stride, padding=padding, groups=2, bias=False).double()
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 4, *sides, dtype=torch.float64, requires_grad=True)
+    y, z = x.detach().clone().requires_grad_(), torch.randn_like(ours(x))
+    (ours(x) * z).sum().backward()
+    (theirs(y) * z).sum().backward()
+    torch.testing.assert_close(ours(x), theirs(y))
+    torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
+    torch.testing.assert_close(x.grad, y.grad)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(LSTM, nn.LSTM), (GRU, nn.GRU)])
+@pytest.mark.parametrize("frames", [1, 3])
+def test_recurrence_equals_the_framework_s(ours, theirs, frames):
+    torch.manual_seed(0)
+    a, b = ours(5).double(), theirs(5, 5, num_layers=2).double()
+    b.load_state_dict(a.state_dict())
+    x = torch.randn(frames, 3, 5, dtype=torch.float64)
+    (a(x)[0] ** 2).sum().backward()
+    (b(x)[0] ** 2).sum().backward()
+    torch.testing.assert_close(a(x)[0], b(x)[0])
+    for name, parameter in b.named_parameters():
+        gradient = dict(a.named_parameters())[name].grad
+        assert gradient is not None, name  # an optimiser decays it as it does the framework's
+        torch.testing.assert_close(gradient, parameter.grad)
+
+
+@pytest.mark.parametrize("kind", [LSTM, GRU])
+@pytest.mark.parametrize("frames", [1, 4])
+def test_open_recurrence_starts_near_one_and_default_near_zero(kind, frames):
+    torch.manual_seed(0)
+    layer, x = kind(64), torch.randn(frames, 8, 64)
+    default = layer(x)[0].mean().item()
+    initialise_recurrent(layer, "open")
+    opened = layer(x)[0].mean().item()
+    assert abs(default) < 0.1
+    assert opened > 0.6

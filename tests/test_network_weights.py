@@ -1,0 +1,100 @@
+"""Checkpoints: whose names fit, what is reported, what is refused."""
+
+import pytest
+import torch
+from torchvision.models import video
+
+from network import NetworkError, build_network, load_weights
+
+
+@pytest.fixture(scope="module")
+def net():
+    return build_network("srtg_r3d_18", 7)
+
+
+def test_our_checkpoint_file_loads_whole(net, tmp_path):
+    torch.save({"state_dict": net.state_dict(), "epoch": 3}, tmp_path / "last.pth")
+    other = build_network("srtg_r3d_18", 7)
+    report = load_weights(other, tmp_path / "last.pth")
+    assert (report.skipped, report.missing) == ((), ())
+    assert set(report.loaded) == set(net.state_dict())
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(net.state_dict().values(), other.state_dict().values(), strict=True)
+    )
+
+
+def test_data_parallel_prefix_is_dropped(net):
+    state = {f"module.{name}": value for name, value in net.state_dict().items()}
+    assert len(load_weights(build_network("srtg_r3d_18", 7), state).loaded) == len(state)
+
+
+def test_another_class_count_keeps_the_fresh_classifier(net):
+    other = build_network("srtg_r3d_18", 9)
+    fresh = other.fc.weight.clone()
+    report = load_weights(other, net.state_dict())
+    assert [name for name, _ in report.skipped] == ["fc.weight", "fc.bias"]
+    assert "(7, 512)" in report.skipped[0][1]
+    assert "(9, 512)" in report.skipped[0][1]
+    assert report.missing == ("fc.weight", "fc.bias")
+    assert torch.equal(other.fc.weight, fresh)
+    assert "fc.weight" in str(report)
+    assert str(report).startswith("loaded")
+
+
+@pytest.mark.parametrize(
+    ("name", "build"), [("r3d_18", video.r3d_18), ("r2plus1d_18", video.r2plus1d_18)]
+)
+def test_torchvision_names_load(name, build):
+    theirs = build(num_classes=7)
+    ours = build_network(name, 7)
+    report = load_weights(ours, theirs.state_dict())
+    assert (report.skipped, report.missing) == ((), ())
+    clip = torch.randn(1, 3, 4, 32, 32)
+    ours.pool = torch.nn.Identity()  # torchvision's has none; else the two are one network
+    with torch.no_grad():
+        assert torch.allclose(ours.eval()(clip), theirs.eval()(clip), rtol=1e-3, atol=1e-4)
+
+
+def test_plain_weights_start_an_srtg_network(net):
+    report = load_weights(build_network("srtg_r3d_18", 7), build_network("r3d_18", 7).state_dict())
+    assert not report.skipped
+    assert all(".sar.lstm." in name for name in report.missing)
+
+
+def test_another_network_is_refused(net):
+    with pytest.raises(NetworkError, match="fewer than half"):
+        load_weights(net, build_network("mtnet_xs", 7).state_dict())
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no checkpoint", b"PK\x03\x04 torn", bytes(range(256)) * 20]
+)
+def test_a_file_that_is_no_checkpoint_is_one_sentence(net, tmp_path, content):
+    file = tmp_path / "net.pth"
+    file.write_bytes(content)
+    with pytest.raises(NetworkError, match=r"net\.pth: cannot be read") as error:
+        load_weights(net, file)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_named(net, tmp_path):
+    with pytest.raises(NetworkError, match="no such file"):
+        load_weights(net, tmp_path / "net.pth")
+
+
+def test_a_flipped_bit_is_noticed(net, tmp_path):
+    file = tmp_path / "net.pth"
+    torch.save(net.state_dict(), file)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 4
+    file.write_bytes(content)
+    with pytest.raises(NetworkError, match="damaged"):
+        load_weights(net, file)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, {"state_dict": 4}])
+def test_a_file_without_tensors_is_refused(net, tmp_path, content):
+    torch.save(content, tmp_path / "net.pth")
+    with pytest.raises(NetworkError, match="no named tensors"):
+        load_weights(net, tmp_path / "net.pth")
