@@ -16,6 +16,7 @@ import shutil
 import sqlite3
 import struct
 import threading
+import time
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -27,6 +28,7 @@ from data.errors import DataError
 from data.jpegs import BadJpeg, BadJpegAt, check_jpeg, decode_jpegs, shrink_jpeg
 
 DATABASE, COUNT = "frames.db", "n_frames"
+PART = ".part-"  # begins the name of a store that is being written
 APPLICATION_ID, LAYOUT = 0x46524D53, 1  # in the file's header: "FRMS", and the version of ours
 PAGE_SIZE = 4096
 OPEN_STORES = 64  # connections that `open_store` keeps in a thread: a file descriptor each
@@ -260,10 +262,11 @@ def write_store(
 
     Raises:
         DataError: no frames, or one that is not a whole JPEG.
+        OSError: the disk is full, or the folder cannot be written.
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    part = folder.parent / f".part-{os.getpid()}-{threading.get_ident()}"
+    part = folder.parent / f"{PART}{os.getpid()}-{threading.get_ident()}"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     try:
@@ -276,6 +279,23 @@ def write_store(
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return n_frames
+
+
+def is_finished(folder: str | os.PathLike) -> bool:
+    """Whether a folder holds a whole store, as far as the file's header and `n_frames` tell."""
+    folder = Path(folder)
+    try:
+        _read_header(folder / DATABASE)
+    except DataError:
+        return False
+    return (folder / COUNT).exists()
+
+
+def sweep_unfinished(parent: str | os.PathLike) -> None:
+    """Remove what killed `write_store`s left in `parent` more than a day ago."""
+    for part in Path(parent).glob(f"{PART}*"):
+        if time.time() - part.stat().st_mtime > 24 * 3600:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def _write_database(path: Path, video_id: str, jpegs: Iterable[bytes], companion: int | None):
@@ -306,6 +326,8 @@ def _write_database(path: Path, video_id: str, jpegs: Iterable[bytes], companion
         connection.executemany("INSERT INTO Companions VALUES (?, ?, ?, ?)", small)
         connection.execute("CREATE INDEX ImagesByObjId ON Images(ObjId)")
         connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise OSError(f"{path}: {error}") from error
     finally:
         connection.close()
     return count
