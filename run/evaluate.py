@@ -35,14 +35,18 @@ LABELLED = 40  # classes up to which the confusion matrix names them
 
 def reordered(batches: Iterable[Batch], order: str, seed: int = 0) -> Iterator[Batch]:
     """The batches with the frames of each clip forward, reversed, or shuffled (by `seed`)."""
-    for number, batch in enumerate(batches):
+    for batch in batches:
         frames = batch.clips.shape[2]
-        at = {
-            "forward": np.arange(frames),
-            "reversed": np.arange(frames)[::-1].copy(),
-            "shuffled": np.random.default_rng((seed, number)).permutation(frames),
-        }[order]
-        yield batch._replace(clips=batch.clips[:, :, torch.from_numpy(at)])
+        if order == "reversed":
+            batch = batch._replace(clips=batch.clips.flip(2))
+        elif order == "shuffled":
+            orders = [
+                np.random.default_rng((seed, index)).permutation(frames)
+                for index in batch.indices.tolist()
+            ]
+            shuffled = [clip[:, at] for clip, at in zip(batch.clips, orders, strict=True)]
+            batch = batch._replace(clips=torch.stack(shuffled))
+        yield batch
 
 
 def confusion_matrix(predicted: Tensor, labels: Tensor, n_classes: int) -> np.ndarray:
