@@ -50,7 +50,7 @@ class Plain(nn.Module):
 def test_modules_may_be_named():
     net = insert_srtg(Plain().double(), where=["a"])
     assert net.a.srtg.lstm.hidden_size == 4
-    clip = torch.randn(2, 3, 4, 16, 16, dtype=torch.float64)
+    clip = torch.randn(2, 3, 8, 16, 16, dtype=torch.float64)
     features = []
     net.a.register_forward_hook(lambda m, i, o: features.append(o))
     net(clip)
