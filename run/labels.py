@@ -1,0 +1,253 @@
+"""Make label csvs of official lists, of folders, of other frameworks' lists."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from data import listings
+from data.datasets import READY_MADE, dataset_spec
+from data.errors import DataError
+from data.labels import PARTS, TRAIN
+from data.listings import Rejections, Row, read_classes, write_csvs
+from run.cli import Parser, command
+
+log = logging.getLogger(__name__)
+
+SPLITS = (1, 2, 3)
+# Class lists of the project <- the official lists that `build` reads, below its --source.
+CLASS_LISTS = {
+    "ucf101": "ucf101/classInd.txt",
+    "hmdb51": "hmdb51/mmaction2_label_map.txt",
+    "diving48": "diving48/mmaction2_label_map.txt",
+    "hacs": "hacs/activitynet200_label_map.txt",
+    "moments_in_time": "moments/mmaction2_mit339_label_map.txt",
+    "kinetics-200": "mini_kinetics200/derived_classes.txt",
+    "kinetics-400": "kinetics/label_map_k400.txt",
+    "kinetics-600": "kinetics/label_map_k600.txt",
+    "kinetics-700": "kinetics/label_map_k700.txt",
+}
+KINETICS_LISTS = {
+    200: "kinetics/activitynet_kinetics-400_val.csv",  # of which val_ytid_list.txt has the ids
+    400: "kinetics/activitynet_kinetics-400_val.csv",
+    600: "kinetics/activitynet_kinetics-600_val.csv",
+    700: "kinetics/kinetics700-validate.csv",
+}
+MINI_KINETICS_IDS = "mini_kinetics200/val_ytid_list.txt"
+
+
+def class_list(name: str, folder: Path = READY_MADE) -> Path:
+    """The file that names a dataset's classes, one a line."""
+    return folder / f"{name}_classes.txt"
+
+
+def build_parser() -> Parser:
+    """A sub-command for each kind of list."""
+    parser = Parser(prog="python -m run.labels", description=__doc__)
+    commands = parser.add_subparsers(dest="what", required=True, parser_class=Parser)
+
+    def add(
+        name: str, work: Callable, source: str, text: str, output: Path | None = Path("labels")
+    ):
+        sub = commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        sub.add_argument("source", type=Path, nargs="+" if source == "FILE" else None, help=source)
+        sub.add_argument("--output", type=Path, default=output, help="folder that the csvs go to")
+        sub.set_defaults(work=work)
+        return sub
+
+    build = commands.add_parser("build", help="the csvs and class lists of this project's labels/")
+    build.add_argument("--source", type=Path, required=True, help="folder of the official lists")
+    build.add_argument("--output", type=Path, default=READY_MADE)
+    build.set_defaults(work=build_all)
+    add("ucf101", convert_ucf101, "folder", "UCF-101's trainlist0N.txt and testlist0N.txt")
+    add("hmdb51", convert_hmdb51, "folder", "HMDB-51's <class>_test_splitN.txt")
+    kinetics = add("kinetics", convert_kinetics, "FILE", "Kinetics' csvs, in any dialect")
+    kinetics.add_argument("--variant", type=int, default=400, choices=(200, 400, 600, 700))
+    kinetics.add_argument("--ids", type=Path, help="keep only the ids that this file lists")
+    add("hacs", convert_hacs, "FILE", "HACS's csv; segments without the action (-1) are left out")
+    mit = add("mit", convert_mit, "FILE", "Moments in Time's trainingSet.csv, validationSet.csv")
+    diving = add("diving48", convert_diving48, "FILE", "Diving48's json files")
+    folders = add("folders", convert_tree, "folder", "a tree of class folders of videos or stores")
+    folders.add_argument("--fraction", type=_fraction, default=0.2, help="of a class, validates")
+    folders.add_argument("--seed", type=int, default=0, help="of the draw")
+    lists = add("list", convert_lists, "FILE", "lines `path label`, as other frameworks have them")
+    lists.add_argument("--classes", type=Path, help="file that names the classes, one a line")
+    for sub in (folders, lists):
+        sub.add_argument("--name", default="custom", help="csvs are NAME_train.csv, NAME_val.csv")
+    for sub in (kinetics, mit, diving, lists):
+        text = "part of rows that do not say it (default: as the file is named)"
+        sub.add_argument("--part", choices=("train", "val", "test"), help=text)
+    return parser
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not within 0 and 1")
+    return value
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run one sub-command; says which csv got how many rows. Raises DataError."""
+    args = build_parser().parse_args(argv)
+    for path, count in args.work(args).items():
+        log.info("%s: %d rows", path, count)
+
+
+def convert_ucf101(args: argparse.Namespace) -> dict[Path, int]:
+    """All three splits of UCF-101."""
+    return _all_splits("ucf101", listings.ucf101, args.source, args.output)
+
+
+def convert_hmdb51(args: argparse.Namespace) -> dict[Path, int]:
+    """All three splits of HMDB-51."""
+    return _all_splits("hmdb51", listings.hmdb51, args.source, args.output)
+
+
+def convert_kinetics(args: argparse.Namespace) -> dict[Path, int]:
+    """One variant of Kinetics."""
+    classes = read_classes(class_list(f"kinetics-{args.variant}"))
+    wanted = set(listings.read_lines(args.ids)) if args.ids else None
+
+    def rows(path: Path, rejections: Rejections) -> Iterator[Row]:
+        part = args.part or _part_of(path, default=None)
+        # Which of its classes Mini-Kinetics has shows in the class list alone.
+        for row in listings.labelled_csv(path, rejections, part=part):
+            if wanted is None or row.id in wanted:
+                yield row
+
+    return _write("kinetics", _each(args.source, rows), args.output, classes, args.variant)
+
+
+def convert_hacs(args: argparse.Namespace) -> dict[Path, int]:
+    """HACS."""
+    classes = read_classes(class_list("hacs"))
+    return _write("hacs", _each(args.source, listings.hacs), args.output, classes)
+
+
+def convert_mit(args: argparse.Namespace) -> dict[Path, int]:
+    """Moments in Time."""
+
+    def rows(path: Path, rejections: Rejections) -> Iterator[Row]:
+        return listings.moments(path, rejections, part=args.part or _part_of(path))
+
+    return _write("mit", _each(args.source, rows), args.output)
+
+
+def convert_diving48(args: argparse.Namespace) -> dict[Path, int]:
+    """Diving48. Its numbers are those of labels/diving48_classes.txt."""
+    classes = read_classes(class_list("diving48"))
+
+    def rows(path: Path, rejections: Rejections) -> Iterator[Row]:
+        part = args.part or _part_of(path)
+        return listings.diving48(path, rejections, part=part, classes=classes)
+
+    return _write("diving48", _each(args.source, rows), args.output, classes)
+
+
+def convert_tree(args: argparse.Namespace) -> dict[Path, int]:
+    """A tree of class folders."""
+    rows = listings.tree(args.source, fraction=args.fraction, seed=args.seed)
+    return write_csvs(rows, lambda part: args.output / f"{args.name}_{part}.csv")
+
+
+def convert_lists(args: argparse.Namespace) -> dict[Path, int]:
+    """Lists of paths."""
+    classes = read_classes(args.classes) if args.classes else None
+
+    def rows(path: Path, rejections: Rejections) -> Iterator[Row]:
+        part = args.part or _part_of(path)
+        return listings.path_list(path, rejections, part=part, classes=classes)
+
+    return write_csvs(
+        _each(args.source, rows), lambda part: args.output / f"{args.name}_{part}.csv", classes
+    )
+
+
+def build_all(args: argparse.Namespace) -> dict[Path, int]:
+    """Everything in labels/, of the official lists."""
+    if not args.source.is_dir():
+        raise DataError(f"{args.source}: no such folder; --source names that of the official lists")
+    written = {}
+    for name, source in CLASS_LISTS.items():
+        names = read_classes(args.source / source)
+        path = class_list(name, args.output)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(names) + "\n")
+        written[path] = len(names)
+    for name, read, folder in (
+        ("ucf101", listings.ucf101, "ucf101"),
+        ("hmdb51", listings.hmdb51, "hmdb51/testTrainMulti_7030_splits"),
+    ):
+        written |= _all_splits(name, read, args.source / folder, args.output)
+    mini = set(listings.read_lines(args.source / MINI_KINETICS_IDS))
+    for variant, source in KINETICS_LISTS.items():
+        classes = read_classes(class_list(f"kinetics-{variant}", args.output))
+        rows = _each(
+            [args.source / source],
+            lambda path, rejections: listings.labelled_csv(path, rejections, part="val"),
+        )
+        rows = (row for row in rows if variant != 200 or row.id in mini)
+        written |= _write("kinetics", rows, args.output, classes, variant, ending=".csv.gz")
+    return written
+
+
+def _all_splits(
+    name: str, read: Callable[[Path, int], Iterator[Row]], source: Path, output: Path
+) -> dict[Path, int]:
+    classes = read_classes(class_list(name))
+    written = {}
+    for split in SPLITS:
+        prefix = dataset_spec(name).csv_prefix.format(split=split)
+        written |= write_csvs(
+            read(source, split), lambda part, p=prefix: output / f"{p}_{part}.csv"
+        )
+    return written
+
+
+def _write(
+    dataset: str,
+    rows: Iterator[Row],
+    output: Path,
+    classes: list[str] | None = None,
+    variant: int | None = None,
+    *,
+    ending: str = ".csv",
+) -> dict[Path, int]:
+    prefix = dataset_spec(dataset, variant).csv_prefix
+    return write_csvs(rows, lambda part: output / f"{prefix}_{part}{ending}", classes)
+
+
+def _each(paths: list[Path], read: Callable[[Path, Rejections], Iterator[Row]]) -> Iterator[Row]:
+    """The rows of several files; what could not be used of each is logged."""
+    for path in paths:
+        rejections = Rejections()
+        yield from read(path, rejections)
+        rejections.log()
+
+
+def _part_of(path: Path, default: str | None = "train") -> str | None:
+    """The part that a file's name speaks of: trainingSet.csv, kinetics_val.csv, test.txt, ..."""
+    name = path.name.lower()
+    found = [word for word in sorted(PARTS, key=len, reverse=True) if word in name]
+    if not found:
+        if default is None:
+            return None
+        raise DataError(f"{path}: its name does not say train, val or test; --part does")
+    number = PARTS[found[0]]
+    return {TRAIN: "train"}.get(number, "test" if found[0].startswith("test") else "val")
+
+
+if __name__ == "__main__":
+    sys.exit(command(main))
