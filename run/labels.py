@@ -211,7 +211,7 @@ def _all_splits(
     for split in SPLITS:
         prefix = dataset_spec(name).csv_prefix.format(split=split)
         written |= write_csvs(
-            read(source, split), lambda part, p=prefix: output / f"{p}_{part}.csv"
+            read(source, split), lambda part, p=prefix: output / f"{p}_{part}.csv", classes
         )
     return written
 
