@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from network.layers import no_autocast
+
 
 @torch.no_grad()
 def cycle_consistent(pooled: Tensor, states: Tensor) -> Tensor:
@@ -23,7 +25,7 @@ def cycle_consistent(pooled: Tensor, states: Tensor) -> Tensor:
     Returns:
         (B,) bool. Computed in float32 at least, whatever the inputs' dtype or autocast.
     """
-    with torch.autocast(pooled.device.type, enabled=False):
+    with no_autocast(pooled.device.type):
         if pooled.dtype in (torch.float16, torch.bfloat16):
             pooled, states = pooled.float(), states.float()
         # In units of the clip's largest magnitude no square overflows or vanishes.

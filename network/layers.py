@@ -8,6 +8,7 @@ Norm and activation after the last convolution are the block's own.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -119,6 +120,13 @@ def factored_stem() -> nn.Sequential:
         nn.BatchNorm3d(64),
         nn.ReLU(inplace=True),
     )
+
+
+def no_autocast(device_type: str) -> AbstractContextManager:
+    """A block without autocast, on any device; some, as the meta device, know none."""
+    if not torch.amp.is_autocast_available(device_type):
+        return nullcontext()
+    return torch.autocast(device_type, enabled=False)
 
 
 def initialise(net: nn.Module) -> None:

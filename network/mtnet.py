@@ -77,7 +77,7 @@ class Recurrence(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         states, _ = self.op(x.mean((3, 4)).permute(2, 0, 1))  # (T, B, C)
-        return x * states.permute(1, 2, 0)[..., None, None]
+        return x * states.permute(1, 2, 0).to(x.dtype)[..., None, None]
 
 
 class MTBlock(nn.Module):

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from network.errors import NetworkError
+from network.layers import no_autocast
 
 RECURRENT_INITS = ("open", "default")
+
+
+def own_precision(forward: Callable) -> Callable:
+    """Run a layer's `forward(x)` in the dtype of its weights, autocast or not.
+
+    The recursion is a sliver of the arithmetic, its errors add up over time, and oneDNN has no
+    half-precision LSTM for CPUs without the instructions.
+    """
+
+    @functools.wraps(forward)
+    def run(layer: nn.RNNBase, x: Tensor) -> tuple[Tensor, object]:
+        with no_autocast(x.device.type):
+            return forward(layer, x.to(layer.weight_ih_l0.dtype))
+
+    return run
 
 
 class LSTM(nn.LSTM):
@@ -21,6 +40,7 @@ class LSTM(nn.LSTM):
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels, num_layers=2)
 
+    @own_precision
     def forward(self, x: Tensor) -> tuple[Tensor, object]:
         if x.shape[0] > 1:
             return super().forward(x)
@@ -37,6 +57,7 @@ class GRU(nn.GRU):
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels, num_layers=2)
 
+    @own_precision
     def forward(self, x: Tensor) -> tuple[Tensor, object]:
         if x.shape[0] > 1:
             return super().forward(x)

@@ -43,7 +43,7 @@ class SRTG(nn.Module):
             opened = cycle_consistent(pooled.transpose(1, 2), states.transpose(0, 1))  # (B,)
             self._count(opened)
             factors = torch.where(opened[:, None, None], factors, 1.0)
-        return x * factors[..., None, None]
+        return x * factors.to(x.dtype)[..., None, None]
 
     @torch.no_grad()
     def _count(self, opened: Tensor) -> None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from network import build_network
 from network.layers import Conv3d
 from network.recurrent import GRU, LSTM, initialise_recurrent
 
@@ -52,3 +53,19 @@ def test_open_recurrence_starts_near_one_and_default_near_zero(kind, frames):
     opened = layer(x)[0].mean().item()
     assert abs(default) < 0.1
     assert opened > 0.6
+
+
+@pytest.mark.parametrize("name", ["srtg_r3d_18", "mtnet_xs"])
+def test_autocast_leaves_the_recursion_in_float32(name):
+    torch.manual_seed(0)
+    net = build_network(name, 3)
+    dtypes = []
+    for module in net.modules():
+        if isinstance(module, nn.RNNBase):
+            module.register_forward_hook(lambda m, i, o: dtypes.append(o[0].dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = net(torch.randn(2, 3, 4, 16, 16))
+    assert logits.dtype == torch.bfloat16
+    assert set(dtypes) == {torch.float32}
+    logits.float().sum().backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())
