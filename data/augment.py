@@ -48,11 +48,12 @@ class Program:
 
 
 def fuse(operations: list[Operation]) -> list[Operation]:
-    """Neighbours of one kind, colour matrices or changes of geometry, as one operation."""
+    """Neighbouring changes of geometry as one, and of colour where the first clips nothing."""
     fused: list[Operation] = []
     for operation in operations:
         last = fused[-1] if fused else None
-        if isinstance(operation, Colour | Warp) and type(last) is type(operation):
+        colours = isinstance(last, Colour) and isinstance(operation, Colour) and not last.clips()
+        if colours or (isinstance(last, Warp) and isinstance(operation, Warp)):
             fused[-1] = last.then(operation)
         else:
             fused.append(operation)

@@ -46,10 +46,17 @@ class Colour:
         cv2.transform(source, self.matrix, dst=target)
 
     def then(self, later: Colour) -> Colour:
-        """Both in one. What the first would clip, the second may bring back into the range."""
-        matrix = later.matrix[:, :3] @ self.matrix
+        """Both in one, clipped but once."""
+        matrix = later.matrix[:, :3] @ self.matrix  # (3, 4)
         matrix[:, 3] += later.matrix[:, 3]
         return Colour(matrix)
+
+    def clips(self) -> bool:
+        """Whether there is a colour that it takes out of 0..255."""
+        scale, offset = self.matrix[:, :3], self.matrix[:, 3]
+        lowest = np.minimum(scale, 0).sum(axis=1) * 255 + offset
+        highest = np.maximum(scale, 0).sum(axis=1) * 255 + offset
+        return bool((lowest < -0.5).any() or (highest > 255.5).any())
 
 
 @dataclass(frozen=True)

@@ -242,18 +242,17 @@ def test_parameters_are_distributed_as_imgaugs(parameter):
 # Fusion
 
 
-def test_neighbouring_colours_become_one(frames):
-    colours = [
-        op
-        for augmenter in (FIXED["add"], FIXED["enhance colour"], FIXED["contrast down"])
-        for op in compile_pipeline(augmenter)(np.random.default_rng(0), SIZE)
-    ]
-    (fused,) = fuse(colours)
-    middle = frames // 2 + 40  # nothing is clipped on the way
-    one_by_one = middle
-    for colour in colours:
+def test_neighbouring_colours_become_one_unless_the_first_clips(frames):
+    less, more = (
+        compile_pipeline(FIXED[name])(np.random.default_rng(0), SIZE)[0]
+        for name in ("contrast down", "enhance colour")
+    )
+    (fused,) = fuse([less, more])
+    one_by_one = frames
+    for colour in (less, more):
         one_by_one = Program([colour]).render(one_by_one, WHOLE, SIZE)
-    assert_close(Program([fused]).render(middle, WHOLE, SIZE), one_by_one)
+    assert_close(Program([fused]).render(frames, WHOLE, SIZE), one_by_one)
+    assert len(fuse([more, less])) == 2
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -303,14 +302,13 @@ def compare_distributions(frames, clips):
     ]
     compiled, reference = map(np.array, summaries)
     for column in range(compiled.shape[1]):
-        # Up to a grey level, by which single operations may differ.
+        # Chance, and 0.05: noise is smoothed by one look-up here, by up to three in imgaug.
         spread = reference[:, column].std()
         grain = 0.02 * spread * np.random.default_rng(column).standard_normal((2, clips))
-        assert ks_2samp(compiled[:, column] + grain[0], reference[:, column] + grain[1]).pvalue > (
-            1e-3
-        ), column
-        shift = abs(compiled[:, column].mean() - reference[:, column].mean())
-        assert shift < 4 * spread * (2 / clips) ** 0.5
+        ours, theirs = compiled[:, column] + grain[0], reference[:, column] + grain[1]
+        chance = (2 / clips) ** 0.5
+        assert ks_2samp(ours, theirs).statistic < 0.05 + 1.95 * chance, column
+        assert abs(ours.mean() - theirs.mean()) < (0.05 + 3.3 * chance) * spread, column
 
 
 def test_the_recipe_is_distributed_as_imgaugs(frames):

@@ -21,7 +21,7 @@ from data.augment import (
     load_augmentation,
 )
 from data.crops import draw_crop
-from data.motion import render
+from data.motion import ACTIONS, render
 from data.recipes import load_recipe
 
 FRAMES, HEIGHT, WIDTH, SIZE, SHARE = 16, 256, 340, 224, 224 / 256
@@ -74,7 +74,7 @@ def race(ways: list[Augmentation], frames: np.ndarray, repeats: int) -> list[flo
 def load_frames(path: Path | None) -> np.ndarray:
     """uint8 (FRAMES, HEIGHT, WIDTH, 3) RGB: every second frame of a video, or a rendered one."""
     if path is None:
-        frames = render("turn_clockwise", 1)
+        frames = render(next(iter(ACTIONS)), 1)
     else:
         capture, found = cv2.VideoCapture(str(path)), []
         while len(found) < 2 * FRAMES and capture.grab():
