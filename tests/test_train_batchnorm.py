@@ -140,3 +140,12 @@ def test_copies_and_replicas_keep_splitting():
 def test_negative_clips_are_refused():
     with pytest.raises(ValueError, match="clips=-1"):
         split_batch_norm(network(), -1)
+
+
+def test_one_value_a_channel_is_normalised_by_the_running_statistics():
+    norm = nn.BatchNorm3d(3)
+    split_batch_norm(norm, 8)
+    norm(clips(16))
+    x = clips(1)[:, :, :1, :1, :1]
+    y = norm(x)
+    assert torch.equal(y, norm.eval()(x)) and not torch.equal(y, x)

@@ -29,6 +29,11 @@ class SplitBatchNorm3d(nn.BatchNorm3d):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """(B, C, T, H, W) -> the same shape, dtype and memory format."""
+        if self.training and input.numel() == self.num_features:
+            # a last batch of one clip, shrunk to one value a channel: it has no variance
+            return F.batch_norm(
+                input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
         if not self.training or len(input) <= self.clips:
             return super().forward(input)
         number = -(-len(input) // self.clips)
