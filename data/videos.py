@@ -97,6 +97,21 @@ def find_videos(root: str | Path, table: LabelTable) -> Videos:
     )
 
 
+def video_folders(root: str | Path) -> list[Path]:
+    """Every video's folder below a dataset's jpg/, in order, whether it holds a store or not.
+
+    Raises:
+        DataError: there is no such dataset, or no such folder in it.
+    """
+    jpg = frames_root(Path(root))
+    folders = []
+    for name in sorted(_listing(jpg)):
+        inside = sorted(_listing(jpg / name))
+        # A folder without folders in it is a video's own, the class is not drawn.
+        folders += [jpg / name / video for video in inside] if inside else [jpg / name]
+    return folders
+
+
 def frames_root(root: Path) -> Path:
     """The jpg folder of a dataset. Raises DataError where there is none."""
     if not root.is_dir():

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import functools
 import logging
-import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterable
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from threading import Event
-from typing import NamedTuple
-
-from tqdm import tqdm
 
 from data.errors import DataError
 from data.extract import Stopped, extract_jpegs, ffmpeg_executable
 from data.frames import is_finished, sweep_unfinished, upgrade_store, write_store
-from data.videos import frames_root
-from run.cli import BAD_INPUT, Parser, command
-from train.interrupts import caught_signals
+from data.videos import video_folders
+from run.cli import Parser, command
+from run.jobs import Job, positive, report, run_jobs
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +23,6 @@ ENDINGS = (
     *(".3gp", ".asf", ".avi", ".f4v", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
     *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
 )
-LOOK = 0.2  # seconds between two looks at whether a signal has come
-
-
-class Job(NamedTuple):
-    """A folder of frames to be written, and the video that it is written from (upgrade: itself)."""
-
-    source: Path
-    folder: Path
 
 
 def build_parser() -> Parser:
@@ -64,7 +49,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument(
         "--short-side",
-        type=_positive,
+        type=positive,
         default=256,
         metavar="PIXELS",
         help="frames' short side. Smaller videos stay as they are",
@@ -79,14 +64,14 @@ def build_parser() -> Parser:
     )
     parser.add_argument(
         "--companion",
-        type=_positive,
+        type=positive,
         default=argparse.SUPPRESS,
         metavar="PIXELS",
         help="also store each frame with this short side (128), which small clips read faster",
     )
     parser.add_argument(
         "--workers",
-        type=_positive,
+        type=positive,
         default=len(os.sched_getaffinity(0)),
         metavar="N",
         help="videos at a time",
@@ -102,12 +87,6 @@ def build_parser() -> Parser:
     return parser
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return int(text)
-
-
 def main(argv: list[str] | None = None) -> None:
     """Convert, or upgrade. Leaves with exit code 2 if a video is broken; the others are done."""
     parser = build_parser()
@@ -116,7 +95,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.upgrade == ("videos" in args):
         parser.error("either --videos or --upgrade is needed")
     if args.upgrade:
-        jobs = [Job(path.parent, path.parent) for path in find_stores(args.dataset)]
+        jobs = [Job(folder, folder) for folder in video_folders(args.dataset)]
         work = functools.partial(_upgrade, companion=companion)
     else:
         found = find_videos_to_convert(args.videos, args.dataset / "jpg")
@@ -134,8 +113,6 @@ def main(argv: list[str] | None = None) -> None:
             sweep_unfinished(folder)
     broken = run_jobs(jobs, work, args.workers)
     report(broken, args.dataset / "broken.csv", done=len(jobs) - len(broken))
-    if broken:
-        raise SystemExit(BAD_INPUT)
 
 
 def find_videos_to_convert(videos: Path, jpg: Path) -> list[Job]:
@@ -166,55 +143,6 @@ def find_videos_to_convert(videos: Path, jpg: Path) -> list[Job]:
     if others:
         log.info("%d files are no videos by their ending, and are left out", others)
     return list(jobs.values())
-
-
-def find_stores(root: Path) -> list[Path]:
-    """Every frames.db of a dataset, in order. Raises DataError where there is none."""
-    jpg = frames_root(root)
-    stores = sorted([*jpg.glob("[!.]*/frames.db"), *jpg.glob("[!.]*/[!.]*/frames.db")])
-    if not stores:
-        raise DataError(f"{jpg}: holds no frames.db; `python -m run.convert` makes them")
-    return stores
-
-
-def run_jobs(
-    jobs: list[Job], work: Callable[[Job, Event], str | None], workers: int
-) -> list[tuple[Path, str]]:
-    """Do the jobs, several at a time, with a bar. Returns (source, reason) of those that failed.
-
-    `work` returns a reason, or None where all went well. A signal sets the event that it is given
-    and leaves with exit code 128 + signal: what is finished stays, half a video never does.
-    """
-    broken: list[tuple[Path, str]] = []
-    stop = Event()
-    with caught_signals() as signals, ThreadPool(workers) as pool:
-        results = pool.imap_unordered(lambda job: (job, work(job, stop)), jobs)
-        try:
-            for job, reason in tqdm(_polled(results, signals), total=len(jobs), unit="video"):
-                if reason is not None:
-                    broken.append((job.source, reason))
-                    log.error("%s", reason)
-        except OSError as error:  # a full disk is not the videos' fault
-            raise DataError(f"{jobs[0].folder}: cannot be written ({error})") from error
-        finally:
-            stop.set()
-            pool.terminate()
-            pool.join()
-    if signals.number:
-        print("interrupted; what is finished stays, the same command goes on", file=sys.stderr)
-        raise SystemExit(128 + signals.number)
-    return broken
-
-
-def _polled(results, signals) -> Iterable[tuple[Job, str | None]]:
-    """The results as they come, until a signal does."""
-    while not signals.number:
-        try:
-            yield results.next(timeout=LOOK)
-        except multiprocessing.TimeoutError:
-            continue
-        except StopIteration:
-            return
 
 
 def _convert(
@@ -251,19 +179,6 @@ def _upgrade(job: Job, _stop: Event, *, companion: int | None) -> str | None:
     except DataError as error:
         return str(error)
     return None
-
-
-def report(broken: list[tuple[Path, str]], path: Path, *, done: int) -> None:
-    """Log the outcome, and list what failed in a csv, which is removed where nothing did."""
-    if not broken:
-        path.unlink(missing_ok=True)
-        log.info("%d done", done)
-        return
-    with path.open("w", newline="", errors="surrogateescape") as file:
-        writer = csv.writer(file)
-        writer.writerow(["video", "reason"])
-        writer.writerows((video, why.removeprefix(f"{video}: ")) for video, why in sorted(broken))
-    log.error("%d done; %d could not be, %s lists them", done, len(broken), path)
 
 
 if __name__ == "__main__":

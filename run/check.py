@@ -1,0 +1,49 @@
+"""Read and decode every frame of a dataset, and name each store that is damaged."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from threading import Event
+
+from data.errors import DataError
+from data.frames import verify_store
+from data.videos import video_folders
+from run.cli import Parser, command
+from run.jobs import Job, positive, report, run_jobs
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Check `<dataset>/jpg`. Leaves with exit code 2 if a store is bad; a csv lists them."""
+    parser = Parser(
+        prog="python -m run.check",
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("dataset", type=Path, help="the folder that holds jpg/")
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        default=len(os.sched_getaffinity(0)),
+        metavar="N",
+        help="videos at a time",
+    )
+    args = parser.parse_args(argv)
+    jobs = [Job(folder, folder) for folder in video_folders(args.dataset)]
+    bad = run_jobs(jobs, check, args.workers)
+    report(bad, args.dataset / "bad_stores.csv", done=len(jobs) - len(bad))
+
+
+def check(job: Job, _stop: Event) -> str | None:
+    """What is wrong with a store, in one line, or None."""
+    try:
+        verify_store(job.folder)
+    except DataError as error:
+        return str(error)
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(command(main))

@@ -1,0 +1,95 @@
+"""Many videos, several at a time: the bar, the signals, and the list of those that failed."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import logging
+import multiprocessing
+import sys
+from collections.abc import Callable, Iterable
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from threading import Event
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from data.errors import DataError
+from run.cli import BAD_INPUT
+from train.interrupts import caught_signals
+
+log = logging.getLogger(__name__)
+
+LOOK = 0.2  # seconds between two looks at whether a signal has come
+
+
+class Job(NamedTuple):
+    """What is worked on, named where it fails, and the folder of frames that it becomes."""
+
+    source: Path
+    folder: Path
+
+
+def positive(text: str) -> int:
+    """A number above 0, as an option. Raises ArgumentTypeError otherwise."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return int(text)
+
+
+def run_jobs(
+    jobs: list[Job], work: Callable[[Job, Event], str | None], workers: int
+) -> list[tuple[Path, str]]:
+    """Do the jobs, several at a time, with a bar. Returns (source, reason) of those that failed.
+
+    `work` returns a reason, or None where all went well. A signal sets the event that it is given
+    and leaves with exit code 128 + signal: what is finished stays, half a video never does.
+    """
+    broken: list[tuple[Path, str]] = []
+    stop = Event()
+    with caught_signals() as signals, ThreadPool(workers) as pool:
+        results = pool.imap_unordered(lambda job: (job, work(job, stop)), jobs)
+        try:
+            for job, reason in tqdm(_polled(results, signals), total=len(jobs), unit="video"):
+                if reason is not None:
+                    broken.append((job.source, reason))
+                    log.error("%s", reason)
+        except OSError as error:  # a full disk is not the videos' fault
+            raise DataError(f"{jobs[0].folder}: cannot be written ({error})") from error
+        finally:
+            stop.set()
+            pool.terminate()
+            pool.join()
+    if signals.number:
+        print("interrupted; what is finished stays, the same command goes on", file=sys.stderr)
+        raise SystemExit(128 + signals.number)
+    return broken
+
+
+def _polled(results, signals) -> Iterable[tuple[Job, str | None]]:
+    """The results as they come, until a signal does."""
+    while not signals.number:
+        try:
+            yield results.next(timeout=LOOK)
+        except multiprocessing.TimeoutError:
+            continue
+        except StopIteration:
+            return
+
+
+def report(broken: list[tuple[Path, str]], path: Path, *, done: int) -> None:
+    """Log the outcome, and list what failed in a csv, which is removed where nothing did.
+
+    Leaves with exit code 2 where something failed.
+    """
+    if not broken:
+        path.unlink(missing_ok=True)
+        log.info("%d done", done)
+        return
+    with path.open("w", newline="", errors="surrogateescape") as file:
+        writer = csv.writer(file)
+        writer.writerow(["video", "reason"])
+        writer.writerows((video, why.removeprefix(f"{video}: ")) for video, why in sorted(broken))
+    log.error("%d done; %d could not be, %s lists them", done, len(broken), path)
+    raise SystemExit(BAD_INPUT)
