@@ -2,8 +2,10 @@
 
 All networks take turns in one process, each on the same clip and with the same optimiser (SGD,
 Nesterov, fused); times are medians over the rounds. `ratio` is the step's time over that of the
-network named in `against`. Also there: the machine's best convolution rate, found by timing 3x3x3
-convolutions alone, and the share of it that r3d_34's own convolutions reach.
+network named in `against`, GMAC/s the nominal arithmetic of a step over its time (torchvision's
+r3d_18 does not pool behind its stem and has several times the arithmetic of ours). Also there: the
+machine's best convolution rate, found by timing 3x3x3 convolutions alone, and the share of it that
+r3d_34's own convolutions reach.
 
 --peer FOLDER times another implementation beside ours: FOLDER (or a package or module inside it)
 must offer functions named as the originals\', `srtg_r3d_34(num_classes=...)`, `MTNet_s(...)`.
@@ -27,6 +29,7 @@ from torch import nn
 from tqdm import tqdm
 
 from network import NetworkError, build_network
+from network.cost import count_macs
 
 #: Network -> the one that its step is compared with.
 AGAINST = {
@@ -39,6 +42,8 @@ AGAINST = {
     "torchvision r3d_18": "torchvision r3d_18",
 }
 CLASSES = 10
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+Clock = Callable[[], float]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shape = ("BATCH", "FRAMES", "SIZE")
     parser.add_argument("--shape", type=int, nargs=3, default=(4, 8, 112), metavar=shape)
     parser.add_argument("--rounds", type=int, default=7, help="turns of each network (default: 7)")
+    parser.add_argument("--threads", type=int, help="threads of torch (default: its own choice)")
+    parser.add_argument(
+        "--clock",
+        choices=CLOCKS,
+        default="wall",
+        help="cpu, with --threads 1, also tells the truth beside other jobs",
+    )
     parser.add_argument("--networks", nargs="*", default=list(AGAINST), help="which, by name")
     parser.add_argument("--peer", type=Path, help="folder of another implementation")
 
@@ -53,13 +65,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measure(args: argparse.Namespace) -> list[dict]:
     """Rows of network, forward_ms, step_ms, against, ratio; the last says what the machine can."""
     batch, frames, size = args.shape
+    clock = CLOCKS[args.clock]
+    if args.threads:
+        torch.set_num_threads(args.threads)
     generator = torch.Generator().manual_seed(0)
     clips = torch.randn(batch, 3, frames, size, size, generator=generator)
     labels = torch.randint(CLASSES, (batch,), generator=generator)
     contenders = {name: _build(name) for name in args.networks}
     if args.peer:
         contenders |= _peers(args.peer, args.networks)
-    steps = {name: _training_step(net, clips, labels) for name, net in contenders.items()}
+    steps = {name: _training_step(net, clips, labels, clock) for name, net in contenders.items()}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
     for turn in tqdm(range(args.rounds + 1), unit="round", desc="timing"):
         for name, step in steps.items():
@@ -70,7 +85,11 @@ def measure(args: argparse.Namespace) -> list[dict]:
         name: [statistics.median(t) for t in zip(*rows, strict=True)]
         for name, rows in times.items()
     }
-    return [_row(name, medians) for name in medians] + _throughput(contenders, clips)
+    rows = [_row(name, medians) for name in medians]
+    for row in rows:  # a backward pass is two forward passes' arithmetic
+        macs = 3 * batch * count_macs(contenders[row["network"]], frames, size, size)
+        row["GMAC/s"] = macs / 1e6 / row["step_ms"]
+    return rows + _throughput(contenders, clips, clock)
 
 
 def _row(name: str, medians: dict[str, list[float]]) -> dict:
@@ -91,7 +110,7 @@ def _build(name: str) -> nn.Module:
 
 
 def _training_step(
-    net: nn.Module, clips: torch.Tensor, labels: torch.Tensor
+    net: nn.Module, clips: torch.Tensor, labels: torch.Tensor, clock: Clock
 ) -> Callable[[], tuple[float, float]]:
     """A function that trains one step and gives its (forward, whole) time in seconds."""
     optimiser = torch.optim.SGD(
@@ -104,13 +123,13 @@ def _training_step(
     )
 
     def step() -> tuple[float, float]:
-        start = time.perf_counter()
+        start = clock()
         logits = net(clips)
-        forward = time.perf_counter() - start
+        forward = clock() - start
         optimiser.zero_grad()
         F.cross_entropy(logits, labels).backward()
         optimiser.step()
-        return forward, time.perf_counter() - start
+        return forward, clock() - start
 
     return step
 
@@ -154,12 +173,14 @@ def _modules(folder: Path) -> Iterator[object]:
             tqdm.write(f"peer: {info.name} cannot be imported ({trouble})")
 
 
-def _throughput(contenders: dict[str, nn.Module], clips: torch.Tensor) -> list[dict]:
+def _throughput(contenders: dict[str, nn.Module], clips: torch.Tensor, clock: Clock) -> list[dict]:
     """Convolution rates in GMAC/s, forward: the best of single layers, and all of r3d_34\'s."""
     if "r3d_34" not in contenders:
         return []
-    macs, seconds = _convolutions(contenders["r3d_34"], clips)
-    best = max(_single_rate(channels, side) for channels in (64, 128, 256) for side in (14, 28))
+    macs, seconds = _convolutions(contenders["r3d_34"], clips, clock)
+    best = max(
+        _single_rate(channels, side, clock) for channels in (64, 128, 256) for side in (14, 28)
+    )
     return [
         {"network": "best single convolution", "GMAC/s": best},
         {
@@ -171,17 +192,17 @@ def _throughput(contenders: dict[str, nn.Module], clips: torch.Tensor) -> list[d
     ]
 
 
-def _convolutions(net: nn.Module, clips: torch.Tensor) -> tuple[int, float]:
+def _convolutions(net: nn.Module, clips: torch.Tensor, clock: Clock) -> tuple[int, float]:
     """(multiply-accumulates, seconds) spent in the convolutions of the quickest of five passes."""
     macs, seconds, started = 0, 0.0, 0.0
 
     def before(module: nn.Module, inputs: tuple) -> None:
         nonlocal started
-        started = time.perf_counter()
+        started = clock()
 
     def after(module: nn.Conv3d, inputs: tuple, output: torch.Tensor) -> None:
         nonlocal macs, seconds
-        seconds += time.perf_counter() - started
+        seconds += clock() - started
         macs += output.numel() * module.weight[0].numel()
 
     hooks = []
@@ -199,7 +220,7 @@ def _convolutions(net: nn.Module, clips: torch.Tensor) -> tuple[int, float]:
     return macs, min(passes)
 
 
-def _single_rate(channels: int, side: int) -> float:
+def _single_rate(channels: int, side: int, clock: Clock) -> float:
     """GMAC/s, the best of five, of one 3x3x3 convolution over (4, channels, 4, side, side)."""
     layer = nn.Conv3d(channels, channels, 3, padding=1, bias=False)
     layer = layer.to(memory_format=torch.channels_last_3d)
@@ -207,8 +228,8 @@ def _single_rate(channels: int, side: int) -> float:
     best = 0.0
     with torch.no_grad():
         for _ in range(6):
-            start = time.perf_counter()
+            start = clock()
             output = layer(x)
-            seconds = time.perf_counter() - start
+            seconds = clock() - start
             best = max(best, output.numel() * layer.weight[0].numel() / seconds / 1e9)
     return best
