@@ -164,6 +164,7 @@ def nothing_usable(demo: Path, tmp_path: Path) -> str:
         (no_checkpoint, "notes.pth"),
         (lambda demo, tmp: "--pretrained-3d /no/such.pth", "/no/such.pth"),
         (lambda demo, tmp: "--gpus 64", "--gpus 64"),
+        (lambda demo, tmp: "--resume-epoch 9", "--resume-epoch 9 is past the last epoch, 1"),
         (lambda demo, tmp: "--augmentation nonsense", "nonsense"),
     ],
 )

@@ -122,7 +122,6 @@ def test_an_unknown_option_names_the_nearest(capsys):
     ("words", "said"),
     [
         (["--batch-size", "0"], "--batch-size"),
-        (["--resume-epoch", "9", "--end-epoch", "3"], "--resume-epoch 9"),
         (["--resume", "auto", "--resume-epoch", "2"], "exclude each other"),
         (["--on-nan", "skip"], "--on-nan skip"),
     ],

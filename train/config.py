@@ -207,11 +207,6 @@ class Config:
                 raise TrainError(
                     f"--{name.replace('_', '-')} {getattr(self, name)}: must be at least 1"
                 )
-        if self.resume_epoch > self.end_epoch:
-            raise TrainError(
-                f"--resume-epoch {self.resume_epoch} is past --end-epoch {self.end_epoch}: "
-                "raise --end-epoch"
-            )
         if self.skippable_steps < 0:
             raise TrainError(f"--on-nan {self.on_nan}: give stop, or skip:K with a number K")
         if self.resume == "auto" and self.resume_epoch:

@@ -284,6 +284,11 @@ def _resume(job: Job) -> None:
     if config.resume == "auto" and last.exists():
         job.restore(last)
     elif config.resume_epoch:
+        if config.resume_epoch > job.schedule.epochs:
+            raise TrainError(
+                f"--resume-epoch {config.resume_epoch} is past the last epoch, "
+                f"{job.schedule.epochs}: raise --end-epoch"
+            )
         job.epoch = config.resume_epoch
         job.step = job.schedule.epoch_steps(job.epoch).start
         if config.pretrained_3d and not config.fine_tune:
