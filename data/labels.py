@@ -197,12 +197,12 @@ class _RowParser:
             raise Unusable("has no video id")
         if "/" in name or "\0" in name or name in (".", "..") or len(name) > LONGEST_ID:
             raise Unusable(f"has the id {name[:40]!r}, which no folder can be named")
-        number = self.numbers[row[self.label]]
         if self.times:
             start, end = self.stamps[row[self.times[0]]], self.stamps[row[self.times[1]]]
             if bool(start) != bool(end):
                 raise Unusable("has only one of time_start and time_end")
             name += start + end
+        number = self.numbers[row[self.label]]  # last: a rejected row numbers no class
         split = self.split
         part = self.parts[row[split]] if split is not None and split < len(row) else UNSAID
         return name, number, part
