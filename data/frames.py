@@ -32,6 +32,8 @@ PART = ".part-"  # begins the name of a store that is being written
 APPLICATION_ID, LAYOUT = 0x46524D53, 1  # in the file's header: "FRMS", and the version of ours
 PAGE_SIZE = 4096
 OPEN_STORES = 64  # connections that `open_store` keeps in a thread: a file descriptor each
+MARGIN = 0.04  # of the file: how far a frame may lie from where equally large frames would put it
+MOST_AHEAD = 2**20  # bytes that are read ahead for a clip. Of more, too many would be for nothing
 CACHE_KIB = 256  # of a connection. SQLite's own default is 2 MB
 
 CREATE = """
@@ -62,6 +64,7 @@ class FrameStore:
         # Nobody writes into an indexed file: it is replaced as a whole. So SQLite need not lock.
         mode = "mode=ro&immutable=1" if self.indexed else "mode=ro"
         uri = f"{self.path.absolute().as_uri()}?{mode}"
+        self._file: int | None = None  # open for hints to the kernel, once it is read from
         self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
         self._connection.text_factory = lambda text: text.decode(errors="replace")
         try:
@@ -86,6 +89,9 @@ class FrameStore:
     def close(self) -> None:
         """Close the file. Reading raises afterwards."""
         self._connection.close()
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
     @functools.cached_property
     def companion(self) -> int:
@@ -148,6 +154,8 @@ class FrameStore:
             raise IndexError(f"{self.path}: frames {indices} of 0..{self.n_frames - 1}")
         if self.indexed:
             sql, keys = f"SELECT frames, crc32 FROM {table} WHERE frame = ?", None
+            if len(indices) > 1 and table == "Images":
+                self._read_ahead(min(indices), max(indices) + 1)
         else:
             sql, keys = "SELECT frames, NULL FROM Images WHERE rowid = ?", self._rows
         found = []
@@ -161,6 +169,21 @@ class FrameStore:
                     raise self._bad_frame(index, "is damaged (its crc32 differs)")
                 found.append(row[0])
         return found
+
+    def _read_ahead(self, start: int, stop: int) -> None:
+        """Have the kernel fetch frames `start` to `stop` in one go, if they are on the disk only.
+
+        Where they lie is guessed by their share of the file: a wrong guess costs time, no more.
+        """
+        if self.companion or not hasattr(os, "posix_fadvise"):
+            return
+        if self._file is None:
+            self._file = os.open(self.path, os.O_RDONLY)
+            self._size = os.fstat(self._file).st_size
+        first = max(int(self._size * (start / self.n_frames - MARGIN)), 0)
+        length = int(self._size * ((stop - start) / self.n_frames + 2 * MARGIN))
+        if length <= MOST_AHEAD:
+            os.posix_fadvise(self._file, first, length, os.POSIX_FADV_WILLNEED)
 
     def _scan(self) -> np.ndarray:
         """Row ids of the frames of an unordered table, in order of the frames: int64 (n,)."""
