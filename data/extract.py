@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import re
 import shutil
@@ -16,6 +17,8 @@ from typing import IO
 import ffmpeg
 
 from data.errors import DataError
+
+log = logging.getLogger(__name__)
 
 # The short side comes down to {side}; a frame that is no larger stays as it is. Rotated videos
 # have been turned upright before this filter sees them.
@@ -40,6 +43,9 @@ def extract_jpegs(
         quality: ffmpeg's scale for JPEG, from 2 (best) to 31.
         keep_damaged: take what can be decoded of a damaged video.
         stop: once set, the extraction ends by `Stopped`.
+
+    Damage that ffmpeg can mend, and an end that is missing where the format does not tell, is no
+    error: the frames that there are come, and a warning says so.
 
     Raises:
         DataError: after the last good frame, if the video is damaged, is no video or has no frame.
@@ -67,6 +73,8 @@ def extract_jpegs(
         code = process.wait()
         if count == 0 or (code != 0 and not keep_damaged):
             raise DataError(f"{video}: {_reason(complaints, count)}")
+        if complaints.seek(0, os.SEEK_END):
+            log.warning("%s: %s; kept", video, _reason(complaints, count))
 
 
 class Stopped(Exception):
@@ -139,5 +147,5 @@ def _reason(complaints: IO[bytes], count: int) -> str:
     complaints.seek(max(0, size - LAST_WORDS))
     lines = complaints.read().decode(errors="replace").splitlines()[size > LAST_WORDS :]
     said = [re.sub(r"^\[.*?\] ?", "", line).strip() for line in lines if line.strip()]
-    what = f"damaged after or between {count} good frames" if count else "no frame can be decoded"
+    what = f"damaged, {count} frames can be decoded" if count else "no frame can be decoded"
     return f"{what} (ffmpeg: {said[0]})" if said else what

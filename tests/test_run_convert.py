@@ -239,6 +239,13 @@ def test_real_videos(real_data, tmp_path):
         count += 1
     with FrameStore(stores["v_SoccerJuggling_g23_c01"]) as store:
         assert store.n_frames == count
+    whole = (real_data / "clips" / "misc" / "v_SoccerJuggling_g23_c01.avi").read_bytes()
+    (videos / "half.avi").write_bytes(
+        whole[: len(whole) // 2]
+    )  # an avi without its end still plays
     done = convert("--videos", videos, "--dataset", tmp_path / "d", "--keep-damaged")
+    warned = [line for line in done.stderr.splitlines() if "WARNING" in line]
+    assert any("half.avi: damaged, " in line for line in warned)
+    assert not any("decord_video_90" in line or "SoccerJuggling" in line for line in warned)
     assert done.returncode == 0
     assert verify_store(tmp_path / "d" / "jpg" / "decord_corrupted") > 10
