@@ -4,6 +4,7 @@ therefore live on when the shape changes.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
@@ -175,6 +176,10 @@ def collate(samples: list[Sample]) -> Batch:
 
 
 def one_thread(worker: int) -> None:
-    """One OpenCV and one torch thread: the workers themselves are the parallelism."""
+    """One OpenCV and one torch thread: the workers themselves are the parallelism.
+
+    A Ctrl-C, which reaches them too, is left to the process that they read for.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

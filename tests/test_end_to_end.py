@@ -1,7 +1,6 @@
 """The commands as a user types them, in subprocesses, from video files to predictions."""
 
 import csv
-import os
 import shutil
 import subprocess
 import sys
@@ -9,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from runs import ROOT, environment
 
-ROOT = Path(__file__).parent.parent
 SMALL = "--network ir_csn_50 --clip-length 4 --clip-size 32 --batch-size 8 --gpus 0 --workers 1"
 
 
@@ -21,7 +20,7 @@ def run(*words: object, cwd: Path = ROOT) -> subprocess.CompletedProcess:
         capture_output=True,
         text=True,
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=environment(),
     )
 
 

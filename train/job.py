@@ -185,6 +185,9 @@ def prepare(config: Config, devices: Devices) -> Job:
     per_pass = clips_per_pass(
         net, devices, config.micro_batch, frames=config.clip_length, size=config.clip_size
     )
+    if devices.gpus and config.batch_size // devices.shares < config.bn_clips and devices.world > 1:
+        log.info("a device has fewer than %d clips: batch norm is synchronised", config.bn_clips)
+        net = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # for GPUs only: torch has no other
     split_batch_norm(net, config.bn_clips)
     optimiser = build_optimiser(net, config)
     if config.fine_tune or config.debug_mode:
