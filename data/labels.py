@@ -34,7 +34,7 @@ PARTS = {
     **dict.fromkeys(("val", "validate", "validation", "valid"), VAL),
     **dict.fromkeys(("test", "testing"), TEST),
 }
-CHUNK = 65_536  # rows held as Python objects at a time
+CHUNK = 16_384  # rows held as Python objects at a time
 LONGEST_ID = 230  # bytes: a folder's name holds 255
 
 
@@ -149,32 +149,41 @@ def _chunks(
     reader: Iterator[list[str]], parse: _RowParser, rejected: list[tuple[int, str]]
 ) -> Iterator[list[np.ndarray]]:
     """Columns (ids, labels, parts, rows) of up to CHUNK usable rows at a time."""
-    usable = []
+    columns = ids, labels, parts, lines = [], [], [], []
     for line, row in _lines(reader, rejected):
         try:
-            usable.append((*parse(row), line))
+            name, number, part = parse(row)
         except Unusable as reason:
             rejected.append((line, str(reason)))
-        if len(usable) == CHUNK:
-            yield [np.array(column) for column in zip(*usable, strict=True)]
-            usable = []
-    if usable:
-        yield [np.array(column) for column in zip(*usable, strict=True)]
+            continue
+        ids.append(name)
+        labels.append(number)
+        parts.append(part)
+        lines.append(line)
+        if len(ids) == CHUNK:
+            yield [np.array(column) for column in columns]
+            for column in columns:
+                column.clear()
+    if ids:
+        yield [np.array(column) for column in columns]
 
 
 def _lines(reader, rejected: list[tuple[int, str]]) -> Iterator[tuple[int, list[str]]]:
     """(line number, fields) of the rows that are not blank, below a header on line 1."""
+    end = reader.line_num + 1  # of the row before
     while True:
-        line = reader.line_num + 2
+        line = end + 1
         try:
             row = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
+            end = reader.line_num + 1
             rejected.append((line, f"is not csv ({error})"))
             continue
-        if reader.line_num + 1 > line:
-            rejected.append((line, f"has a quote that closes on line {reader.line_num + 1} only"))
+        end = reader.line_num + 1
+        if end > line:
+            rejected.append((line, f"has a quote that closes on line {end} only"))
         elif row:
             yield line, row
 
