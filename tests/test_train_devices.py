@@ -1,0 +1,95 @@
+"""Two gloo processes do what one does; devices that are not there are refused."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import torch
+from runs import ROOT, command, environment, folder, train
+
+from train.devices import Stopwatch, open_devices
+from train.errors import TrainError
+
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+
+def steps(tiny, out, *launcher: str) -> dict:
+    options = command(tiny, out.parent, "--multigrid", "off", "--workers", "0")[2:]
+    answer = subprocess.run(
+        [sys.executable, *launcher, str(ROOT / "tests" / "ddp_steps.py"), str(out), *options],
+        capture_output=True,
+        text=True,
+        env=environment(),
+    )
+    assert answer.returncode == 0, answer.stderr
+    return torch.load(out, weights_only=True)
+
+
+def test_gradients_and_metrics_equal_those_of_one_process(tiny, tmp_path):
+    one, two = steps(tiny, tmp_path / "one.pt"), steps(tiny, tmp_path / "two.pt", *TORCHRUN)
+    for name, value in one["net"].items():
+        assert torch.allclose(value, two["net"][name], rtol=1e-4, atol=1e-6), name
+    assert one["scores"]["clips"] == two["scores"]["clips"] == 8
+    for name in ("top1", "top5", "loss"):
+        assert one["scores"][name] == pytest.approx(two["scores"][name], rel=1e-5)
+
+
+def test_a_run_under_torchrun_writes_one_set_of_files(tiny, tmp_path):
+    answer = train(tiny, tmp_path, "--end-epoch", "1", "--multigrid", "epoch", launcher=TORCHRUN)
+    assert answer.returncode == 0, answer.stderr
+    for name, clips in (("train_results.csv", "14"), ("val_results.csv", "6")):
+        with (folder(tmp_path) / name).open() as file:
+            assert [row["Clips"] for row in csv.DictReader(file)] == [clips]
+    assert (folder(tmp_path) / "last.pth").exists()
+
+
+def test_a_killed_process_ends_the_job(tiny, tmp_path):
+    process = subprocess.Popen(
+        command(tiny, tmp_path, "--end-epoch", "50", launcher=TORCHRUN),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    for line in process.stderr:
+        if "Batch [" in line:
+            break
+    ranks = [
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if child.ppid() == process.pid and "train_custom.py" in " ".join(child.cmdline())
+    ]
+    os.kill(ranks[-1].pid, signal.SIGKILL)
+    since = time.monotonic()
+    said = process.stderr.read()
+    assert process.wait() != 0 and time.monotonic() - since < 60
+    assert "SIGKILL" in said or "exitcode: -9" in said or "exitcode  : -9" in said, said
+
+
+def test_gpus_that_are_not_there_are_refused():
+    with (
+        pytest.raises(TrainError, match=f"this machine has {torch.cuda.device_count()}"),
+        open_devices(torch.cuda.device_count() + 1, "auto"),
+    ):
+        pass
+
+
+def test_the_cpu_computes_in_float32_unless_told():
+    with open_devices(0, "auto") as devices:
+        assert (devices.precision, devices.shares, devices.is_first) == ("fp32", 1, True)
+        assert devices.largest([0.0, 3.0]) == [0.0, 3.0]
+    with open_devices(0, "bf16") as devices, devices.autocast():
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+        assert product.dtype == torch.bfloat16
+
+
+def test_the_stopwatch_adds_up():
+    watch = Stopwatch(torch.device("cpu"))
+    for _ in range(2):
+        with watch.running():
+            time.sleep(0.01)
+    assert 0.02 <= watch.seconds() < 1

@@ -1,0 +1,108 @@
+"""What a run leaves behind, how it ends, and every option of the optimisation once."""
+
+import csv
+import json
+
+import pytest
+import torch
+from runs import folder, train
+
+from train.monitor import without_colours
+
+
+def rows(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def everything(tiny, tmp_path_factory):
+    """A run with every extra switched on."""
+    out = tmp_path_factory.mktemp("everything")
+    answer = train(
+        tiny, out, "--optimiser", "adamw", "--decay-norms", "False", "--ema", "0.9",
+        "--mixup", "0.2", "--cutmix", "1", "--label-smoothing", "0.1", "--clip-grad", "1",
+        "--precise-bn", "1", "--micro-batch", "2", "--keep", "1", "--flip", "--erase", "0.5",
+        "--lr-policy", "cosine", "--warmup-epochs", "0.5", "--workers", "1",
+        "--augmentation", "randaugment", "--crop", "multiscale", "--precision", "bf16",
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    return out, answer.stderr
+
+
+def test_the_results_folder(everything):
+    results = folder(everything[0])
+    names = {path.name for path in results.iterdir()}
+    assert {"last.pth", "best.pth", "config.json", "train.log", "tensorboard"} <= names
+    assert not [name for name in names if name.startswith(".")]
+    assert (results / "curves.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("train_results.csv", "val_results.csv"):
+        assert list(rows(results / name)[0])[:4] == ["Epoch", "Top1", "Top5", "Loss"]
+        assert [row["Epoch"] for row in rows(results / name)] == ["1", "2"]
+    assert {row["Clips"] for row in rows(results / "train_results.csv")} == {"14"}
+    assert {row["Clips"] for row in rows(results / "val_results.csv")} == {"6"}
+    assert rows(results / "val_results.csv")[0]["Top5"] == "100"  # of three classes
+
+
+def test_keep_leaves_the_newest_epoch(everything):
+    assert [path.name for path in folder(everything[0]).glob("*_ep-*.pth")] == [
+        "ir_csn_50_ep-0002.pth"
+    ]
+
+
+def test_config_json_says_how_it_was_made(everything):
+    content = json.loads((folder(everything[0]) / "config.json").read_text())
+    assert content["options"]["optimiser"] == "adamw" and "--cutmix 1" in content["command"]
+    assert content["classes"] == ["grow", "move_left", "darken"]
+    assert len(content["fingerprint"]) == 64 and content["versions"]["torch"] == torch.__version__
+
+
+def test_the_log_is_plain_and_has_the_originals_line(everything):
+    log = (folder(everything[0]) / "train.log").read_text()
+    assert without_colours(log) == log and without_colours(everything[1]) == everything[1]
+    line = next(line for line in log.splitlines() if "Batch [1/" in line)
+    for part in ("Epoch [1]", "Speed (r=", " f=", " b=", ") clip/sec", "loss ", "top1 ", "lr "):
+        assert part in line
+    assert ",3,4," in line or ",3,1," in line or ",3,2," in line  # batch (B,3,T,H,W)
+
+
+def test_micro_batches_give_the_gradients_of_the_whole_batch(tiny, tmp_path):
+    """With batch norm over single clips, which passes of two clips leave as they are."""
+    common = ["--bn-clips", "1", "--multigrid", "off", "--workers", "0", "--end-epoch", "1"]
+    for out, clips in (("whole", "4"), ("parts", "2")):
+        assert train(tiny, tmp_path / out, *common, "--micro-batch", clips).returncode == 0
+    whole, parts = (
+        torch.load(folder(tmp_path / out) / "last.pth", weights_only=True)["state_dict"]
+        for out in ("whole", "parts")
+    )
+    for name in ("stem.0.weight", "fc.weight"):
+        assert torch.allclose(whole[name], parts[name], atol=2e-4), name
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tiny, tmp_path):
+    answer = train(tiny, tmp_path, "--lr-base", "1e30", "--workers", "0")
+    error = answer.stderr.splitlines()[-1]
+    assert answer.returncode == 3, answer.stderr
+    assert error.startswith("error: the loss is ") and "Traceback" not in answer.stderr
+    for part in ("epoch 1, step ", "lr ", "batch (", "clips train"):
+        assert part in error
+
+
+def test_steps_that_are_not_finite_are_left_out_on_request(tiny, tmp_path):
+    answer = train(tiny, tmp_path, "--lr-base", "1e30", "--on-nan", "skip:100", "--end-epoch", "1")
+    assert answer.returncode == 0, answer.stderr
+    assert "left out a step" in answer.stderr
+
+
+def test_fp16_with_gradient_scaling(tiny, tmp_path):
+    answer = train(tiny, tmp_path, "--precision", "fp16", "--end-epoch", "1", "--workers", "0")
+    assert answer.returncode == 0, answer.stderr
+    state = torch.load(folder(tmp_path) / "last.pth", weights_only=True)
+    assert state["scaler"]["scale"] > 0
+    assert all(torch.isfinite(value).all() for value in state["state_dict"].values())
+
+
+def test_the_plan_is_printed_and_nothing_is_written(tiny, tmp_path):
+    answer = train(tiny, tmp_path / "out", "--plan")
+    assert answer.returncode == 0 and "steps" in answer.stdout
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,177 @@
+"""Optimiser groups, metrics, speeds, checkpoints and tables, each by itself."""
+
+import multiprocessing
+import os
+import signal
+import time
+from itertools import count
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from network import build_network
+from train.checkpoint import drop_old, epoch_file, load_checkpoint, save_checkpoint
+from train.config import Config
+from train.devices import Devices
+from train.errors import TrainError
+from train.interrupts import caught_signals
+from train.metrics import Meter, top_k_hits
+from train.mixing import mixed
+from train.monitor import GREEN, RED, YELLOW, SpeedReport, coloured, without_colours
+from train.optim import build_optimiser, groups_table, parameter_groups, set_learning_rate
+from train.recorder import Table
+
+CPU = Devices(torch.device("cpu"), 0, "fp32")
+
+
+def test_groups_follow_the_rule_and_hold_every_parameter_once():
+    net = build_network("srtg_r3d_18", 4)
+    groups = parameter_groups(net, fine_tune=True, decay_norms=False)
+    scales = {group["name"].split(",")[0]: group["lr_scale"] for group in groups}
+    assert scales == {"convolution": 0.6, "recurrent": 0.5, "classifier": 1.0}
+    held = [parameter for group in groups for parameter in group["params"]]
+    assert len(held) == len({id(p) for p in held}) == len(list(net.parameters()))
+    for group in groups:
+        flat = {parameter.ndim == 1 for parameter in group["params"]}
+        assert flat == {"weight_decay" in group}
+
+
+def test_the_learning_rate_is_each_groups_share():
+    net = nn.Sequential(nn.Conv3d(3, 4, 1), nn.Linear(4, 2))
+    optimiser = build_optimiser(net, Config(lr_base=0.1, fine_tune=True))
+    set_learning_rate(optimiser, 0.5)
+    assert sorted(group["lr"] for group in optimiser.param_groups) == [0.3, 0.5]
+    assert groups_table(optimiser).count("\n") == 2
+    assert all(group["nesterov"] for group in optimiser.param_groups)
+
+
+@given(st.integers(1, 12), st.integers(1, 20), st.integers(0, 9))
+def test_top_k_agrees_with_sorting(classes, batch, seed):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(batch, classes, generator=generator)
+    labels = torch.randint(classes, (batch,), generator=generator)
+    ranks = (logits > logits.gather(1, labels[:, None])).sum(1)
+    assert top_k_hits(logits, labels).tolist() == [(ranks < k).sum().item() for k in (1, 5)]
+
+
+def test_the_meter_is_exact_over_ragged_batches():
+    meter = Meter(CPU.device)
+    logits, labels = torch.eye(6)[[0, 1, 2, 3, 4]], torch.tensor([0, 1, 2, 0, 5])
+    for part in (slice(0, 4), slice(4, 5)):
+        meter.add(logits[part], labels[part], torch.tensor(2.0))
+    scores = meter.scores(CPU)
+    assert (scores["top1"], scores["loss"], scores["clips"]) == (60, 0.8, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "speed", "colour"),
+    [("r", 99, RED), ("r", 100, YELLOW), ("r", 3000, GREEN), ("f", 49.9, RED), ("f", 299, YELLOW),
+     ("f", 300, GREEN), ("b", 19, RED), ("b", 20, YELLOW), ("b", 200, GREEN)],
+)  # fmt: skip
+def test_colours_begin_where_the_original_says(name, speed, colour):
+    assert coloured(name, speed).startswith(colour)
+
+
+def test_the_speeds_read_as_the_originals():
+    report = SpeedReport(
+        clips=153000, reading=1, forward=153000 / 98.4, backward=153000 / 17.8, wall=20000
+    )
+    assert without_colours(str(report)) == "Speed (r=1.53e+5 f=9.84e+1 b=1.78e+1) clip/sec"
+    assert report.verdict(2) is None
+
+
+def test_a_reader_bound_run_is_told_so():
+    report = SpeedReport(clips=10, reading=61, forward=19, backward=19, wall=100)
+    assert report.verdict(3) == ("reader-bound: 61% of the step waits for data; try --workers 6")
+    assert report.overhead == pytest.approx(0.01)
+
+
+def test_mixup_and_cutmix_mix_whole_clips():
+    clips = torch.arange(4.0).view(4, 1, 1, 1, 1).expand(4, 3, 2, 8, 8)
+    labels = torch.arange(4)
+    for config in (Config(mixup=1.0), Config(cutmix=1.0)):
+        torch.manual_seed(3)
+        out, targets = mixed(clips, labels, 4, config)
+        assert out.shape == clips.shape and type(out) is torch.Tensor
+        assert torch.allclose(targets.sum(1), torch.ones(4))
+        shares = out.mean((1, 2, 3, 4))  # of clip b: what its targets say of 0, 1, 2, 3
+        assert torch.allclose(shares, targets @ torch.arange(4.0), atol=1e-4)
+        assert torch.equal(out[:, :, 0], out[:, :, 1])  # the same in every frame
+    same, wanted = mixed(clips, labels, 4, Config())
+    assert same is clips and wanted is labels
+
+
+STATE = {"state_dict": {"w": torch.arange(2000.0)}, "epoch": 3, "step": 7, "optimizer": {}}
+
+
+def test_checkpoints_come_back_and_links_are_whole(tmp_path):
+    path, best = tmp_path / "last.pth", tmp_path / "best.pth"
+    save_checkpoint(path, STATE, also=[best])
+    save_checkpoint(path, {**STATE, "step": 8})
+    assert load_checkpoint(best)["step"] == 7 and load_checkpoint(path)["step"] == 8
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["best.pth", "last.pth"]
+
+
+def test_damaged_and_foreign_files_are_one_sentence(tmp_path):
+    path = tmp_path / "x.pth"
+    save_checkpoint(path, STATE)
+    whole = bytearray(path.read_bytes())
+    whole[whole.index(b"\x00\x00\x80\x3f")] ^= 1  # one bit of the weights
+    path.write_bytes(whole)
+    with pytest.raises(TrainError, match=r"is damaged .* checksum"):
+        load_checkpoint(path)
+    torch.save({"w": torch.ones(2)}, path)
+    with pytest.raises(TrainError, match="--pretrained-3d"):
+        load_checkpoint(path)
+    with pytest.raises(TrainError, match="no such checkpoint"):
+        load_checkpoint(tmp_path / "none.pth")
+
+
+def save_forever(path):
+    for step in count():
+        save_checkpoint(path, {**STATE, "step": step})
+
+
+def test_a_kill_while_saving_leaves_a_whole_checkpoint(tmp_path):
+    path = tmp_path / "last.pth"
+    for delay in (0.05, 0.11, 0.17, 0.23):
+        process = multiprocessing.get_context("fork").Process(target=save_forever, args=(path,))
+        process.start()
+        while not path.exists():
+            time.sleep(0.005)
+        time.sleep(delay)
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert torch.equal(load_checkpoint(path)["state_dict"]["w"], torch.arange(2000.0))
+
+
+def test_keep_deletes_the_oldest(tmp_path):
+    for epoch in (1, 2, 10):
+        epoch_file(tmp_path, "net", epoch).touch()
+    drop_old(tmp_path, "net", 0)
+    assert len(list(tmp_path.iterdir())) == 3
+    drop_old(tmp_path, "net", 2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["net_ep-0002.pth", "net_ep-0010.pth"]
+
+
+def test_a_table_replaces_the_rows_of_epochs_that_are_done_again(tmp_path):
+    table = Table(tmp_path / "t.csv")
+    for epoch in (1, 2, 3):
+        table.add(epoch, {"Top1": epoch / 3, "Top5": 1, "Loss": float("nan")})
+    again = Table(tmp_path / "t.csv")
+    again.add(2, {"Top1": 50.0, "Top5": 1, "Loss": 2})
+    lines = (tmp_path / "t.csv").read_text().splitlines()
+    assert lines[0].startswith("Epoch,Top1,Top5,Loss")
+    assert [line.split(",")[:2] for line in lines[1:]] == [["1", "0.333333"], ["2", "50"]]
+
+
+def test_the_first_signal_is_noted_the_second_is_not():
+    with pytest.raises(KeyboardInterrupt), caught_signals() as signals:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        assert signals.number == signal.SIGINT
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
