@@ -254,7 +254,8 @@ def finish_epoch(job: Job, recorder: Recorder | None, val: dict[str, float]) -> 
     job.best_top1 = max(job.best_top1, val["top1"])
     if recorder:
         lr = job.schedule.lr(job.step - 1)
-        recorder.add_epoch(job.epoch, trained, val, lr=lr, gates=gates)
+        speeds = job.speed.speeds if job.speed else {}
+        recorder.add_epoch(job.epoch, trained, val, lr=lr, gates=gates, speeds=speeds)
     finished, job.epoch = job.epoch, job.epoch + 1
     job.meter = Meter(job.devices.device)
     state = job.state()
@@ -278,7 +279,7 @@ def log_progress(
     job: Job, done: int, batch: Batch, result: StepResult, monitor: SpeedMonitor
 ) -> None:
     """The original's line: epoch, batch, speeds, loss, accuracy so far, batch shape, lr."""
-    report = monitor.report()
+    report = job.speed = monitor.report()
     scores = job.meter.scores(job.devices)
     total = len(job.schedule.epoch_steps(job.epoch))
     log.info(

@@ -25,6 +25,7 @@ from train.devices import Devices
 from train.errors import TrainError
 from train.memory import clips_per_pass
 from train.metrics import Meter
+from train.monitor import SpeedReport
 from train.multigrid import Schedule, make_schedule
 from train.optim import build_optimiser, groups_table
 from train.recorder import results_folder
@@ -80,6 +81,7 @@ class Job:
     step: int = 0
     best_top1: float = -1.0
     skipped_steps: int = 0
+    speed: SpeedReport | None = None  # of the steps that were logged last
 
     def training_batches(self) -> DataLoader:
         """The loader of all the steps that are left."""

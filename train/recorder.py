@@ -134,8 +134,12 @@ class Recorder:
         *,
         lr: float,
         gates: dict[str, float],
+        speeds: dict[str, float],
     ) -> None:
-        """Write down the scores of an epoch, and the share of open gates by block."""
+        """Write down the scores of an epoch, and the share of open gates by block.
+
+        Speeds, no function of the seed, go to TensorBoard and Weights & Biases only.
+        """
         for table, scores in ((self.train, train), (self.val, val)):
             table.add(epoch, _row(scores, lr))
         if gates:
@@ -146,6 +150,7 @@ class Recorder:
             for name in ("top1", "top5", "loss")
         }
         scalars |= {"lr": lr, **{f"gates/{block}": rate for block, rate in gates.items()}}
+        scalars |= {f"clips_per_second/{name}": speed for name, speed in speeds.items()}
         if self._board:
             for name, value in scalars.items():
                 self._board.add_scalar(name, value, epoch)
