@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from data.errors import DataError
-from data.labels import TRAIN, UNSAID, VAL, LabelTable, load_labels
+from data.labels import TEST, TRAIN, VAL, LabelTable, class_key, load_labels
 from data.videos import Videos, find_videos
 
 log = logging.getLogger(__name__)
 
 READY_MADE = Path(__file__).parent.parent / "labels"  # the csvs that come with the project
 PART_NAMES = {"train": ("train", "training"), "val": ("val", "validate", "validation", "test")}
-PART_NUMBERS = {"train": TRAIN, "val": VAL}
 LISTED = 5  # unusable rows that a warning lists
 
 
@@ -120,7 +119,8 @@ def open_split(
     path = find_csv(spec, root, part, labels=labels, split=split)
     log.info("%s labels: %s", part, path)
     ready_made = path.parent == READY_MADE
-    table = _of_part(load_labels(path, None if ready_made else classes), part)
+    shared = part == "val" and labels is not None and path == Path(labels)
+    table = _of_part(load_labels(path, None if ready_made else classes), part, shared=shared)
     if not len(table) and table.rejected:
         row, reason = table.rejected[0]
         raise DataError(f"{path}:{row}: {reason}; no row of it can be used")
@@ -153,7 +153,8 @@ def find_csv(
     for place in places:
         found = sorted(path for name in _names(prefix, part) for path in place.glob(name))
         if len(found) > 1 and prefix == "*":
-            raise DataError(f"{place}: several label csvs fit, name one by --labels: {found}")
+            names = ", ".join(path.name for path in found)
+            raise DataError(f"{place}: several label csvs fit, name one by --labels: {names}")
         if found:
             return found[0]
     raise DataError(
@@ -180,17 +181,24 @@ def _sibling(train_csv: Path, part: str) -> Path:
     return train_csv
 
 
-def _of_part(table: LabelTable, part: str) -> LabelTable:
-    """All rows, unless the csv says that some are of the other part."""
-    parts = set(np.unique(table.parts).tolist())
-    if part == "val" and TRAIN in parts and not parts - {TRAIN, UNSAID}:
+def _of_part(table: LabelTable, part: str, *, shared: bool) -> LabelTable:
+    """The rows of one part, as the csv's split tells; all of them where it says nothing.
+
+    For validation, `val` rows go before `test` rows. `shared`: the csv is the training csv too, so
+    that rows which say nothing are training rows.
+    """
+    there = set(np.unique(table.parts).tolist())
+    wanted = [
+        number for number in ((TRAIN,) if part == "train" else (VAL, TEST)) if number in there
+    ]
+    if part == "val" and not wanted and (shared or TRAIN in there):
         raise DataError(
             f"{table.path}: holds no validation rows; put a csv with `val` for `train` in its "
             "name beside it, or rows whose split is `val` into it"
         )
-    if not {TRAIN, VAL} <= parts:
+    if not wanted:
         return table
-    keep = table.parts == PART_NUMBERS[part]
+    keep = table.parts == wanted[0]
     return replace(
         table,
         ids=table.ids[keep],
@@ -204,8 +212,8 @@ def _subset(videos: Videos, classes: Sequence[str] | None) -> Videos:
     """Only the classes that have a video (or the given ones), numbered anew in the same order."""
     if classes is None:
         classes = [videos.classes[number] for number in np.unique(videos.labels)]
-    number_of = {name: number for number, name in enumerate(classes)}
-    renumbered = np.array([number_of.get(name, -1) for name in videos.classes], np.int64)
+    number_of = {class_key(name): number for number, name in enumerate(classes)}
+    renumbered = np.array([number_of.get(class_key(name), -1) for name in videos.classes], np.int64)
     labels = renumbered[videos.labels]
     keep = labels >= 0
     if not keep.any():

@@ -36,12 +36,15 @@ class SRTG(nn.Module):
             self.register_buffer("counts", torch.zeros(2, dtype=torch.int64), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        pooled = x.mean((3, 4)).clamp(-_LARGEST_MEAN, _LARGEST_MEAN)  # (B, C, T)
+        # in float32 at least: half precision neither holds the sum of a large map nor the limit
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        pooled = x.mean((3, 4), dtype=dtype).clamp(-_LARGEST_MEAN, _LARGEST_MEAN)  # (B, C, T)
         states, _ = self.lstm(pooled.permute(2, 0, 1))  # (T, B, C)
         factors = states.permute(1, 2, 0)  # (B, C, T)
         if self.gates:
             opened = cycle_consistent(pooled.transpose(1, 2), states.transpose(0, 1))  # (B,)
-            self._count(opened)
+            if self.training:
+                self._count(opened)
             factors = torch.where(opened[:, None, None], factors, 1.0)
         return x * factors.to(x.dtype)[..., None, None]
 
@@ -52,11 +55,11 @@ class SRTG(nn.Module):
 
 
 def gate_rates(net: nn.Module, *, reset: bool = False) -> dict[str, float]:
-    """Share of the clips, since the last reset, whose gate was open, per SRTG block of `net`.
+    """Share of the training clips, since the last reset, whose gate was open, by SRTG block.
 
     Returns:
         {block name: rate in [0, 1]}, NaN for a block that has seen no clip; empty without gates.
-        Under data parallelism: of the first device's clips.
+        Under data parallelism: of the first device's clips, or of this process's.
     """
     rates = {}
     for name, module in net.named_modules():

@@ -96,8 +96,11 @@ def _read(path: str | PathLike) -> object:
 
 
 def _damaged_member(path: str | PathLike) -> str | None:
-    with zipfile.ZipFile(path) as archive:
-        return archive.testzip()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip()
+    except (OSError, zipfile.BadZipFile, NotImplementedError):
+        return "its table of contents"
 
 
 def _own_name(name: str, own: Mapping[str, Tensor]) -> str:

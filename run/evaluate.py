@@ -21,7 +21,7 @@ from data.clips import ClipDataset
 from data.datasets import dataset_spec, open_split
 from data.loading import Batch, validation_loader
 from run.checkpoints import Trained, open_checkpoint
-from run.cli import Parser, boolean, command
+from run.cli import Parser, boolean, command, positive
 from train.devices import Devices, open_devices
 from train.engine import predictions
 from train.job import clip_options
@@ -96,7 +96,9 @@ def build_parser() -> Parser:
     parser.add_argument("--dataset", required=True, help="the folder that holds jpg/")
     parser.add_argument("--labels", help="folder of label csvs, or the train csv")
     parser.add_argument("--split", type=int, help="default: the checkpoint's")
-    parser.add_argument("--views", type=int, default=1, help="clips a video, averaged (default 1)")
+    parser.add_argument(
+        "--views", type=positive, default=1, help="clips a video, averaged (default 1)"
+    )
     parser.add_argument("--clip-length", type=int, help="default: the checkpoint's")
     parser.add_argument("--clip-size", type=int, help="default: the checkpoint's")
     parser.add_argument("--batch-size", type=int, default=16)

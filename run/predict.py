@@ -22,7 +22,7 @@ from data.frames import DATABASE, write_store
 from data.loading import validation_loader
 from data.videos import Videos
 from run.checkpoints import Trained, open_checkpoint
-from run.cli import Parser, command
+from run.cli import Parser, command, positive
 from train.devices import Devices, open_devices
 from train.engine import predictions
 from train.job import clip_options
@@ -37,7 +37,9 @@ def build_parser() -> Parser:
     )
     parser.add_argument("videos", nargs="+", type=Path, help="video files or frame stores' folders")
     parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--views", type=int, default=3, help="clips a video, averaged (default 3)")
+    parser.add_argument(
+        "--views", type=positive, default=3, help="clips a video, averaged (default 3)"
+    )
     parser.add_argument("--top", type=int, default=5, help="classes to name (default 5)")
     parser.add_argument("--short-side", type=int, default=256, help="of frames that are decoded")
     parser.add_argument("--gpus", type=int, help="0 is the CPU; default: one if there is one")

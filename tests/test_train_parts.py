@@ -151,9 +151,9 @@ def test_a_kill_while_saving_leaves_a_whole_checkpoint(tmp_path):
 def test_keep_deletes_the_oldest(tmp_path):
     for epoch in (1, 2, 10):
         epoch_file(tmp_path, "net", epoch).touch()
-    drop_old(tmp_path, "net", 0)
+    drop_old(tmp_path, "net", 0, newest=10)
     assert len(list(tmp_path.iterdir())) == 3
-    drop_old(tmp_path, "net", 2)
+    drop_old(tmp_path, "net", 1, newest=2)  # the tenth is an older run's
     assert sorted(p.name for p in tmp_path.iterdir()) == ["net_ep-0002.pth", "net_ep-0010.pth"]
 
 

@@ -84,8 +84,16 @@ def epoch_file(folder: Path, network: str, epoch: int) -> Path:
     return folder / f"{network}_ep-{epoch:04d}.pth"
 
 
-def drop_old(folder: Path, network: str, keep: int) -> None:
-    """Delete all but the newest `keep` epochs' checkpoints; 0 keeps all."""
+def drop_old(folder: Path, network: str, keep: int, *, newest: int) -> None:
+    """Delete all but the last `keep` checkpoints of epochs up to `newest`; 0 keeps all."""
     if keep:
-        for path in sorted(folder.glob(f"{network}_ep-*.pth"))[:-keep]:
+        limit = epoch_file(folder, network, newest)
+        paths = sorted(path for path in folder.glob(f"{network}_ep-*.pth") if path <= limit)
+        for path in paths[:-keep]:
             path.unlink()
+
+
+def sweep_unfinished(folder: Path) -> None:
+    """Delete what a killed run was writing."""
+    for path in folder.glob(".*.pth.*"):
+        path.unlink(missing_ok=True)

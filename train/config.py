@@ -6,10 +6,17 @@ A field whose default is None takes the dataset's own default (`data.datasets`),
 
 from __future__ import annotations
 
+import importlib.util
+import math
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 from train.errors import TrainError
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def option(default: Any, help: str, *, group: str, choices: tuple[str, ...] = ()) -> Any:
@@ -28,6 +35,23 @@ DATA, MODEL, SCHEDULE, OPTIMISER, MACHINE, RESULTS = (
     "machine",
     "results and resuming",
 )
+
+
+#: Smallest and largest value of the options that have one.
+RANGES = {
+    **dict.fromkeys(
+        ("clip_length", "batch_size", "end_epoch", "log_interval", "save_frequency"), (1, math.inf)
+    ),
+    **dict.fromkeys(
+        ("workers", "bn_clips", "precise_bn", "keep", "lr_base", "weight_decay", "random_seed",
+         "resume_epoch", "save_steps", "save_minutes", "warmup_epochs", "clip_grad", "mixup",
+         "cutmix", "lr_factor"),
+        (0, math.inf),
+    ),
+    **dict.fromkeys(("label_smoothing", "ema", "erase", "momentum"), (0, 1)),
+    "clip_size": (16, math.inf),
+    "val_frame_interval": (1, math.inf),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,11 +226,17 @@ class Config:
         ]
         if missing:
             raise TrainError(f"no value for {', '.join(missing)}")
-        for name in ("clip_length", "clip_size", "batch_size", "end_epoch", "log_interval"):
-            if getattr(self, name) < 1:
-                raise TrainError(
-                    f"--{name.replace('_', '-')} {getattr(self, name)}: must be at least 1"
-                )
+        for name, (low, high) in RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                upper = "" if high == math.inf else f" and at most {high:g}"
+                raise TrainError(f"{_flag(name)} {value}: must be at least {low:g}{upper}")
+        if not self.train_frame_interval or min(self.train_frame_interval) < 1:
+            raise TrainError("--train-frame-interval: give whole numbers from 1 on")
+        if self.log_file and not Path(self.log_file).absolute().parent.is_dir():
+            raise TrainError(f"--log-file {self.log_file}: its folder does not exist")
+        if self.wandb and not importlib.util.find_spec("wandb"):
+            raise TrainError("--wandb needs its package: pip install wandb")
         if self.skippable_steps < 0:
             raise TrainError(f"--on-nan {self.on_nan}: give stop, or skip:K with a number K")
         if self.resume == "auto" and self.resume_epoch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +26,7 @@ class Devices:
     precision: str  # fp32, bf16 or fp16
     rank: int = 0
     world: int = 1
+    neighbours: int = 1  # processes of the run on this machine, this one included
 
     @property
     def is_first(self) -> bool:
@@ -63,6 +64,10 @@ class Devices:
             return nn.parallel.DistributedDataParallel(net, device_ids=ids)
         return nn.DataParallel(net, list(range(self.gpus))) if self.gpus > 1 else net
 
+    def gathering(self, net: nn.Module, last: bool) -> contextlib.AbstractContextManager[None]:
+        """The context of one of a step's passes: DDP adds gradients up in the last one only."""
+        return net.no_sync() if self.world > 1 and not last else contextlib.nullcontext()
+
     def sum(self, values: Tensor) -> Tensor:
         """The sum of `values` over the processes, in each of them."""
         return self._reduce(values, dist.ReduceOp.SUM)
@@ -73,6 +78,11 @@ class Devices:
             return values
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
         return self._reduce(tensor, dist.ReduceOp.MAX).tolist()
+
+    def share_first(self, tensors: Iterable[Tensor]) -> None:
+        """Give every process the first one's `tensors`, in place."""
+        for tensor in tensors if self.world > 1 else ():
+            dist.broadcast(tensor, 0)
 
     def _reduce(self, values: Tensor, how: dist.ReduceOp) -> Tensor:
         if self.world == 1:
@@ -114,12 +124,13 @@ def open_devices(gpus: int | None, precision: str) -> Iterator[Devices]:
     if asked:
         torch.cuda.set_device(device)
     if precision == "auto":
-        half = "bf16" if asked and torch.cuda.is_bf16_supported() else "fp16"
-        precision = half if asked else "fp32"
+        native = asked and torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = "bf16" if native else "fp16" if asked else "fp32"
     if world > 1:
         dist.init_process_group("nccl" if asked else "gloo")
     try:
-        yield Devices(device, asked, precision, rank, world)
+        neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        yield Devices(device, asked, precision, rank, world, neighbours)
     finally:
         if world > 1:
             dist.destroy_process_group()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -15,10 +17,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 from tqdm import tqdm
 
-from data.clips import normalise
-from data.loading import Batch
+from data.clips import ClipDataset, normalise
+from data.loading import Batch, StepPlan
 from network import gate_rates
-from train.checkpoint import drop_old, epoch_file, save_checkpoint
+from train.checkpoint import drop_old, epoch_file, save_checkpoint, sweep_unfinished
 from train.config import Config
 from train.devices import Devices, open_devices
 from train.errors import DivergedError, Interrupted
@@ -29,7 +31,7 @@ from train.mixing import mixed
 from train.monitor import SpeedMonitor
 from train.optim import set_learning_rate
 from train.plan import plan_table
-from train.recorder import Recorder, logging_to, write_config
+from train.recorder import Recorder, log_file, write_config
 
 log = logging.getLogger(__name__)
 
@@ -47,16 +49,23 @@ def train(config: Config) -> Path:
         Interrupted: SIGINT or SIGTERM came; `last.pth` is of that step.
     """
     config.check()
-    with open_devices(config.gpus, config.precision) as devices, caught_signals() as signals:
+    with (
+        open_devices(config.gpus, config.precision) as devices,
+        caught_signals() as signals,
+        log_file() as log_to,
+    ):
+        if not devices.is_first:
+            logging.getLogger().setLevel(logging.WARNING)  # or every line would come `world` times
         job = prepare(config, devices)
         if config.plan:
             print(plan_table(job.schedule))
             return job.folder
         job.folder.mkdir(parents=True, exist_ok=True)
-        with logging_to(Path(config.log_file or job.folder / _log_name(devices))):
-            log.info("%s, %d classes, on %s", config.network, len(job.classes), devices.describe())
-            run_epochs(job, signals)
-            log.info("done: best top1 %.2f, results in %s", job.best_top1, job.folder)
+        if devices.is_first:
+            log_to(Path(config.log_file or job.folder / "train.log"))
+        log.info("%s, %d classes, on %s", config.network, len(job.classes), devices.describe())
+        run_epochs(job, signals)
+        log.info("done: best top1 %.2f, results in %s", job.best_top1, job.folder)
     return job.folder
 
 
@@ -64,6 +73,7 @@ def run_epochs(job: Job, signals: Signals) -> None:
     """Train and validate epoch after epoch, from the job's own on."""
     recorder = None
     if job.devices.is_first:
+        sweep_unfinished(job.folder)
         write_config(job.folder, job.config, classes=job.classes, fingerprint=job.fingerprint)
         recorder = Recorder(job.folder, job.config, first_epoch=job.epoch)
     batches = iter(job.training_batches())
@@ -71,14 +81,17 @@ def run_epochs(job: Job, signals: Signals) -> None:
     try:
         while job.epoch <= job.schedule.epochs:
             train_epoch(job, batches, signals)
-            if job.config.precise_bn:
-                refresh_batch_norm(job, validation)
-            net = job.ema.module if job.ema else job.spread_net
+            net = net_to_score(job)
             val = evaluate(net, validation, job.devices, signals=signals, title="validation")
             finish_epoch(job, recorder, val)
     except Interrupted:
         save_last(job)
         raise
+    except RuntimeError as error:
+        if not signals.number:
+            raise
+        # the signal went to the whole group and ended the workers, perhaps in the middle of a step
+        raise Interrupted(signals.number) from error
     finally:
         if recorder:
             recorder.close()
@@ -96,6 +109,7 @@ def train_epoch(job: Job, batches: Iterator[Batch], signals: Signals) -> None:
                 batch = next(batches)
             result = train_step(job, batch, monitor)
             monitor.clips += len(batch.labels)
+            job.unreadable.update(batch.replaced[batch.replaced >= 0].tolist())
             job.step += 1
             bar.update()
             done = job.step - steps.start
@@ -130,35 +144,59 @@ def train_step(job: Job, batch: Batch, monitor: SpeedMonitor) -> StepResult:
     inputs, targets = mixed(
         normalise(devices.to_device(batch.clips)), labels, len(job.classes), config
     )
-    per_pass = job.per_pass(plan.frames, plan.size) * max(1, devices.gpus)
+    buffers = [b.clone() for b in job.net.buffers()] if config.skippable_steps else []
     losses = torch.zeros((), dtype=torch.float64, device=devices.device)
-    seen = []
-    for clips, wanted in zip(inputs.split(per_pass), targets.split(per_pass), strict=True):
-        with monitor.timing("forward"), devices.autocast():
+    seen: list[Tensor] = []
+    passes = number_of_passes(job, plan)
+    for clips, wanted in zip(
+        inputs.tensor_split(passes), targets.tensor_split(passes), strict=True
+    ):
+        last = len(seen) == passes - 1
+        with devices.gathering(job.spread_net, last), monitor.timing("forward"), devices.autocast():
             logits = job.spread_net(clips).float()
             loss = F.cross_entropy(
                 logits, wanted, reduction="sum", label_smoothing=config.label_smoothing
             )
-        with monitor.timing("backward"):
+        with devices.gathering(job.spread_net, last), monitor.timing("backward"):
             # DDP averages gradients over the processes: this makes it the mean over all clips
             job.scaler.scale(loss * (devices.world / plan.batch)).backward()
         losses += loss.detach()
         seen.append(logits.detach())
     mean = losses.item() / len(batch.labels)
-    if _is_finite(job, mean):
-        with monitor.timing("backward"):
+    with monitor.timing("backward"):
+        finite = _are_finite(job, mean, gradient_norm(job))
+        if finite:
             update(job)
+    if finite:
         job.meter.add(torch.cat(seen), labels, losses)
     else:
+        for buffer, before in zip(job.net.buffers(), buffers, strict=False):
+            buffer.copy_(before)
         _leave_out(job, batch, mean, lr)
     return StepResult(mean, lr)
 
 
-def update(job: Job) -> None:
-    """Apply the gradients, clipped if asked for, and forget them."""
+def number_of_passes(job: Job, plan: StepPlan) -> int:
+    """In how many passes a step's share is computed: as many in every process."""
+    world = job.devices.world
+    per_pass = job.per_pass(plan.frames, plan.size) * max(1, job.devices.gpus)
+    largest_share = -(-plan.batch // world)
+    return max(1, min(-(-largest_share // per_pass), plan.batch // world))
+
+
+def gradient_norm(job: Job) -> float:
+    """The gradients' norm, before they are clipped if asked for; 0 where a scaler checks them."""
     if job.config.clip_grad:
         job.scaler.unscale_(job.optimiser)
-        nn.utils.clip_grad_norm_(job.net.parameters(), job.config.clip_grad)
+        norm = nn.utils.clip_grad_norm_(job.net.parameters(), job.config.clip_grad)
+    elif not job.scaler.is_enabled():
+        gradients = [p.grad for p in job.net.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+    return 0.0 if job.scaler.is_enabled() else norm.item()
+
+
+def update(job: Job) -> None:
+    """Apply the gradients and forget them."""
     job.scaler.step(job.optimiser)
     job.scaler.update()
     job.optimiser.zero_grad(set_to_none=True)
@@ -166,9 +204,9 @@ def update(job: Job) -> None:
         job.ema.update_parameters(job.net)
 
 
-def _is_finite(job: Job, loss: float) -> bool:
-    """Whether the loss is finite in every process."""
-    return not job.devices.largest([float(not abs(loss) < float("inf"))])[0]
+def _are_finite(job: Job, *values: float) -> bool:
+    """Whether the values are finite in every process."""
+    return not job.devices.largest([float(not all(map(math.isfinite, values)))])[0]
 
 
 def _leave_out(job: Job, batch: Batch, loss: float, lr: float) -> None:
@@ -178,13 +216,15 @@ def _leave_out(job: Job, batch: Batch, loss: float, lr: float) -> None:
     shape = ",".join(map(str, batch.clips.shape))
     names = [job.train_clips.videos.folder(i).name for i in batch.indices[:8].tolist()]
     what = (
-        f"the loss is {loss} at epoch {job.epoch}, step {job.step}, lr {lr:g}, batch ({shape}), "
+        f"the loss is {loss}{' (its gradients are not finite)' if math.isfinite(loss) else ''} "
+        f"at epoch {job.epoch}, step {job.step}, lr {lr:g}, batch ({shape}), "
         f"clips {', '.join(names)}{', ...' if len(batch.indices) > 8 else ''}"
     )
     if job.skipped_steps > job.config.skippable_steps:
+        last = job.folder / "last.pth"
+        kept = f"the last good checkpoint is {last}" if last.exists() else "none was saved yet"
         raise DivergedError(
-            f"{what}; the last good checkpoint is {job.folder}/last.pth; "
-            "lower --lr-base, or try --warmup-epochs 1 or --clip-grad 1"
+            f"{what}; {kept}; lower --lr-base, or try --warmup-epochs 1 or --clip-grad 1"
         )
     log.warning("left out a step: %s", what)
 
@@ -220,23 +260,48 @@ def predictions(
     """Per batch: float (videos, classes) logits, and (videos,) labels."""
     net.eval()
     hidden = not (devices.is_first and sys.stderr.isatty())
-    for batch in tqdm(batches, desc=title, leave=False, disable=hidden):
+    for batch in map(readable, tqdm(batches, desc=title, leave=False, disable=hidden)):
+        if not len(batch.labels):
+            continue
         with devices.autocast():
             logits = net(normalise(devices.to_device(batch.clips))).float()
         labels = devices.to_device(batch.labels)
         videos, views = batch.indices.unique_consecutive(return_counts=True)
         if len(videos) < len(logits):
-            groups = logits.softmax(1).split(views.tolist())
-            logits = torch.stack([group.mean(0) for group in groups]).log()
+            groups = logits.log_softmax(1).split(views.tolist())
+            logits = torch.stack([g.logsumexp(0) - math.log(len(g)) for g in groups])
             labels = torch.stack([group[0] for group in labels.split(views.tolist())])
         yield logits, labels
 
 
-def refresh_batch_norm(job: Job, validation: Iterable[Batch]) -> None:
-    """Estimate batch norm's statistics anew, over clips as validation shows them."""
-    first = (batch for batch, _ in zip(validation, range(job.config.precise_bn), strict=False))
-    inputs = (normalise(job.devices.to_device(batch.clips)) for batch in first)
-    update_bn(inputs, job.net)
+def readable(batch: Batch) -> Batch:
+    """The batch without the clips that stand in for unreadable videos: they are not scored."""
+    keep = batch.replaced < 0
+    if keep.all():
+        return batch
+    log.warning("%d unreadable videos are not scored", (~keep).sum())
+    return Batch(*(part[keep] for part in batch))
+
+
+def net_to_score(job: Job) -> nn.Module:
+    """The network that validation scores: averaged weights, or the current ones.
+
+    With `--precise-bn`, its batch norm is first estimated anew over training clips, plain ones.
+    Every process scores with the first one's statistics, which are those that are saved.
+    """
+    net = job.ema.module if job.ema else job.net
+    if job.config.precise_bn:
+        clips = ClipDataset(
+            job.train_clips.videos,
+            job.val_clips.options,
+            training=False,
+            seed=job.config.random_seed,
+        )
+        batches = itertools.islice(job.validation_batches(clips), job.config.precise_bn)
+        with job.devices.autocast():
+            update_bn((normalise(job.devices.to_device(b.clips)) for b in batches), net)
+    job.devices.share_first(net.buffers())
+    return job.spread_net if job.devices.gpus > 1 and net is job.net else net
 
 
 def finish_epoch(job: Job, recorder: Recorder | None, val: dict[str, float]) -> None:
@@ -250,6 +315,12 @@ def finish_epoch(job: Job, recorder: Recorder | None, val: dict[str, float]) -> 
     )
     if gates:
         log.info("gates open: %s", " ".join(f"{k} {v:.0%}" for k, v in gates.items()))
+    if job.unreadable:
+        names = sorted(job.train_clips.videos.folder(i).name for i in job.unreadable)
+        log.warning(
+            "%d unreadable videos were replaced: %s%s",
+            len(names), ", ".join(names[:5]), ", ..." if len(names) > 5 else "",
+        )  # fmt: skip
     improved = val["top1"] > job.best_top1
     job.best_top1 = max(job.best_top1, val["top1"])
     if recorder:
@@ -265,7 +336,7 @@ def finish_epoch(job: Job, recorder: Recorder | None, val: dict[str, float]) -> 
     if finished % job.config.save_frequency == 0 or job.epoch > job.schedule.epochs:
         also.append(epoch_file(job.folder, job.config.network, finished))
     save_checkpoint(job.folder / "last.pth", state, also=also)
-    drop_old(job.folder, job.config.network, job.config.keep)
+    drop_old(job.folder, job.config.network, job.config.keep, newest=finished)
 
 
 def save_last(job: Job) -> None:
@@ -314,7 +385,3 @@ def _save_is_due(config: Config, step: int, saved_at: float) -> bool:
     by_steps = config.save_steps and step % config.save_steps == 0
     minutes = (time.monotonic() - saved_at) / 60
     return bool(by_steps or (config.save_minutes and minutes >= config.save_minutes))
-
-
-def _log_name(devices: Devices) -> str:
-    return "train.log" if devices.is_first else f"train.rank{devices.rank}.log"

@@ -10,8 +10,8 @@ class DivergedError(RuntimeError):
 
 
 class Interrupted(Exception):
-    """SIGINT or SIGTERM arrived and `last.pth` was saved (exit code 128 + `signum`)."""
+    """SIGINT or SIGTERM arrived (exit code 128 + `signum`)."""
 
     def __init__(self, signum: int):
-        super().__init__(f"stopped by signal {signum}; last.pth is saved, --resume auto goes on")
+        super().__init__(f"stopped by signal {signum}; --resume auto goes on from last.pth")
         self.signum = signum

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,8 @@ from train.recorder import results_folder
 
 log = logging.getLogger(__name__)
 
-#: Options that a run may change while it is resumed, without another result.
+#: Options that a run may change while it is resumed. Those of the machine (devices, passes, memory
+#: format) change how sums are rounded and batch norm's batches are cut, none what is trained.
 FREE = {
     "dataset",
     "labels",
@@ -82,6 +83,7 @@ class Job:
     best_top1: float = -1.0
     skipped_steps: int = 0
     speed: SpeedReport | None = None  # of the steps that were logged last
+    unreadable: set[int] = field(default_factory=set)  # videos that --skip-bad has replaced
 
     def training_batches(self) -> DataLoader:
         """The loader of all the steps that are left."""
@@ -93,10 +95,10 @@ class Job:
             **self._loading(),
         )
 
-    def validation_batches(self) -> DataLoader:
-        """The loader of the validation clips, at the full shape."""
+    def validation_batches(self, clips: ClipDataset | None = None) -> DataLoader:
+        """The loader of the validation clips (or of `clips`), at the full shape."""
         return validation_loader(
-            self.val_clips,
+            clips or self.val_clips,
             max(1, self.config.batch_size // self.devices.world),
             self.config.clip_length,
             self.config.clip_size,
@@ -135,7 +137,8 @@ class Job:
         self._check_same_run(path, state)
         self.net.load_state_dict(state["state_dict"])
         self.optimiser.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # empty where the precision was another one
+            self.scaler.load_state_dict(state["scaler"])
         if self.ema:
             self.ema.load_state_dict(state["ema"])
         if self.devices.is_first:  # the sums are of all processes
@@ -177,7 +180,7 @@ def prepare(config: Config, devices: Devices) -> Job:
     Raises:
         TrainError, data.errors.DataError, network.errors.NetworkError: something cannot be used.
     """
-    config = replace(config, workers=_workers(config, devices))
+    config = replace(config, workers=_workers(config, devices), precision=devices.precision)
     spec = dataset_spec(config.benchmark, config.variant)
     train_clips, val_clips = _open_clips(config, spec)
     classes = train_clips.videos.classes
@@ -192,6 +195,11 @@ def prepare(config: Config, devices: Devices) -> Job:
         net = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # for GPUs only: torch has no other
     split_batch_norm(net, config.bn_clips)
     optimiser = build_optimiser(net, config)
+    if devices.shares > 1:
+        log.info(
+            "each of %d devices takes its share of a step's %d clips; the learning rate, %g, is "
+            "that of the whole step", devices.shares, config.batch_size, config.lr_base,
+        )  # fmt: skip
     if config.fine_tune or config.debug_mode:
         log.info("parameter groups\n%s", groups_table(optimiser))
     ema = None
@@ -289,6 +297,8 @@ def _resume(job: Job) -> None:
     if config.resume == "auto" and last.exists():
         job.restore(last)
     elif config.resume_epoch:
+        if not config.pretrained_3d:
+            log.warning("--resume-epoch without --pretrained-3d: the weights are random")
         if config.resume_epoch > job.schedule.epochs:
             raise TrainError(
                 f"--resume-epoch {config.resume_epoch} is past the last epoch, "
@@ -316,8 +326,13 @@ def _take_optimiser(job: Job, path: Path) -> None:
         log.info("the optimiser starts afresh: it was %s", state["config"]["optimiser"])
         return
     groups = job.optimiser.state_dict()["param_groups"]  # the options of this run stay
+    theirs = [(group["name"], group["params"]) for group in state["optimizer"]["param_groups"]]
+    if theirs != [(group["name"], group["params"]) for group in groups]:
+        log.info("the optimiser starts afresh: its groups of parameters were others")
+        return
     job.optimiser.load_state_dict({**state["optimizer"], "param_groups": groups})
-    job.scaler.load_state_dict(state["scaler"])
+    if state["scaler"]:
+        job.scaler.load_state_dict(state["scaler"])
     job.best_top1 = state["best_top1"]
     if job.ema and state["ema"]:
         job.ema.load_state_dict(state["ema"])

@@ -65,10 +65,13 @@ def clips_per_pass(
             f"{free / 2**30:.1f} GiB are free: lower --clip-size or --clip-length"
         )
     voxels = SHARE * free / needed * (frames * size * size)
+    voxels = -devices.largest([-voxels])[0]  # equally many passes in every process
     return lambda frames, size: max(1, int(voxels / (frames * size * size)))
 
 
 def _free_bytes(devices: Devices) -> int:
-    if devices.gpus:
-        return min(torch.cuda.mem_get_info(index)[0] for index in range(devices.gpus))
-    return psutil.virtual_memory().available
+    """Of the fullest device of this process; of the machine's memory, its share."""
+    if not devices.gpus:
+        return psutil.virtual_memory().available // devices.neighbours
+    first = devices.device.index
+    return min(torch.cuda.mem_get_info(first + i)[0] for i in range(devices.gpus))

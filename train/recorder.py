@@ -10,9 +10,10 @@ import logging
 import platform
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib import metadata
+from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
 
@@ -67,16 +68,28 @@ class PlainFormatter(logging.Formatter):
 
 
 @contextlib.contextmanager
-def logging_to(path: Path) -> Iterator[None]:
-    """Append the log, without its colours, to `path` for the time of the context."""
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(PlainFormatter("%(asctime)s %(levelname)s %(message)s"))
-    logging.getLogger().addHandler(handler)
+def log_file() -> Iterator[Callable[[Path], None]]:
+    """Collect the log from here on; the function given appends it, without colours, to a file.
+
+    So the file also has what was logged before its folder could be made.
+    """
+    early = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
+
+    def write_to(path: Path) -> None:
+        handler = logging.FileHandler(path, encoding="utf-8")
+        handler.setFormatter(PlainFormatter("%(asctime)s %(levelname)s %(message)s"))
+        early.setTarget(handler)
+        early.flush()
+        early.capacity = 1  # from now on every line at once
+
+    logging.getLogger().addHandler(early)
     try:
-        yield
+        yield write_to
     finally:
-        logging.getLogger().removeHandler(handler)
-        handler.close()
+        logging.getLogger().removeHandler(early)
+        if early.target:
+            early.target.close()
+        early.close()
 
 
 class Table:
