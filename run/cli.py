@@ -70,13 +70,6 @@ def boolean(text: str) -> bool:
     raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
 
 
-def positive(text: str) -> int:
-    """A whole number from 1 on. Raises ArgumentTypeError otherwise."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return int(text)
-
-
 class IntegerList(argparse.Action):
     """A list of integers, written `40,60,75`, `40 60 75` or `[40, 60, 75]`."""
 

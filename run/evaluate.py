@@ -21,7 +21,8 @@ from data.clips import ClipDataset
 from data.datasets import dataset_spec, open_split
 from data.loading import Batch, validation_loader
 from run.checkpoints import Trained, open_checkpoint
-from run.cli import Parser, boolean, command, positive
+from run.cli import Parser, boolean, command
+from run.jobs import positive
 from train.devices import Devices, open_devices
 from train.engine import predictions
 from train.job import clip_options

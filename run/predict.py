@@ -22,7 +22,8 @@ from data.frames import DATABASE, write_store
 from data.loading import validation_loader
 from data.videos import Videos
 from run.checkpoints import Trained, open_checkpoint
-from run.cli import Parser, command, positive
+from run.cli import Parser, command
+from run.jobs import positive
 from train.devices import Devices, open_devices
 from train.engine import predictions
 from train.job import clip_options
