@@ -77,7 +77,10 @@ def find_videos(root: str | Path, table: LabelTable) -> Videos:
     found = folders != ""
     rejected = [(f"{table.path}:{row}", reason) for row, reason in table.rejected]
     rejected += [
-        (f"{table.path}:{row}", f"no video {video!r} of class {table.classes[label]!r} in {jpg}")
+        (
+            f"{table.path}:{row}",
+            f"no video {str(video)!r} of class {table.classes[label]!r} in {jpg}",
+        )
         for row, video, label in zip(
             table.rows[~found], table.ids[~found], table.labels[~found], strict=True
         )
