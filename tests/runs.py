@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -29,9 +30,15 @@ def train(root: Path, out: Path, *options: str, **how) -> subprocess.CompletedPr
 
 
 def train_until(
-    root: Path, out: Path, lines: int, number: signal.Signals, *options: str, group: bool = False
+    root: Path,
+    out: Path,
+    lines: int,
+    number: signal.Signals,
+    *options: str,
+    group: bool = False,
+    delay: float = 0.0,
 ) -> int:
-    """Run, send signal `number` after so many logged steps. Returns the exit code."""
+    """Run, send signal `number` after so many logged steps and seconds. Returns the exit code."""
     process = subprocess.Popen(
         command(root, out, *options),
         stderr=subprocess.PIPE,
@@ -43,6 +50,7 @@ def train_until(
         lines -= "Batch [" in line
         if lines <= 0:
             break
+    time.sleep(delay)
     if group:  # as a terminal does
         os.killpg(process.pid, number)
     else:
@@ -74,7 +82,7 @@ def same_bits(a, b) -> bool:
 def assert_same_results(one: Path, other: Path) -> None:
     """Weights, optimiser, averages, scores and csv rows of two runs are equal to the bit."""
     states = [torch.load(folder(out) / "last.pth", weights_only=True) for out in (one, other)]
-    for name in ("state_dict", "optimizer", "ema", "epoch", "step", "best_top1", "meter"):
+    for name in ("state_dict", "optimizer", "scaler", "ema", "epoch", "step", "best_top1", "meter"):
         assert same_bits(states[0][name], states[1][name]), name
     for name in ("train_results.csv", "val_results.csv"):
         assert (folder(one) / name).read_text() == (folder(other) / name).read_text()

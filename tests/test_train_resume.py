@@ -8,6 +8,7 @@ import pytest
 import torch
 from runs import assert_same_results, folder, train, train_until
 
+LONG = ["--batch-size", "2", "--end-epoch", "12", "--save-steps", "1"]
 EVERYTHING = ["--ema", "0.9", "--mixup", "0.2", "--label-smoothing", "0.1", "--clip-grad", "1"]
 
 
@@ -22,24 +23,25 @@ def resume_until_done(root, out, words) -> None:
 
 @pytest.fixture(scope="module")
 def uninterrupted(tiny, tmp_path_factory):
-    """Results folder of the run without interruption, by policy (0 workers)."""
+    """Results folder of the run without interruption, by policy and options (0 workers)."""
     done = {}
 
-    def results(policy: str):
-        if policy not in done:
-            done[policy] = tmp_path_factory.mktemp(policy)
-            answer = train(tiny, done[policy], *options(policy, 0))
+    def results(policy: str, *more: str):
+        key = (policy, *more)
+        if key not in done:
+            done[key] = tmp_path_factory.mktemp(policy)
+            answer = train(tiny, done[key], *options(policy, 0), *more)
             assert answer.returncode == 0, answer.stderr
-        return done[policy]
+        return done[key]
 
     return results
 
 
 def test_sigkill_in_the_middle_of_an_epoch(tiny, tmp_path, uninterrupted):
     words = options("epoch", 2)
-    assert train_until(tiny, tmp_path, 6, signal.SIGKILL, *words) == -signal.SIGKILL
+    assert train_until(tiny, tmp_path, 7, signal.SIGKILL, *words) == -signal.SIGKILL
     state = torch.load(folder(tmp_path) / "last.pth", weights_only=True)
-    assert state["step"] > 0
+    assert state["step"] == 6  # of eight, in the middle of the second epoch
     resume_until_done(tiny, tmp_path, words)
     assert_same_results(tmp_path, uninterrupted("epoch"))
 
@@ -75,12 +77,14 @@ def test_other_options_or_a_damaged_checkpoint_are_refused(tiny, tmp_path, unint
     ("policy", "workers"), list(itertools.product(("off", "epoch", "paper"), (0, 2)))
 )
 def test_thirty_kills(tiny, tmp_path, uninterrupted, policy, workers):
-    """Five kills each of six kinds of run, after a random number of steps."""
+    """Five kills each of six kinds of run, after a random number of steps and milliseconds."""
     rng = random.Random(f"{policy}{workers}")
-    words = options(policy, workers)
-    for kill in range(5):
-        resumed = ["--resume", "auto"] if kill else []
-        code = train_until(tiny, tmp_path, rng.randint(1, 4), signal.SIGKILL, *words, *resumed)
-        assert code in (-signal.SIGKILL, 0)
+    words = [*options(policy, workers), *LONG]
+    for _ in range(5):
+        code = train_until(
+            tiny, tmp_path, rng.randint(1, 4), signal.SIGKILL, *words, "--resume", "auto",
+            delay=rng.random(),
+        )  # fmt: skip
+        assert code == -signal.SIGKILL
     resume_until_done(tiny, tmp_path, words)
-    assert_same_results(tmp_path, uninterrupted(policy))
+    assert_same_results(tmp_path, uninterrupted(policy, *LONG))
