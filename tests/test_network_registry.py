@@ -159,7 +159,8 @@ def check_runs(name):
     with torch.device("meta"):
         other = build_network(name, CLASSES)
     other.to_empty(device="cpu").load_state_dict(net.state_dict())
-    assert torch.equal(net.eval()(clip), other.eval()(clip))
+    # to rounding: a kernel may take another path where the memory happens to lie otherwise
+    assert torch.allclose(net.eval()(clip), other.eval()(clip), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", SMALLEST)
