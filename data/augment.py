@@ -7,7 +7,6 @@ blur's kernel, or a shift, is in pixels of the clip as the network sees it.
 from __future__ import annotations
 
 from functools import cache
-from itertools import cycle
 from typing import Any, Protocol
 
 import cv2
@@ -15,8 +14,10 @@ import numpy as np
 
 from data.compile import Draft, compile_pipeline
 from data.crops import Crop, Window
-from data.operations import ByImgaug, Colour, Operation, Warp, fixed_point, remap
+from data.operations import ByImgaug, Colour, Operation, Warp, warper
 from data.recipes import load_recipe
+
+GROUP = 2**18  # bytes of frames that go through all steps together: they stay in a core's cache
 
 
 class Augmentation(Protocol):
@@ -38,10 +39,13 @@ class Program:
         views = frames[:, top : top + side, left : left + side]
         steps = bind(self.operations, window, flip=crop.flip, size=size)
         clip = np.empty((len(frames), size, size, 3), np.uint8)
-        spare = np.empty((size, size, 3), np.uint8)
-        for source, target in zip(views, clip, strict=True):
-            buffers = cycle((target, spare) if len(steps) % 2 else (spare, target))
-            for step, buffer in zip(steps, buffers, strict=False):
+        group = max(1, GROUP // clip[0].size)
+        spare = np.empty_like(clip[:group])
+        for start in range(0, len(frames), group):
+            source, target = views[start : start + group], clip[start : start + group]
+            pair = target, spare[: len(target)]
+            for left_over, step in zip(range(len(steps))[::-1], steps, strict=True):
+                buffer = pair[left_over % 2]
                 step(source, buffer)
                 source = buffer
         return clip
@@ -68,12 +72,11 @@ def bind(operations: list[Operation], window: Window, *, flip: bool, size: int) 
     """
     steps: list[Operation] = []
     if operations and isinstance(operations[0], Warp) and window.side < 2 * size:
-        whole = Warp((cut(window.side, size, flip=flip),)).then(operations[0])
-        steps.append(_look_up(whole, size))
+        steps.append(warper(operations[0], size, cut(window.side, size, flip=flip)))
         operations = operations[1:]
     else:
         steps.append(_resize(window.side, size, flip=flip))
-    return steps + [_look_up(op, size) if isinstance(op, Warp) else op for op in operations]
+    return steps + [warper(op, size) if isinstance(op, Warp) else op for op in operations]
 
 
 def cut(side: int, size: int, *, flip: bool) -> np.ndarray:
@@ -83,18 +86,14 @@ def cut(side: int, size: int, *, flip: bool) -> np.ndarray:
     return np.array([across, [0, scale, scale / 2 - 0.5], [0, 0, 1]])
 
 
-def _look_up(warp: Warp, size: int) -> Operation:
-    pixels, fractions = fixed_point(warp, size)
-    return lambda source, target: remap(pixels, fractions, source, target)
-
-
 def _resize(side: int, size: int, *, flip: bool) -> Operation:
     method = cv2.INTER_AREA if side >= 2 * size else cv2.INTER_LINEAR
 
     def operation(source, target):
-        cv2.resize(source, (size, size), dst=target, interpolation=method)
-        if flip:
-            cv2.flip(target, 1, dst=target)
+        for before, after in zip(source, target, strict=True):
+            cv2.resize(before, (size, size), dst=after, interpolation=method)
+            if flip:
+                cv2.flip(after, 1, dst=after)
 
     return operation
 

@@ -8,10 +8,12 @@ not cover. Whatever is left runs through imgaug itself.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache, lru_cache
 from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
 from data.draws import constant, drawer
 from data.operations import (
@@ -36,6 +38,7 @@ Rule = Callable[[Any], "Draft | None"]
 
 RULES: dict[str, Rule] = {}
 INVISIBLE_SIGMA = 0.25  # pixels: a Gaussian that gives 1 / 3000 to its neighbours changes no byte
+INVISIBLE_REACH = 4.85  # sigmas, where a Gaussian has fallen to 2 ** -17
 
 
 def compile_pipeline(augmenter: Any) -> Draft:
@@ -221,14 +224,32 @@ def _gaussian_noise(augmenter):
 
     def draft(rng, size):
         channels = 3 if apart(rng) > 0.5 else 1
-        noise = rng.standard_normal((size, size, channels), np.float32)
-        noise = np.clip(np.rint(noise * deviation(rng) + mean(rng)), -255, 255).astype(np.int16)
-        parts = [np.maximum(sign * noise, 0).astype(np.uint8) for sign in (1, -1)]
+        table = _signed_normals(float(mean(rng)), float(deviation(rng)))
+        drawn = np.frombuffer(rng.bytes(2 * size * size * channels), "<u2")
+        pairs = table.take(drawn, mode="clip").view(np.uint8).reshape(size, -1, 2)
+        parts = [part.reshape(size, size, channels) for part in cv2.split(pairs)]
         if channels == 1:
             parts = [cv2.cvtColor(part, cv2.COLOR_GRAY2RGB) for part in parts]
         return [Noise(*parts)]
 
     return draft
+
+
+@cache
+def _normals() -> np.ndarray:
+    """The standard normal distribution in 2 ** 16 equally likely steps: float64 (65536,)."""
+    return torch.special.ndtri((torch.arange(2**16, dtype=torch.float64) + 0.5) / 2**16).numpy()
+
+
+@lru_cache(maxsize=4)
+def _signed_normals(mean: float, deviation: float) -> np.ndarray:
+    """Whole normal numbers: uint16 (65536,), each a byte to add and a byte to subtract.
+
+    To look 16 random bits up here takes a fifth of the time of drawing a normal number.
+    """
+    values = np.clip(np.rint(_normals() * deviation + mean), -255, 255)
+    signed = np.stack([np.maximum(values, 0), np.maximum(-values, 0)], axis=-1)
+    return signed.astype(np.uint8).view(np.uint16)[:, 0]
 
 
 @rule("GaussianBlur")
@@ -238,6 +259,7 @@ def _gaussian_blur(augmenter):
     def draft(rng, size):
         s = float(sigma(rng))
         kernel = max(5, int((3.3 if s < 3 else 2.9 if s < 5 else 2.6) * s)) // 2 * 2 + 1
+        kernel = min(kernel, 2 * int(INVISIBLE_REACH * s) + 1)
         return [GaussianBlur(kernel, s)] if s > INVISIBLE_SIGMA else []
 
     return draft

@@ -34,6 +34,7 @@ PAGE_SIZE = 4096
 OPEN_STORES = 64  # connections that `open_store` keeps in a thread: a file descriptor each
 MARGIN = 0.04  # of the file: how far a frame may lie from where equally large frames would put it
 MOST_AHEAD = 2**20  # bytes that are read ahead for a clip. Of more, too many would be for nothing
+MOST_KEYS = 512  # frames in one query
 CACHE_KIB = 256  # of a connection. SQLite's own default is 2 MB
 
 CREATE = """
@@ -120,14 +121,15 @@ class FrameStore:
         Returns:
             uint8 (len(indices), h, w, 3), RGB, of which min(h, w) is at least `short_side`, or
             what `read` gives where the frames are no larger than that. Taken from the companion
-            frames where those are large enough, and decoded at a fraction of their size.
+            frames where those are large enough, and decoded roughly and at a fraction of their
+            size: see `decode_jpegs`.
         """
         table = "Companions" if 0 < short_side <= self.companion else "Images"
         return self._decode(indices, table, short_side)
 
     def jpegs(self, indices: Sequence[int]) -> list[bytes]:
         """The stored JPEGs at 0-based `indices`, as `read` takes them, undecoded."""
-        return self._fetch(indices, "Images")
+        return self._fetch(np.asarray(indices, np.int64).tolist(), "Images")
 
     def check_structure(self) -> None:
         """Let SQLite check its pages and indices. Raises DataError."""
@@ -137,37 +139,43 @@ class FrameStore:
             raise DataError(f"{self.path}: damaged ({verdict}); convert the video again")
 
     def _decode(self, indices: Sequence[int], table: str, short_side: int) -> np.ndarray:
-        unique, inverse = np.unique(np.asarray(indices, np.int64), return_inverse=True)
-        if not len(unique):
+        indices = np.asarray(indices, np.int64).tolist()
+        unique = sorted(set(indices))
+        if not unique:
             raise IndexError(f"{self.path}: no frames were asked for")
+        jpegs = self._fetch(unique, table)
         try:
-            frames = decode_jpegs(self._fetch(unique, table), short_side)
+            frames = decode_jpegs(jpegs, short_side, companions=table == "Companions")
         except BadJpegAt as error:
             raise self._bad_frame(unique[error.position], str(error)) from error
-        in_order = len(unique) == len(inverse) and (np.diff(inverse) > 0).all()
-        return frames if in_order else frames[inverse]
+        if indices == unique:
+            return frames
+        places = {index: place for place, index in enumerate(unique)}
+        return frames[[places[index] for index in indices]]
 
-    def _fetch(self, indices: Sequence[int], table: str) -> list[bytes]:
-        """One query a frame: an IN (...) returns a repeated frame once, and in no order."""
-        indices = np.asarray(indices, np.int64).tolist()
+    def _fetch(self, indices: list[int], table: str) -> list[bytes]:
+        """The JPEGs, whose bytes have the crc32 stored with them."""
         if indices and not 0 <= min(indices) <= max(indices) < self.n_frames:
             raise IndexError(f"{self.path}: frames {indices} of 0..{self.n_frames - 1}")
-        if self.indexed:
-            sql, keys = f"SELECT frames, crc32 FROM {table} WHERE frame = ?", None
-            if len(indices) > 1 and table == "Images":
-                self._read_ahead(min(indices), max(indices) + 1)
-        else:
-            sql, keys = "SELECT frames, NULL FROM Images WHERE rowid = ?", self._rows
-        found = []
+        key, crc32 = ("frame", "crc32") if self.indexed else ("rowid", "NULL")
+        keys = [i + 1 for i in indices] if self.indexed else self._rows[indices].tolist()
+        if self.indexed and len(indices) > 1 and table == "Images":
+            self._read_ahead(min(indices), max(indices) + 1)
+        rows = {}
         with self._errors():
-            for index in indices:
-                key = index + 1 if keys is None else int(keys[index])
-                row = self._connection.execute(sql, (key,)).fetchone()
-                if row is None or not isinstance(row[0], bytes):
-                    raise self._bad_frame(index, "is missing")
-                if row[1] is not None and zlib.crc32(row[0]) != row[1]:
-                    raise self._bad_frame(index, "is damaged (its crc32 differs)")
-                found.append(row[0])
+            for start in range(0, len(keys), MOST_KEYS):
+                wanted = keys[start : start + MOST_KEYS]
+                marks = ",".join("?" * len(wanted))
+                sql = f"SELECT {key}, frames, {crc32} FROM {table} WHERE {key} IN ({marks})"
+                rows |= {row[0]: row for row in self._connection.execute(sql, wanted)}
+        found = []
+        for index, key in zip(indices, keys, strict=True):
+            _, jpeg, crc32 = rows.get(key, (key, None, None))
+            if not isinstance(jpeg, bytes):
+                raise self._bad_frame(index, "is missing")
+            if crc32 is not None and zlib.crc32(jpeg) != crc32:
+                raise self._bad_frame(index, "is damaged (its crc32 differs)")
+            found.append(jpeg)
         return found
 
     def _read_ahead(self, start: int, stop: int) -> None:
