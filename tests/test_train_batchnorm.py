@@ -7,7 +7,13 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
-from train.batchnorm import SplitBatchNorm3d, split_batch_norm
+from train.batchnorm import (
+    SplitBatchNorm3d,
+    split_batch_norm,
+    synchronise_batch_norm,
+    too_few_clips,
+)
+from train.devices import Devices
 
 
 def network() -> nn.Sequential:
@@ -76,8 +82,15 @@ def test_nothing_that_a_checkpoint_or_an_optimiser_holds_changes():
     net.load_state_dict(state)
     split_batch_norm(net, 4)
     assert net[3].clips == 4
+    synchronise_batch_norm(net)
+    assert type(net[3]) is nn.SyncBatchNorm
+    assert [id(module) for module in net.modules()] == modules
+    assert {name: id(value) for name, value in net.named_parameters()} == before
+    assert list(net.state_dict()) == list(state)
     split_batch_norm(net, 0)
-    assert type(net[1]) is nn.BatchNorm3d and repr(net) == repr(network())
+    plain = network()
+    plain.load_state_dict(state)
+    assert torch.equal(net(clips(9)), plain(clips(9)))  # over all clips, as ever
 
 
 def test_evaluation_is_unchanged():
@@ -142,10 +155,45 @@ def test_negative_clips_are_refused():
         split_batch_norm(network(), -1)
 
 
-def test_one_value_a_channel_is_normalised_by_the_running_statistics():
+def flat(batch: int) -> torch.Tensor:
+    """Maps that have shrunk to one value a channel."""
+    return clips(batch)[:, :, :1, :1, :1]
+
+
+@pytest.mark.parametrize("over", [0, 1, 8])
+def test_one_value_a_channel_is_normalised_by_the_running_statistics(over):
     norm = nn.BatchNorm3d(3)
-    split_batch_norm(norm, 8)
+    split_batch_norm(norm, over)
     norm(clips(16))
-    x = clips(1)[:, :, :1, :1, :1]
-    y = norm(x)
-    assert torch.equal(y, norm.eval()(x)) and not torch.equal(y, x)
+    before = norm.running_mean.clone()
+    y = norm(flat(1))
+    assert torch.equal(norm.running_mean, before)
+    assert torch.equal(y, norm.eval()(flat(1))) and not torch.equal(y, flat(1))
+
+
+@pytest.mark.parametrize(("over", "batch", "parts"), [(1, 4, (2, 2)), (1, 5, (3, 2)), (2, 3, (3,))])
+def test_no_part_has_one_value_a_channel(over, batch, parts):
+    norm, alone = nn.BatchNorm3d(3), nn.BatchNorm3d(3)
+    split_batch_norm(norm, over)
+    y = norm(flat(batch))
+    assert torch.equal(y, torch.cat([alone(part) for part in flat(batch).split(list(parts))]))
+    assert torch.isfinite(norm.running_var).all()
+
+
+@pytest.mark.parametrize(
+    ("gpus", "world", "batch", "over", "wanted"),
+    [
+        (1, 4, 32, 8, False),
+        (1, 4, 31, 8, True),  # a device has seven
+        (1, 4, 4, 8, True),  # the rest of an epoch
+        (1, 4, 4, 0, False),  # over what the device has
+        (1, 1, 4, 8, False),  # nobody to synchronise with
+        (4, 1, 4, 8, False),  # DataParallel
+        (0, 4, 4, 8, False),  # torch synchronises on GPUs only
+    ],
+)
+def test_batch_norm_is_synchronised_where_a_device_has_too_few_clips(
+    gpus, world, batch, over, wanted
+):
+    devices = Devices(torch.device("meta"), gpus, "fp32", world=world)
+    assert too_few_clips(batch, devices, over) is wanted

@@ -8,9 +8,13 @@ For precise batch norm, use `torch.optim.swa_utils.update_bn`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from train.devices import Devices
 
 
 class SplitBatchNorm3d(nn.BatchNorm3d):
@@ -22,28 +26,35 @@ class SplitBatchNorm3d(nn.BatchNorm3d):
     weighted by their clips: in the long run what batches of `clips` clips would have left, and
     what the published aggregation of per-split statistics tends to. Evaluation is `BatchNorm3d`'s.
 
-    Never constructed: `split_batch_norm` turns modules into it and back.
+    Of maps that have shrunk to one value a channel, one clip has no variance: then two clips are
+    the smallest sub-batch, and a batch of one is normalised by the running statistics.
+
+    Never constructed: `split_batch_norm` turns modules into it.
     """
 
-    clips: int
+    clips: int  # 0: all of a batch
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """(B, C, T, H, W) -> the same shape, dtype and memory format."""
-        if self.training and input.numel() == self.num_features:
-            # a last batch of one clip, shrunk to one value a channel: it has no variance
-            return F.batch_norm(
-                input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-            )
-        if not self.training or len(input) <= self.clips:
+        if not self.training:
             return super().forward(input)
-        number = -(-len(input) // self.clips)
+        batch = len(input)
+        number = -(-batch // self.clips) if self.clips else 1
+        if input[0].numel() == self.num_features:
+            if batch == 1:
+                return F.batch_norm(
+                    input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+                )
+            number = min(number, batch // 2)
+        if number == 1:
+            return super().forward(input)
         # split, not tensor_split: its backward is one concatenation
         parts = input.split([len(input[i::number]) for i in range(number)])
         if not self.track_running_stats:
             return torch.cat([self._normalised(part) for part in parts])
         stats = self.running_mean.new_zeros(2, len(parts), self.num_features)
         outputs = [self._normalised(part, *stats[:, i]) for i, part in enumerate(parts)]
-        share = stats.new_tensor([[len(part) / len(input)] for part in parts])  # (parts, 1)
+        share = stats.new_tensor([[len(part) / batch] for part in parts])  # (parts, 1)
         self._update(*(stats * share).sum(1))
         return torch.cat(outputs)
 
@@ -84,10 +95,31 @@ def split_batch_norm(net: nn.Module, clips: int) -> None:
     """
     if clips < 0:
         raise ValueError(f"clips={clips}: must not be negative")
-    for module in net.modules():
-        if type(module) not in (nn.BatchNorm3d, SplitBatchNorm3d):
-            continue
-        module.__class__ = SplitBatchNorm3d if clips else nn.BatchNorm3d
-        module.__dict__.pop("clips", None)
-        if clips:
-            module.clips = clips
+    for module in _norms(net):
+        module.__class__ = SplitBatchNorm3d
+        module.clips = clips
+
+
+def synchronise_batch_norm(net: nn.Module) -> None:
+    """Make every `BatchNorm3d` of `net` take its training statistics over all processes' clips.
+
+    In place, as `split_batch_norm`, which undoes it. GPUs only: torch synchronises on no others.
+    """
+    for module in _norms(net):
+        module.__class__ = nn.SyncBatchNorm
+        module.process_group = None  # all processes
+
+
+def too_few_clips(batch: int, devices: Devices, clips: int) -> bool:
+    """Whether batch norm over `clips` clips must be synchronised in a step of `batch` clips.
+
+    It must where a device's share, the smallest if they differ, is smaller, and can where each
+    process has one GPU. Every process answers alike. Only such steps: over all the clips of a
+    large batch, statistics would follow the batch.
+    """
+    return devices.gpus == 1 and devices.world > 1 and batch // devices.world < clips
+
+
+def _norms(net: nn.Module) -> Iterator[nn.Module]:
+    kinds = (nn.BatchNorm3d, SplitBatchNorm3d, nn.SyncBatchNorm)
+    return (module for module in net.modules() if type(module) in kinds)

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from data.clips import ClipDataset, normalise
 from data.loading import Batch, StepPlan
 from network import gate_rates
+from train.batchnorm import too_few_clips
 from train.checkpoint import drop_old, epoch_file, save_checkpoint, sweep_unfinished
 from train.config import Config
 from train.devices import Devices, open_devices
@@ -29,11 +30,14 @@ from train.job import Job, prepare
 from train.metrics import Meter
 from train.mixing import mixed
 from train.monitor import SpeedMonitor
+from train.multigrid import Schedule
 from train.optim import set_learning_rate
-from train.plan import plan_table
+from train.plan import draw_plan, plan_table
 from train.recorder import Recorder, log_file, write_config
 
 log = logging.getLogger(__name__)
+
+PICTURE = Path("plan.png")  # of --plan, which writes nothing into the results
 
 
 def train(config: Config) -> Path:
@@ -58,7 +62,8 @@ def train(config: Config) -> Path:
             logging.getLogger().setLevel(logging.WARNING)  # or every line would come `world` times
         job = prepare(config, devices)
         if config.plan:
-            print(plan_table(job.schedule))
+            if devices.is_first:
+                print_plan(job.schedule)
             return job.folder
         job.folder.mkdir(parents=True, exist_ok=True)
         if devices.is_first:
@@ -67,6 +72,17 @@ def train(config: Config) -> Path:
         run_epochs(job, signals)
         log.info("done: best top1 %.2f, results in %s", job.best_top1, job.folder)
     return job.folder
+
+
+def print_plan(schedule: Schedule) -> None:
+    """Print the schedule, and draw it into the current folder."""
+    print(plan_table(schedule))
+    try:
+        draw_plan(schedule, PICTURE)
+    except OSError as error:
+        log.warning("the plan cannot be drawn: %s", error)
+    else:
+        print(f"drawn to {PICTURE.absolute()}")
 
 
 def run_epochs(job: Job, signals: Signals) -> None:
@@ -90,7 +106,8 @@ def run_epochs(job: Job, signals: Signals) -> None:
     except RuntimeError as error:
         if not signals.number:
             raise
-        # the signal went to the whole group and ended the workers, perhaps in the middle of a step
+        # where workers cannot be spared a signal to the whole group (see data.loading), it ended
+        # them, perhaps in the middle of a step: what was saved last is the last that is whole
         raise Interrupted(signals.number) from error
     finally:
         if recorder:
@@ -148,6 +165,7 @@ def train_step(job: Job, batch: Batch, monitor: SpeedMonitor) -> StepResult:
     losses = torch.zeros((), dtype=torch.float64, device=devices.device)
     seen: list[Tensor] = []
     passes = number_of_passes(job, plan)
+    job.synchronise_batch_norm(too_few_clips(plan.batch // passes, devices, config.bn_clips))
     for clips, wanted in zip(
         inputs.tensor_split(passes), targets.tensor_split(passes), strict=True
     ):
@@ -297,6 +315,7 @@ def net_to_score(job: Job) -> nn.Module:
             training=False,
             seed=job.config.random_seed,
         )
+        job.synchronise_batch_norm(False)  # the processes may have different numbers of batches
         batches = itertools.islice(job.validation_batches(clips), job.config.precise_bn)
         with job.devices.autocast():
             update_bn((normalise(job.devices.to_device(b.clips)) for b in batches), net)

@@ -18,7 +18,7 @@ from data.clips import ClipDataset, ClipOptions
 from data.datasets import DatasetSpec, dataset_spec, open_split
 from data.loading import training_loader, validation_loader
 from network import build_network, load_weights
-from train.batchnorm import split_batch_norm
+from train.batchnorm import split_batch_norm, synchronise_batch_norm
 from train.checkpoint import load_checkpoint
 from train.config import Config
 from train.devices import Devices
@@ -82,6 +82,7 @@ class Job:
     step: int = 0
     best_top1: float = -1.0
     skipped_steps: int = 0
+    synchronised: bool = False  # whether batch norm is, over the processes
     speed: SpeedReport | None = None  # of the steps that were logged last
     unreadable: set[int] = field(default_factory=set)  # videos that --skip-bad has replaced
 
@@ -112,6 +113,14 @@ class Job:
             "world": self.devices.world,
             "pin_memory": self.devices.pin_memory,
         }
+
+    def synchronise_batch_norm(self, wanted: bool) -> None:
+        """Have batch norm's statistics taken over all processes, or over `--bn-clips` of each."""
+        if wanted and not self.synchronised:
+            synchronise_batch_norm(self.net)
+        elif self.synchronised and not wanted:
+            split_batch_norm(self.net, self.config.bn_clips)
+        self.synchronised = wanted
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds: enough to go on as if nothing had happened."""
@@ -187,13 +196,8 @@ def prepare(config: Config, devices: Devices) -> Job:
     schedule = make_schedule(config, len(train_clips), devices.shares)
     torch.manual_seed(config.random_seed)
     net = _network(config, len(classes), devices)
-    per_pass = clips_per_pass(
-        net, devices, config.micro_batch, frames=config.clip_length, size=config.clip_size
-    )
-    if devices.gpus and config.batch_size // devices.shares < config.bn_clips and devices.world > 1:
-        log.info("a device has fewer than %d clips: batch norm is synchronised", config.bn_clips)
-        net = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # for GPUs only: torch has no other
     split_batch_norm(net, config.bn_clips)
+    per_pass = clips_per_pass(net, devices, config.micro_batch, schedule.largest_shapes())
     optimiser = build_optimiser(net, config)
     if devices.shares > 1:
         log.info(
@@ -229,8 +233,9 @@ def prepare(config: Config, devices: Devices) -> Job:
 def _workers(config: Config, devices: Devices) -> int:
     if config.workers is not None:
         return config.workers
-    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    return max(1, cores - max(1, devices.gpus))
+    # those that this process may use; macOS and Windows do not say which
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, cores // devices.neighbours - max(1, devices.gpus))
 
 
 def clip_options(config: Config, spec: DatasetSpec, *, training: bool) -> ClipOptions:

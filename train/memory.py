@@ -2,23 +2,127 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 import psutil
 import torch
 from torch import nn
 
+from data.loading import StepPlan
 from train.devices import Devices
 from train.errors import TrainError
 
 log = logging.getLogger(__name__)
 
-SHARE = 0.6  # of the free memory that activations may take; the rest is gradients and workspaces
+SHARE = 0.5  # of the free memory that a pass may keep; at its peak it takes up to 1.7 times that
+MEASURED_SHARE = 0.9  # where gradients and workspaces were measured too; the rest is fragmentation
+#: Copies of the parameters that come after the probe: two moments, averaged weights, DDP's buckets.
+COPIES = 4
 
 
-def saved_bytes(net: nn.Module, clip: torch.Tensor) -> int:
-    """Bytes that the backward pass of `net` on (B, 3, T, H, W) `clip` keeps, each storage once."""
+def clips_per_pass(
+    net: nn.Module, devices: Devices, option: str, shapes: Sequence[StepPlan]
+) -> Callable[[int, int], int]:
+    """The function (frames, size) -> clips of one pass on one device.
+
+    Args:
+        net: the network, on its device, not yet wrapped. It is left as it was.
+        devices: where it computes.
+        option: "auto", or a number of clips. auto measures, on a GPU: passes over the largest
+            batch of each shape, halved until they fit. On the CPU, which would swap, not fail, it
+            divides the free memory by what a clip of the shape keeps for the backward pass.
+        shapes: each shape of the run with its largest batch, the one with most pixels first.
+
+    Raises:
+        TrainError: `option` is neither, or not even one clip fits.
+    """
+    if option != "auto":
+        if not option.isdecimal() or int(option) < 1:
+            raise TrainError(f"--micro-batch {option}: give auto or a number of clips from 1 on")
+        return lambda frames, size: int(option)
+    free = free_bytes(devices)
+    with left_as_it_was(net, devices):
+        if devices.gpus:
+            net.train()
+            free = int(MEASURED_SHARE * free) - COPIES * parameter_bytes(net)
+            fitting = [
+                most_clips(
+                    lambda clips, shape=shape: peak_bytes(net, devices, shape, clips),
+                    -(-shape.batch // devices.shares),
+                    free,
+                )
+                for shape in shapes
+            ]
+            torch.cuda.empty_cache()
+        else:
+            net.eval()  # or batch norm would take one clip otherwise than two; little else differs
+            free = int(SHARE * max(0, free))
+            fitting = [estimated_clips(net, devices, shape, free) for shape in shapes]
+    for shape, clips in zip(shapes, fitting, strict=True):
+        if not clips:
+            raise TrainError(
+                f"one clip of {shape.frames}x{shape.size}x{shape.size} does not fit into the "
+                f"{free / 2**30:.1f} GiB that are free for it: lower --clip-size or --clip-length"
+            )
+    # equally many passes in every process
+    fitting = [-int(most) for most in devices.largest([-float(clips) for clips in fitting])]
+    clips_of = {
+        (shape.frames, shape.size): clips for shape, clips in zip(shapes, fitting, strict=True)
+    }
+    for shape in shapes:
+        clips = clips_of[shape.frames, shape.size]
+        if clips * devices.shares < shape.batch:
+            log.info(
+                "batches of %d clips of %dx%dx%d: %d clips fit into one pass on a device",
+                shape.batch, shape.frames, shape.size, shape.size, clips,
+            )  # fmt: skip
+    return lambda frames, size: clips_of[frames, size]
+
+
+def most_clips(peak: Callable[[int], int], clips: int, free: int) -> int:
+    """`clips`, halved until `peak(clips)` bytes fit into `free`; 0 where one clip does not.
+
+    A `peak` that runs out of memory does not fit.
+    """
+    while clips:
+        with contextlib.suppress(torch.cuda.OutOfMemoryError):
+            if peak(clips) <= free:
+                break
+        clips //= 2
+    return clips
+
+
+def peak_bytes(net: nn.Module, devices: Devices, shape: StepPlan, clips: int) -> int:
+    """Bytes of GPU memory that a pass over `clips` clips of a step takes at its highest."""
+    torch.cuda.reset_peak_memory_stats(devices.device)
+    before = torch.cuda.memory_allocated(devices.device)
+    whole = empty_clips(devices, shape, -(-shape.batch // devices.shares))  # lies there in any case
+    training_pass(net, devices, whole[:clips])
+    return torch.cuda.max_memory_allocated(devices.device) - before
+
+
+def training_pass(net: nn.Module, devices: Devices, clips: torch.Tensor) -> None:
+    """One forward and backward pass that leaves no gradients."""
+    try:
+        with devices.autocast():
+            loss = net(clips).float().sum()
+        loss.backward()
+    finally:
+        net.zero_grad(set_to_none=True)
+
+
+def estimated_clips(net: nn.Module, devices: Devices, shape: StepPlan, free: int) -> int:
+    """How many clips of a shape fit, by what one and two of them keep for the backward pass."""
+    one, two = (saved_bytes(net, devices, shape, clips) for clips in (1, 2))
+    each = max(1, two - one)  # the rest is copies of weights, however many clips there are
+    return max(0, free - (one - each)) // each
+
+
+def saved_bytes(net: nn.Module, devices: Devices, shape: StepPlan, clips: int) -> int:
+    """Bytes that the backward pass over `clips` clips of a shape keeps, each storage once."""
     storages: dict[int, int] = {}
     own = {parameter.untyped_storage().data_ptr() for parameter in net.parameters()}
 
@@ -28,50 +132,69 @@ def saved_bytes(net: nn.Module, clip: torch.Tensor) -> int:
             storages[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        kept = net(clip)  # held, or the storages would be freed and their addresses used again
+    empty = empty_clips(devices, shape, clips)
+    with devices.autocast(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        kept = net(empty)  # held, or the storages would be freed and their addresses used again
     return sum(storages.values()) if kept is not None else 0
 
 
-def clips_per_pass(
-    net: nn.Module, devices: Devices, option: str, *, frames: int, size: int
-) -> Callable[[int, int], int]:
-    """The function (frames, size) -> clips of one pass on one device.
-
-    Args:
-        net: the network, on its device, not yet wrapped.
-        devices: where it computes.
-        option: "auto", which measures what one clip of the full shape takes and divides the free
-            memory by that, or a number of clips.
-        frames, size: the full shape.
-
-    Raises:
-        TrainError: `option` is neither, or not even one clip fits.
-    """
-    if option != "auto":
-        if not option.isdecimal() or int(option) < 1:
-            raise TrainError(f"--micro-batch {option}: give auto or a number of clips from 1 on")
-        return lambda frames, size: int(option)
-    training = net.training
-    net.eval()  # batch norm's running statistics stay as they are; what is kept hardly differs
-    with devices.autocast():
-        clip = torch.zeros(1, 3, frames, size, size, device=devices.device)
-        needed = saved_bytes(net, clip)
-    net.train(training)
-    free = _free_bytes(devices)
-    if needed > SHARE * free:
-        raise TrainError(
-            f"one clip of {frames}x{size}x{size} needs {needed / 2**30:.1f} GiB, "
-            f"{free / 2**30:.1f} GiB are free: lower --clip-size or --clip-length"
-        )
-    voxels = SHARE * free / needed * (frames * size * size)
-    voxels = -devices.largest([-voxels])[0]  # equally many passes in every process
-    return lambda frames, size: max(1, int(voxels / (frames * size * size)))
+def empty_clips(devices: Devices, shape: StepPlan, clips: int) -> torch.Tensor:
+    """Zeros, float (clips, 3, T, H, W), on the device."""
+    return torch.zeros(clips, 3, shape.frames, shape.size, shape.size, device=devices.device)
 
 
-def _free_bytes(devices: Devices) -> int:
+@contextlib.contextmanager
+def left_as_it_was(net: nn.Module, devices: Devices) -> Iterator[None]:
+    """Put buffers (batch norm's statistics), mode and random numbers back after a trial."""
+    buffers, training = [buffer.clone() for buffer in net.buffers()], net.training
+    gpus = [devices.device] if devices.gpus else []
+    with torch.random.fork_rng(devices=gpus, device_type=devices.device.type):
+        try:
+            yield
+        finally:
+            net.train(training)
+            with torch.no_grad():
+                for buffer, before in zip(net.buffers(), buffers, strict=True):
+                    buffer.copy_(before)
+
+
+def parameter_bytes(net: nn.Module) -> int:
+    """Bytes of the parameters."""
+    return sum(parameter.nbytes for parameter in net.parameters())
+
+
+def free_bytes(devices: Devices) -> int:
     """Of the fullest device of this process; of the machine's memory, its share."""
     if not devices.gpus:
-        return psutil.virtual_memory().available // devices.neighbours
+        free = [psutil.virtual_memory().available, *cgroup_free_bytes()]
+        return min(free) // devices.neighbours
     first = devices.device.index
     return min(torch.cuda.mem_get_info(first + i)[0] for i in range(devices.gpus))
+
+
+def cgroup_free_bytes(
+    groups: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/fs/cgroup")
+) -> Iterable[int]:
+    """What each control group around this process leaves it, where one limits its memory.
+
+    Containers and schedulers set such limits, of version 1 or 2; the machine may have more. Cached
+    files count as used there, but are given up when memory runs out.
+    """
+    for line in groups.read_text().splitlines() if groups.exists() else ():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root = mounted / "memory" if controllers else mounted
+        limit, used, cached = (
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            if controllers
+            else ("memory.max", "memory.current", "inactive_file")
+        )
+        inner = root / path.strip("/")
+        for folder in (inner, *inner.parents):
+            # in a container, its own group can be the root, whatever the path says
+            if folder.is_relative_to(root) and (folder / limit).is_file():
+                most = (folder / limit).read_text().strip()
+                if most != "max":
+                    stat = dict(map(str.split, (folder / "memory.stat").read_text().splitlines()))
+                    yield int(most) - int((folder / used).read_text()) + int(stat.get(cached, 0))

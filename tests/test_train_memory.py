@@ -1,0 +1,184 @@
+"""How many clips a pass takes: measured or estimated, within all limits, and without a trace."""
+
+import copy
+import subprocess
+import sys
+
+import pytest
+import torch
+from runs import ROOT, environment
+
+from data.loading import StepPlan
+from network import build_network
+from train import memory
+from train.batchnorm import split_batch_norm
+from train.devices import Devices
+from train.errors import TrainError
+from train.memory import (
+    cgroup_free_bytes,
+    clips_per_pass,
+    empty_clips,
+    estimated_clips,
+    free_bytes,
+    left_as_it_was,
+    most_clips,
+    saved_bytes,
+    training_pass,
+)
+
+CPU = Devices(torch.device("cpu"), 0, "fp32")
+SHAPES = [StepPlan(1, 0, 8, 4, 32), StepPlan(1, 0, 32, 2, 24)]
+
+
+@pytest.fixture(scope="module")
+def net():
+    torch.manual_seed(1)
+    net = build_network("ir_csn_50", 3)
+    split_batch_norm(net, 8)
+    net(torch.rand(2, 3, 2, 16, 16))  # statistics that are not those of a new network
+    return net
+
+
+def state(net):
+    return copy.deepcopy([net.state_dict(), net.training, torch.get_rng_state()])
+
+
+def same(one, other) -> bool:
+    return (
+        one[1] == other[1]
+        and torch.equal(one[2], other[2])
+        and all(torch.equal(value, other[0][name]) for name, value in one[0].items())
+    )
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_trial_leaves_the_network_and_the_random_numbers_as_they_were(net, training):
+    net.train(training)
+    before = state(net)
+    with left_as_it_was(net, CPU):
+        net.train()
+        training_pass(net, CPU, torch.rand(3, 3, 2, 16, 16))
+        assert not same(state(net), before)
+    clips_per_pass(net, CPU, "auto", SHAPES)
+    assert same(state(net), before)
+    assert all(parameter.grad is None for parameter in net.parameters())
+
+
+def test_a_trial_that_fails_leaves_no_trace_either(net):
+    before = state(net)
+    with pytest.raises(RuntimeError), left_as_it_was(net, CPU):
+        training_pass(net, CPU, torch.rand(3, 3, 2, 16, 16))
+        training_pass(net, CPU, torch.rand(3, 5, 2, 16, 16))  # no network takes five channels
+    assert same(state(net), before)
+    assert all(parameter.grad is None for parameter in net.parameters())
+
+
+def test_halves_until_it_fits(net):
+    tried = []
+
+    def peak(clips: int) -> int:
+        """Stands in for a GPU's: runs the pass, and runs out of memory with more than ten clips."""
+        tried.append(clips)
+        if clips > 10:
+            raise torch.cuda.OutOfMemoryError
+        training_pass(net, CPU, empty_clips(CPU, SHAPES[0], clips))
+        return saved_bytes(net, CPU, SHAPES[0], clips)
+
+    with left_as_it_was(net, CPU):
+        needed = saved_bytes(net, CPU, SHAPES[0], 3)
+        assert most_clips(peak, 12, needed) == 3
+        assert tried == [12, 6, 3]
+        assert most_clips(peak, 1, 1) == 0
+
+
+def test_the_estimate_is_what_fits(net):
+    net.eval()
+    with left_as_it_was(net, CPU):
+        for shape in SHAPES:
+            free = saved_bytes(net, CPU, shape, 6)
+            assert estimated_clips(net, CPU, shape, free) == 6
+            assert estimated_clips(net, CPU, shape, free - 1) == 5
+
+
+def test_free_memory_bounds_the_passes(net, monkeypatch):
+    net.eval()
+    with left_as_it_was(net, CPU):
+        one, six = (saved_bytes(net, CPU, SHAPES[0], clips) for clips in (1, 6))
+    monkeypatch.setattr(memory, "free_bytes", lambda devices: six / memory.SHARE + 1)
+    per_pass = clips_per_pass(net, CPU, "auto", SHAPES)
+    assert per_pass(4, 32) == 6 < per_pass(2, 24)
+    monkeypatch.setattr(memory, "free_bytes", lambda devices: one)
+    with pytest.raises(TrainError, match=r"one clip of 4x32x32 .* --clip-size"):
+        clips_per_pass(net, CPU, "auto", SHAPES)
+
+
+@pytest.mark.slow
+def test_estimates_are_near_what_a_pass_really_takes():
+    """In a process of its own, whose largest resident set the system keeps."""
+    script = """
+import resource
+from test_train_memory import *
+torch.set_num_threads(1)
+net, shape = build_network("r3d_18", 3), StepPlan(1, 0, 1, 8, 112)
+def peak(clips):
+    training_pass(net, CPU, torch.zeros(clips, 3, 8, 112, 112))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+one, nine = (saved_bytes(net, CPU, shape, clips) for clips in (1, 9))
+before = peak(1)
+print((peak(9) - before) / (nine - one))
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        env=environment() | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+    )
+    assert answer.returncode == 0, answer.stderr
+    print(f"a pass takes {float(answer.stdout):.2f} times what it keeps")
+    assert 0.7 < float(answer.stdout) < 1 / memory.SHARE
+
+
+@pytest.mark.parametrize("option", ["0", "many", "-1", "1.5"])
+def test_nonsense_is_refused(net, option):
+    with pytest.raises(TrainError, match=f"--micro-batch {option}"):
+        clips_per_pass(net, CPU, option, SHAPES)
+
+
+def test_a_number_is_taken_as_it_is(net):
+    assert clips_per_pass(net, CPU, "3", SHAPES)(4, 32) == 3
+
+
+def group(folder, limit: str, used: int, cached: int, *, version: int = 2) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    names = (
+        ("memory.max", "memory.current", "inactive_file")
+        if version == 2
+        else ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+    )
+    (folder / names[0]).write_text(f"{limit}\n")
+    (folder / names[1]).write_text(f"{used}\n")
+    (folder / "memory.stat").write_text(f"anon 1\n{names[2]} {cached}\n")
+
+
+def test_limits_of_control_groups_of_version_2(tmp_path):
+    (tmp_path / "cgroup").write_text("0::/slurm/job7/step\n")
+    group(tmp_path / "fs/slurm/job7/step", "max", 10, 0)
+    group(tmp_path / "fs/slurm/job7", "1000", 300, 100)
+    group(tmp_path / "fs/slurm", "5000", 4900, 0)
+    assert list(cgroup_free_bytes(tmp_path / "cgroup", tmp_path / "fs")) == [800, 100]
+
+
+def test_limits_of_control_groups_of_version_1(tmp_path):
+    (tmp_path / "cgroup").write_text("5:cpu,cpuacct:/x\n4:memory:/docker/0a1b\n0::/\n")
+    group(tmp_path / "fs/memory", "1000", 300, 200, version=1)  # a container sees its own as /
+    assert list(cgroup_free_bytes(tmp_path / "cgroup", tmp_path / "fs")) == [900]
+
+
+def test_without_control_groups_there_are_no_limits(tmp_path):
+    assert list(cgroup_free_bytes(tmp_path / "none", tmp_path)) == []
+
+
+def test_the_smaller_limit_counts_and_neighbours_share_it(monkeypatch):
+    monkeypatch.setattr(memory, "cgroup_free_bytes", lambda: [2**20])
+    assert free_bytes(CPU) == 2**20
+    assert free_bytes(Devices(CPU.device, 0, "fp32", world=4, neighbours=2)) == 2**19
