@@ -4,7 +4,9 @@ therefore live on when the shape changes.
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
@@ -178,8 +180,18 @@ def collate(samples: list[Sample]) -> Batch:
 def one_thread(worker: int) -> None:
     """One OpenCV and one torch thread: the workers themselves are the parallelism.
 
-    A Ctrl-C, which reaches them too, is left to the process that they read for.
+    A signal to the whole group of processes, as of Ctrl-C or a scheduler, is left to the process
+    that they read for: it goes on to the end of its step. SIGTERM from that process ends them.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS and Windows
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_told, args=(os.getppid(),), daemon=True).start()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+
+
+def _end_when_told(parent: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid not in (parent, os.getppid()):
+        pass
+    os._exit(0)

@@ -168,10 +168,19 @@ def test_a_table_replaces_the_rows_of_epochs_that_are_done_again(tmp_path):
     assert [line.split(",")[:2] for line in lines[1:]] == [["1", "0.333333"], ["2", "50"]]
 
 
-def test_the_first_signal_is_noted_the_second_is_not():
+def test_the_first_signal_is_noted_and_a_second_ctrl_c_is_not():
     with pytest.raises(KeyboardInterrupt), caught_signals() as signals:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.01)
         assert signals.number == signal.SIGINT
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(1)
+
+
+def test_a_launcher_may_repeat_its_sigterm():
+    with caught_signals() as signals:
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+            time.sleep(0.01)
+        assert signals.number == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

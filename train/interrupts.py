@@ -16,20 +16,18 @@ class Signals:
 
 @contextlib.contextmanager
 def caught_signals() -> Iterator[Signals]:
-    """Note the first SIGINT or SIGTERM instead of dying of it. A second one has its usual effect.
+    """Note the first SIGINT or SIGTERM instead of dying of it.
 
+    A second SIGINT has its usual effect, for an impatient user. Further SIGTERMs have none: a
+    scheduler sends one to every process, and torchrun then sends its own processes another.
     Outside the main thread, where Python lets nobody catch signals, nothing is noted.
     """
     signals = Signals()
     usual = {}
 
     def note(number: int, _frame: object) -> None:
-        signals.number = number
-        restore()
-
-    def restore() -> None:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
+        signals.number = signals.number or number
+        signal.signal(signal.SIGINT, usual[signal.SIGINT])
 
     with contextlib.suppress(ValueError):
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -37,4 +35,5 @@ def caught_signals() -> Iterator[Signals]:
     try:
         yield signals
     finally:
-        restore()
+        for number, handler in usual.items():
+            signal.signal(number, handler)
