@@ -2,14 +2,16 @@
 
 What is written: one row a frame, clustered by the integer key `frame` (from 1), so that a clip's
 frames lie side by side on the disk, each with the crc32 of its bytes; `ObjId` is indexed, and the
-columns that older tools select are there. What is read: that, and every `Images(ObjId, frames,
-size)` table without key, index or order, as the package dataset2database writes it.
+columns that older tools select are there. `Summary` is a view of constants, so that what opening a
+store asks for comes with the file's first page. What is read: that, layout 1, which lacks the view,
+and every `Images(ObjId, frames, size)` table without key, index or order, as the package
+dataset2database writes it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
+import json
 import os
 import re
 import shutil
@@ -19,28 +21,28 @@ import threading
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from data.ahead import extents, fetch, knots
 from data.errors import DataError
 from data.jpegs import BadJpeg, BadJpegAt, check_jpeg, decode_jpegs, shrink_jpeg
 
 DATABASE, COUNT = "frames.db", "n_frames"
 PART = ".part-"  # begins the name of a store that is being written
-APPLICATION_ID, LAYOUT = 0x46524D53, 1  # in the file's header: "FRMS", and the version of ours
+APPLICATION_ID, LAYOUT = 0x46524D53, 2  # in the file's header: "FRMS", and the version of ours
 PAGE_SIZE = 4096
 OPEN_STORES = 64  # connections that `open_store` keeps in a thread: a file descriptor each
-MARGIN = 0.04  # of the file: how far a frame may lie from where equally large frames would put it
-MOST_AHEAD = 2**20  # bytes that are read ahead for a clip. Of more, too many would be for nothing
 MOST_KEYS = 512  # frames in one query
 CACHE_KIB = 256  # of a connection. SQLite's own default is 2 MB
 
-CREATE = """
-CREATE TABLE Images(ObjId STRING, frames BLOB, size INT, frame INTEGER PRIMARY KEY, crc32 INT);
-CREATE TABLE Companions(frame INTEGER PRIMARY KEY, frames BLOB, short_side INT, crc32 INT);
-"""
+IMAGES = (
+    "CREATE TABLE Images(ObjId STRING, frames BLOB, size INT, frame INTEGER PRIMARY KEY, crc32 INT)"
+)
+COMPANIONS = "CREATE TABLE Companions{}(frame INTEGER PRIMARY KEY, frames BLOB, crc32 INT)"
+SUMMARY = "CREATE VIEW Summary AS SELECT {} AS n_frames, '{}' AS places"
 FRAME_NAME = re.compile(r"frame_(\d+)$")
 
 
@@ -52,6 +54,8 @@ class FrameStore:
 
     Attributes:
         n_frames: how many frames there are.
+        companions: short sides, in pixels, of the companion frames that there are, rising.
+        layout: the version of our layout, or 0 where it is not ours.
 
     Raises:
         DataError: the file is missing, damaged, incomplete or something else, or `n_frames` is
@@ -61,22 +65,48 @@ class FrameStore:
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder)
         self.path = self.folder / DATABASE
-        self.indexed = _read_header(self.path)
-        # Nobody writes into an indexed file: it is replaced as a whole. So SQLite need not lock.
-        mode = "mode=ro&immutable=1" if self.indexed else "mode=ro"
-        uri = f"{self.path.absolute().as_uri()}?{mode}"
-        self._file: int | None = None  # open for hints to the kernel, once it is read from
-        self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
-        self._connection.text_factory = lambda text: text.decode(errors="replace")
+        self._file: int | None = _open(self.path)  # for hints to the kernel
+        self._connection: sqlite3.Connection | None = None
         try:
+            fetch(self._file, [(0, 2 * PAGE_SIZE)])  # while the other file is read
+            count = self._read_count()
+            self.layout = _read_header(self.path, self._file)
             with self._errors():
-                self._connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
-                self._rows = None if self.indexed else self._scan()
-                self.n_frames = self._count() if self.indexed else len(self._rows)
-            self._check_count()
+                self._connect()
+                self._summarise()
+                self._check_count(count)
         except DataError:
             self.close()
             raise
+
+    def _connect(self) -> None:
+        # Nobody writes into an indexed file: it is replaced as a whole. So SQLite need not lock.
+        mode = "mode=ro&immutable=1" if self.layout else "mode=ro"
+        uri = f"{self.path.absolute().as_uri()}?{mode}"
+        self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+        self._connection.text_factory = lambda text: text.decode(errors="replace")
+        self._connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+
+    def _summarise(self) -> None:
+        """Find out what there is: `n_frames`, `companions`, and of another's layout the rows."""
+        self._rows, self._places, self._tables = None, None, {}
+        if self.layout == 0:
+            self._rows = self._scan()
+            self.n_frames = len(self._rows)
+        elif self.layout == 1:
+            self.n_frames = self._count()
+            row = self._connection.execute("SELECT short_side FROM Companions LIMIT 1").fetchone()
+            self._tables = {row[0]: "Companions"} if row else {}
+        else:
+            query = "SELECT n_frames, places FROM Summary"
+            self.n_frames, places = self._connection.execute(query).fetchone()
+            try:
+                self._places = json.loads(places)
+                sides = self._places["companions"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise sqlite3.DatabaseError(f"its summary is {places!r:.40}") from error
+            self._tables = {side: f"Companions{side}" for side in sides}
+        self.companions = tuple(self._tables)
 
     def __enter__(self) -> FrameStore:
         return self
@@ -89,19 +119,11 @@ class FrameStore:
 
     def close(self) -> None:
         """Close the file. Reading raises afterwards."""
-        self._connection.close()
+        if self._connection is not None:
+            self._connection.close()
         if self._file is not None:
             os.close(self._file)
             self._file = None
-
-    @functools.cached_property
-    def companion(self) -> int:
-        """Short side of the companion frames in pixels; 0 where there are none."""
-        if not self.indexed:
-            return 0
-        with self._errors():
-            row = self._connection.execute("SELECT short_side FROM Companions LIMIT 1").fetchone()
-        return row[0] if row else 0
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """Frames at 0-based `indices`, in that order, repeats allowed.
@@ -124,7 +146,8 @@ class FrameStore:
             frames where those are large enough, and decoded roughly and at a fraction of their
             size: see `decode_jpegs`.
         """
-        table = "Companions" if 0 < short_side <= self.companion else "Images"
+        enough = (side for side in self.companions if 0 < short_side <= side)
+        table = self._tables.get(next(enough, 0), "Images")
         return self._decode(indices, table, short_side)
 
     def jpegs(self, indices: Sequence[int]) -> list[bytes]:
@@ -145,7 +168,7 @@ class FrameStore:
             raise IndexError(f"{self.path}: no frames were asked for")
         jpegs = self._fetch(unique, table)
         try:
-            frames = decode_jpegs(jpegs, short_side, companions=table == "Companions")
+            frames = decode_jpegs(jpegs, short_side, companions=table != "Images")
         except BadJpegAt as error:
             raise self._bad_frame(unique[error.position], str(error)) from error
         if indices == unique:
@@ -157,10 +180,10 @@ class FrameStore:
         """The JPEGs, whose bytes have the crc32 stored with them."""
         if indices and not 0 <= min(indices) <= max(indices) < self.n_frames:
             raise IndexError(f"{self.path}: frames {indices} of 0..{self.n_frames - 1}")
-        key, crc32 = ("frame", "crc32") if self.indexed else ("rowid", "NULL")
-        keys = [i + 1 for i in indices] if self.indexed else self._rows[indices].tolist()
-        if self.indexed and len(indices) > 1 and table == "Images":
-            self._read_ahead(min(indices), max(indices) + 1)
+        key, crc32 = ("frame", "crc32") if self.layout else ("rowid", "NULL")
+        keys = [i + 1 for i in indices] if self.layout else self._rows[indices].tolist()
+        if self._places and len(indices) > 1:
+            self._read_ahead(sorted(indices), table)
         rows = {}
         with self._errors():
             for start in range(0, len(keys), MOST_KEYS):
@@ -178,20 +201,11 @@ class FrameStore:
             found.append(jpeg)
         return found
 
-    def _read_ahead(self, start: int, stop: int) -> None:
-        """Have the kernel fetch frames `start` to `stop` in one go, if they are on the disk only.
-
-        Where they lie is guessed by their share of the file: a wrong guess costs time, no more.
-        """
-        if self.companion or not hasattr(os, "posix_fadvise"):
-            return
-        if self._file is None:
-            self._file = os.open(self.path, os.O_RDONLY)
-            self._size = os.fstat(self._file).st_size
-        first = max(int(self._size * (start / self.n_frames - MARGIN)), 0)
-        length = int(self._size * ((stop - start) / self.n_frames + 2 * MARGIN))
-        if length <= MOST_AHEAD:
-            os.posix_fadvise(self._file, first, length, os.POSIX_FADV_WILLNEED)
+    def _read_ahead(self, indices: list[int], table: str) -> None:
+        """Have the kernel fetch the frames at once, if they are on the disk only."""
+        place, shares = self._places[table], self._places["knots"]
+        if self._file is not None:
+            fetch(self._file, extents(indices, self.n_frames, shares, place))
 
     def _scan(self) -> np.ndarray:
         """Row ids of the frames of an unordered table, in order of the frames: int64 (n,)."""
@@ -210,20 +224,27 @@ class FrameStore:
             raise self._bad_frame(at, what)
         return table[:, 1]
 
-    def _check_count(self) -> None:
-        if not self.n_frames:
-            raise DataError(f"{self.path}: holds no frames; convert the video again")
+    def _read_count(self) -> str | None:
+        """What `n_frames` says. dataset2database writes none."""
         path = self.folder / COUNT
         try:
-            text = path.read_text().strip()
+            return path.read_text().strip()
         except FileNotFoundError:
-            return  # dataset2database writes none
+            return None
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: cannot be read ({error})") from error
-        if not text.isdecimal() or int(text) != self.n_frames:
+
+    def _check_count(self, text: str | None) -> None:
+        fits = text is None or (text.isdecimal() and int(text) == self.n_frames)
+        if self.layout and not (fits and self.n_frames):
+            self.n_frames = self._count()
+        if not self.n_frames:
+            raise DataError(f"{self.path}: holds no frames; convert the video again")
+        if not fits:
             raise DataError(
-                f"{path}: says {text[:20]!r}, but {DATABASE} holds {self.n_frames} frames; "
-                "convert the video again, or delete this file if it is the one that is wrong"
+                f"{self.folder / COUNT}: says {text[:20]!r}, but {DATABASE} holds {self.n_frames} "
+                "frames; convert the video again, or delete this file if it is the one that is "
+                "wrong"
             )
 
     def _bad_frame(self, index: int, what: str) -> DataError:
@@ -245,13 +266,19 @@ class FrameStore:
             ) from error
 
 
-def _read_header(path: Path) -> bool:
-    """Whether the file has our layout. SQLite itself takes an empty file, and half of one."""
+def _open(path: Path) -> int:
     try:
-        with path.open("rb") as file:
-            header, size = file.read(100), os.fstat(file.fileno()).st_size
+        return os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; `python -m run.convert` makes it") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _read_header(path: Path, file: int) -> int:
+    """The version of our layout, or 0. SQLite itself takes an empty file, and half of one."""
+    try:
+        header, size = os.read(file, 100), os.fstat(file).st_size
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     if size == 0:
@@ -270,7 +297,7 @@ def _read_header(path: Path) -> bool:
         )
     if application == APPLICATION_ID and layout > LAYOUT:
         raise DataError(f"{path}: has layout {layout}, this version reads up to {LAYOUT}")
-    return application == APPLICATION_ID
+    return layout if application == APPLICATION_ID else 0
 
 
 def write_store(
@@ -278,7 +305,7 @@ def write_store(
     video_id: str,
     jpegs: Iterable[bytes],
     *,
-    companion: int | None = None,
+    companions: Sequence[int] = (),
 ) -> int:
     """Write a video's frames; at every moment the folder holds all of them or what it held before.
 
@@ -286,7 +313,7 @@ def write_store(
         folder: the video's folder, made if need be. A store there is replaced.
         video_id: names the frames: ObjId is `<video_id>/frame_00001` and so on.
         jpegs: the frames' JPEGs in order. Consumed one by one; what it raises passes through.
-        companion: also store each frame with this short side, for `FrameStore.read_at_least`.
+        companions: also store each frame with these short sides, for `FrameStore.read_at_least`.
 
     Returns:
         The number of frames.
@@ -301,7 +328,7 @@ def write_store(
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     try:
-        n_frames = _write_database(part / DATABASE, video_id, jpegs, companion)
+        n_frames = _write_database(part / DATABASE, video_id, jpegs, companions)
         (part / COUNT).write_text(f"{n_frames}\n")
         for name in (DATABASE, COUNT):
             _sync(part / name)
@@ -315,8 +342,13 @@ def write_store(
 def is_finished(folder: str | os.PathLike) -> bool:
     """Whether a folder holds a whole store, as far as the file's header and `n_frames` tell."""
     folder = Path(folder)
+    path = folder / DATABASE
     try:
-        _read_header(folder / DATABASE)
+        file = _open(path)
+        try:
+            _read_header(path, file)
+        finally:
+            os.close(file)
     except DataError:
         return False
     return (folder / COUNT).exists()
@@ -329,39 +361,64 @@ def sweep_unfinished(parent: str | os.PathLike) -> None:
             shutil.rmtree(part, ignore_errors=True)
 
 
-def _write_database(path: Path, video_id: str, jpegs: Iterable[bytes], companion: int | None):
+def _write_database(
+    path: Path, video_id: str, jpegs: Iterable[bytes], companions: Sequence[int]
+) -> int:
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         # A crash leaves a .part folder that nobody reads, so SQLite need not guard the file.
         connection.executescript(
             f"PRAGMA page_size={PAGE_SIZE}; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
-            f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={LAYOUT};"
-            f"BEGIN; {CREATE}"
+            f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={LAYOUT}; BEGIN"
         )
         # ObjId must be UTF-8, which a file's name need not be.
         video_id = os.fsencode(video_id).decode(errors="replace")
-        small, count = [], 0
-        for count, jpeg in enumerate(jpegs, start=1):
-            name = f"{video_id}/frame_{count:05d}"
-            try:
-                height, width = check_jpeg(jpeg)
-                if companion and companion < min(height, width):
-                    smaller = shrink_jpeg(jpeg, companion)
-                    small.append((count, smaller, companion, zlib.crc32(smaller)))
-            except BadJpeg as error:
-                raise DataError(f"{path.parent.parent / name} {error}") from error
-            row = (name, jpeg, width, count, zlib.crc32(jpeg))
-            connection.execute("INSERT INTO Images VALUES (?, ?, ?, ?, ?)", row)
-        if not count:
+        places, sizes = {}, []
+        small: dict[int, list[tuple]] = {side: [] for side in sorted(companions)}
+        with _placed(connection, "Images", places):
+            connection.execute(IMAGES)
+            for count, jpeg in enumerate(jpegs, start=1):
+                name = f"{video_id}/frame_{count:05d}"
+                try:
+                    height, width = check_jpeg(jpeg)
+                    for side, rows in small.items():
+                        if side < min(height, width):
+                            smaller = shrink_jpeg(jpeg, side)
+                            rows.append((count, smaller, zlib.crc32(smaller)))
+                except BadJpeg as error:
+                    raise DataError(f"{path.parent.parent / name} {error}") from error
+                row = (name, jpeg, width, count, zlib.crc32(jpeg))
+                connection.execute("INSERT INTO Images VALUES (?, ?, ?, ?, ?)", row)
+                sizes.append(len(jpeg))
+        if not sizes:
             raise DataError(f"{path.parent.parent / video_id}: no frames")
-        connection.executemany("INSERT INTO Companions VALUES (?, ?, ?, ?)", small)
+        small = {side: rows for side, rows in small.items() if len(rows) == len(sizes)}
+        for side, rows in small.items():
+            with _placed(connection, f"Companions{side}", places):
+                connection.execute(COMPANIONS.format(side))
+                connection.executemany(f"INSERT INTO Companions{side} VALUES (?, ?, ?)", rows)
         connection.execute("CREATE INDEX ImagesByObjId ON Images(ObjId)")
+        places |= {"companions": list(small), "knots": knots(sizes)}
+        summary = json.dumps(places, separators=(",", ":"))
+        connection.execute(SUMMARY.format(len(sizes), summary))
         connection.execute("COMMIT")
     except sqlite3.Error as error:
         raise OSError(f"{path}: {error}") from error
     finally:
         connection.close()
-    return count
+    return len(sizes)
+
+
+@contextlib.contextmanager
+def _placed(connection: sqlite3.Connection, table: str, places: dict) -> Iterator[None]:
+    """Note which bytes of the file what is written meanwhile takes."""
+
+    def end() -> int:
+        return connection.execute("PRAGMA page_count").fetchone()[0] * PAGE_SIZE
+
+    start = end()
+    yield
+    places[table] = [start, end()]
 
 
 def _move_into_place(part: Path, folder: Path) -> None:
@@ -384,17 +441,21 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def upgrade_store(folder: str | os.PathLike, *, companion: int | None = None) -> bool:
+def upgrade_store(folder: str | os.PathLike, *, companions: Sequence[int] = ()) -> bool:
     """Rewrite an older store in our layout, its JPEGs byte for byte; False where it has it already.
+
+    Companion frames that it has are made anew unless `companions` names others.
 
     Raises:
         DataError: the store is damaged. It is left as it is.
     """
     with FrameStore(folder) as store:
-        if store.indexed and (not companion or store.companion):
+        if store.layout == LAYOUT and store.companions == tuple(
+            sorted(companions or store.companions)
+        ):
             return False
         frames = (store.jpegs([index])[0] for index in range(store.n_frames))
-        write_store(folder, Path(folder).name, frames, companion=companion)
+        write_store(folder, Path(folder).name, frames, companions=companions or store.companions)
     return True
 
 
@@ -409,8 +470,8 @@ def verify_store(folder: str | os.PathLike) -> int:
             # Beside the first frame, since a clip's frames must be equally large.
             chunk = [0, *range(start, min(start + 32, store.n_frames))]
             store.read(chunk)
-            if store.companion:
-                store.read_at_least(chunk, store.companion)
+            for side in store.companions:
+                store.read_at_least(chunk, side)
         store.check_structure()
         return store.n_frames
 

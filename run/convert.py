@@ -65,9 +65,11 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--companion",
         type=positive,
-        default=argparse.SUPPRESS,
+        nargs="+",
+        default=[],
         metavar="PIXELS",
-        help="also store each frame with this short side (128), which small clips read faster",
+        help="also store each frame with this short side (128), which small clips read faster, "
+        "or with several",
     )
     parser.add_argument(
         "--workers",
@@ -91,12 +93,11 @@ def main(argv: list[str] | None = None) -> None:
     """Convert, or upgrade. Leaves with exit code 2 if a video is broken; the others are done."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    companion = getattr(args, "companion", None)
     if args.upgrade == ("videos" in args):
         parser.error("either --videos or --upgrade is needed")
     if args.upgrade:
         jobs = [Job(folder, folder) for folder in video_folders(args.dataset)]
-        work = functools.partial(_upgrade, companion=companion)
+        work = functools.partial(_upgrade, companions=args.companion)
     else:
         found = find_videos_to_convert(args.videos, args.dataset / "jpg")
         jobs = [job for job in found if not is_finished(job.folder)]
@@ -106,7 +107,7 @@ def main(argv: list[str] | None = None) -> None:
             _convert,
             short_side=args.short_side,
             quality=args.quality,
-            companion=companion,
+            companions=args.companion,
             keep_damaged=args.keep_damaged,
         )
         for folder in {job.folder.parent for job in jobs}:
@@ -151,7 +152,7 @@ def _convert(
     *,
     short_side: int,
     quality: int,
-    companion: int | None,
+    companions: list[int],
     keep_damaged: bool,
 ) -> str | None:
     """Write one video's store. Returns what is wrong with the video, in one line, or None."""
@@ -163,7 +164,7 @@ def _convert(
         stop=stop,
     )
     try:
-        write_store(job.folder, job.folder.name, frames, companion=companion)
+        write_store(job.folder, job.folder.name, frames, companions=companions)
     except DataError as error:
         return str(error)
     except Stopped:
@@ -173,9 +174,9 @@ def _convert(
     return None
 
 
-def _upgrade(job: Job, _stop: Event, *, companion: int | None) -> str | None:
+def _upgrade(job: Job, _stop: Event, *, companions: list[int]) -> str | None:
     try:
-        upgrade_store(job.folder, companion=companion)
+        upgrade_store(job.folder, companions=companions)
     except DataError as error:
         return str(error)
     return None

@@ -43,6 +43,24 @@ def write_legacy(folder: Path, jpegs, *, order=None, count=True) -> Path:
     return folder
 
 
+def write_layout_1(folder: Path, jpegs, *, companion: int) -> Path:
+    """A store as the project's first version wrote it: one companion table, no summary."""
+    write_store(folder, folder.name, jpegs, companions=[companion])
+    connection = sqlite3.connect(folder / "frames.db")
+    connection.executescript(
+        f"""
+        CREATE TABLE Companions(
+            frame INTEGER PRIMARY KEY, frames BLOB, short_side INT, crc32 INT);
+        INSERT INTO Companions SELECT frame, frames, {companion}, crc32 FROM Companions{companion};
+        DROP TABLE Companions{companion};
+        DROP VIEW Summary;
+        PRAGMA user_version = 1;
+        """
+    )
+    connection.close()
+    return folder
+
+
 @pytest.fixture
 def jpegs() -> list[bytes]:
     return [jpeg_of(i) for i in range(30)]
@@ -142,9 +160,9 @@ class TestReducedSizes:
 
     def test_with_companion(self, tmp_path):
         jpegs = [jpeg_of(i, 120, 160) for i in range(5)]
-        write_store(tmp_path / "v", "v", jpegs, companion=40)
+        write_store(tmp_path / "v", "v", jpegs, companions=[40])
         with FrameStore(tmp_path / "v") as store:
-            assert store.companion == 40
+            assert store.companions == (40,)
             for asked, got in ((120, 120), (61, 120), (60, 60), (41, 60), (40, 40), (20, 20)):
                 clip = store.read_at_least([4, 0, 4], asked)
                 assert min(clip.shape[1:3]) == got, asked
@@ -152,10 +170,31 @@ class TestReducedSizes:
             assert store.jpegs([3]) == [jpegs[3]]
         verify_store(tmp_path / "v")
 
-    def test_no_companion_where_frames_are_small(self, tmp_path, jpegs):
-        write_store(tmp_path / "v", "v", jpegs, companion=48)
+    def test_the_smallest_companion_that_is_large_enough(self, tmp_path):
+        jpegs = [jpeg_of(i, 120, 160) for i in range(5)]
+        write_store(tmp_path / "v", "v", jpegs, companions=[90, 40])
         with FrameStore(tmp_path / "v") as store:
-            assert store.companion == 0 and store.read_at_least([0], 48).shape == (1, 48, 64, 3)
+            assert store.companions == (40, 90)
+            for asked, got in ((91, 120), (90, 90), (46, 90), (45, 45), (41, 45), (40, 40)):
+                assert min(store.read_at_least([4, 0, 4], asked).shape[1:3]) == got, asked
+        assert verify_store(tmp_path / "v") == 5
+
+    def test_only_exact_reads_are_exact(self, tmp_path):
+        rng = np.random.default_rng(0)
+        image = cv2.resize(rng.integers(0, 256, (4, 5, 3), dtype=np.uint8), (160, 120))
+        jpegs = [simplejpeg.encode_jpeg(image, quality=90, colorsubsampling="420")]
+        write_store(tmp_path / "v", "v", jpegs)
+        with FrameStore(tmp_path / "v") as store:
+            exact = store.read([0]).astype(int)
+            assert np.array_equal(store.read_at_least([0], 120), exact)
+            rough = store.read_at_least([0], 100)
+        assert rough.shape == exact.shape
+        assert 0 < np.abs(rough - exact).mean() < 2
+
+    def test_no_companion_where_frames_are_small(self, tmp_path, jpegs):
+        write_store(tmp_path / "v", "v", jpegs, companions=[48])
+        with FrameStore(tmp_path / "v") as store:
+            assert store.companions == () and store.read_at_least([0], 48).shape == (1, 48, 64, 3)
 
 
 def assert_refused(folder: Path, *words: str) -> None:
@@ -166,6 +205,20 @@ def assert_refused(folder: Path, *words: str) -> None:
     assert "\n" not in message and str(folder) in message
     for word in words:
         assert word in message, message
+
+
+def test_the_first_layout_is_read_and_upgraded(tmp_path):
+    jpegs = [jpeg_of(i, 120, 160) for i in range(5)]
+    folder = write_layout_1(tmp_path / "v", jpegs, companion=40)
+    with FrameStore(folder) as store:
+        assert (store.layout, store.n_frames, store.companions) == (1, 5, (40,))
+        assert store.jpegs([4, 1]) == [jpegs[4], jpegs[1]]
+        assert store.read_at_least([4, 1], 40).shape == (2, 40, 53, 3)
+    verify_store(folder)
+    assert upgrade_store(folder) and not upgrade_store(folder)
+    with FrameStore(folder) as store:
+        assert (store.layout, store.n_frames, store.companions) == (2, 5, (40,))
+        assert store.jpegs(range(5)) == jpegs
 
 
 class TestDamage:
@@ -304,10 +357,10 @@ class TestWriting:
         folder = write_legacy(tmp_path / "v", jpegs, order=rng.permutation(30), count=False)
         assert upgrade_store(folder) and not upgrade_store(folder)
         with FrameStore(folder) as store:
-            assert store.indexed and store.jpegs(range(30)) == jpegs
-        assert upgrade_store(folder, companion=24) and not upgrade_store(folder, companion=24)
+            assert store.layout and store.jpegs(range(30)) == jpegs
+        assert upgrade_store(folder, companions=[24]) and not upgrade_store(folder, companions=[24])
         with FrameStore(folder) as store:
-            assert store.companion == 24 and store.jpegs(range(30)) == jpegs
+            assert store.companions == (24,) and store.jpegs(range(30)) == jpegs
 
     def test_upgrade_leaves_a_damaged_store_alone(self, tmp_path, jpegs):
         folder = write_legacy(tmp_path / "v", [*jpegs[:3], jpegs[3][:-5]])

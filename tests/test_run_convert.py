@@ -95,7 +95,7 @@ def test_sizes_quality_companion(rendered, tmp_path):
     assert max(image.shape[:2]) == round(max(height, width) * 32 / min(height, width))
     main(["--videos", str(rendered), "--dataset", str(tmp_path), "--companion", "32"])
     with FrameStore(tmp_path / "jpg" / "grow" / "grow-0") as store:
-        assert store.companion == 32
+        assert store.companions == (32,)
         assert min(store.read_at_least([3], 30).shape[1:3]) == 32
 
 
@@ -205,7 +205,7 @@ def test_upgrade_keeps_every_byte(rendered, tmp_path):
     assert done.returncode == 2 and f"{bad}/frame_00004" in done.stderr
     assert (bad / "frames.db").read_bytes() == before
     with FrameStore(folder) as store:
-        assert store.indexed
+        assert store.layout
         assert store.jpegs(range(store.n_frames)) == jpegs
 
 

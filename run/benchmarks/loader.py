@@ -51,7 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=int, default=10, help="videos to take, evenly spread")
     parser.add_argument("--clips", type=int, default=100, help="clips to time for each row")
     parser.add_argument(
-        "--companion", type=int, help="also store frames of this short side, as run.convert does"
+        "--companion",
+        type=int,
+        nargs="+",
+        default=[],
+        help="also store frames of these short sides, as run.convert does",
     )
 
 
@@ -121,14 +125,14 @@ def find(folder: Path | None, scratch: Path, count: int) -> list[Path]:
     return paths[:: max(1, len(paths) // count)][:count]
 
 
-def prepare(root: Path, paths: list[Path], companion: int | None) -> tuple[Videos, float]:
+def prepare(root: Path, paths: list[Path], companions: list[int]) -> tuple[Videos, float]:
     """Each video in the three forms, under `root`, and the JPEGs' mean size in bytes."""
     names = [f"video_{number:03d}" for number in range(len(paths))]
     sizes = []
     (root / "mp4").mkdir()
     for name, path in zip(names, tqdm(paths, desc="converting", unit="video"), strict=True):
         jpegs = split_jpegs(ffmpeg(path, "-q:v", "3", "-f", "mjpeg", "-"))
-        write_store(root / "ours" / name, name, jpegs, companion=companion)
+        write_store(root / "ours" / name, name, jpegs, companions=companions)
         write_original_store(root / "original" / name, name, jpegs)
         ffmpeg(path, "-pix_fmt", "yuv420p", "-c:v", "libx264", str(root / "mp4" / f"{name}.mp4"))
         sizes += map(len, jpegs)

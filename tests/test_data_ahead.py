@@ -1,0 +1,69 @@
+"""Hints of where frames lie: they cover the frames, and little else."""
+
+import os
+
+import numpy as np
+import pytest
+import simplejpeg
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.ahead import KNOTS, MARGIN, UNIT, extents, fetch, knots
+from data.frames import FrameStore, write_store
+
+
+@given(st.lists(st.integers(1, 100_000), min_size=1, max_size=300))
+def test_knots_rise_from_nothing_to_all(sizes):
+    shares = knots(sizes)
+    assert shares[0] == 0 and shares[-1] == UNIT and sorted(shares) == shares
+    assert len(shares) == min(KNOTS, len(sizes)) + 1
+
+
+@given(st.data())
+def test_extents_hold_their_frames(data):
+    n = data.draw(st.integers(1, 400))
+    size = data.draw(st.integers(1, 50_000))
+    frames = sorted(data.draw(st.sets(st.integers(0, n - 1), min_size=1, max_size=16)))
+    start = data.draw(st.integers(0, 10**6))
+    pieces = extents(frames, n, knots([size] * n), (start, start + n * size))
+    rounding = n * size / UNIT
+    for frame in frames:
+        first, last = start + frame * size, start + (frame + 1) * size
+        assert any(a <= first + rounding and last - rounding <= a + length for a, length in pieces)
+    ends = [(a, a + length) for a, length in pieces]
+    assert all(ends[i][1] < ends[i + 1][0] for i in range(len(ends) - 1))
+    needed = len(frames) * (size + 2 * MARGIN)
+    assert sum(length for _, length in pieces) <= needed + 2 * len(frames) * (rounding + 1)
+
+
+def test_a_stores_frames_lie_where_it_says(tmp_path):
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (40, 120, 160, 3), dtype=np.uint8)
+    for number, image in enumerate(noise):
+        image[:, : number * 4] = 0  # later frames are smaller
+    jpegs = [simplejpeg.encode_jpeg(image, quality=90) for image in noise]
+    write_store(tmp_path / "v", "v", jpegs, companions=[64])
+    content = (tmp_path / "v" / "frames.db").read_bytes()
+    asked = []
+    with FrameStore(tmp_path / "v") as store, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("data.frames.fetch", lambda file, pieces: asked.extend(pieces))
+        for indices in ([0, 2, 4], [20, 21, 22, 30], [37, 39]):
+            asked.clear()
+            store.jpegs(indices)
+            for index in indices:
+                middle = content.index(jpegs[index][-1000:])  # the last page of it
+                assert any(a <= middle <= a + length for a, length in asked), index
+            assert sum(length for _, length in asked) < 2.5 * sum(
+                len(jpegs[i]) for i in range(indices[0], indices[-1] + 1)
+            )
+
+
+def test_hints_of_any_kind_do_no_harm(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 10_000)
+    file = os.open(path, os.O_RDONLY)
+    try:
+        fetch(file, [(0, 4096), (8192, 10**5), (10**9, 10)])
+        assert os.read(file, 3) == b"xxx"
+    finally:
+        os.close(file)
