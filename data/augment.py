@@ -74,7 +74,7 @@ def bind(operations: list[Operation], window: Window, *, flip: bool, size: int) 
     if operations and isinstance(operations[0], Warp) and window.side < 2 * size:
         steps.append(warper(operations[0], size, cut(window.side, size, flip=flip)))
         operations = operations[1:]
-    else:
+    elif window.side != size or flip or not operations:
         steps.append(_resize(window.side, size, flip=flip))
     return steps + [warper(op, size) if isinstance(op, Warp) else op for op in operations]
 
