@@ -25,37 +25,31 @@ def knots(sizes: Sequence[int]) -> list[int]:
     return np.rint(at / before[-1] * UNIT).astype(int).tolist()
 
 
-def extents(
-    frames: Sequence[int], n_frames: int, shares: Sequence[int], place: tuple[int, int]
-) -> list[tuple[int, int]]:
-    """Where some frames lie: (first byte, number of bytes), those that touch as one.
+def extent(
+    frames: range, n_frames: int, shares: Sequence[int], place: tuple[int, int]
+) -> tuple[int, int]:
+    """Where a range of frames lies: first byte, number of bytes.
 
     Args:
-        frames: from 0, rising.
+        frames: from 0. Those that a clip leaves out come along: one request is as fast as many.
         n_frames: how many there are in all.
         shares: what `knots` returned.
         place: first byte of all the frames, and the byte behind them.
     """
     start, stop = place
-    pieces, unit = (len(shares) - 1) / n_frames, (stop - start) / UNIT
+    scale, unit = (len(shares) - 1) / n_frames, (stop - start) / UNIT
 
     def byte(frame: int) -> int:
-        # NumPy would take longer for so few numbers.
-        whole = min(int(frame * pieces), len(shares) - 2)
+        # NumPy would take longer for two numbers.
+        whole = min(int(frame * scale), len(shares) - 2)
         step = shares[whole + 1] - shares[whole]
-        return start + int((shares[whole] + step * (frame * pieces - whole)) * unit)
+        return start + int((shares[whole] + step * (frame * scale - whole)) * unit)
 
-    joined: list[tuple[int, int]] = []
-    for frame in frames:
-        first, last = max(byte(frame) - MARGIN, 0), byte(frame + 1) + MARGIN
-        if joined and first <= sum(joined[-1]):
-            first = joined.pop()[0]
-        joined.append((first, last - first))
-    return joined
+    first = max(byte(frames.start) - MARGIN, 0)
+    return first, byte(frames.stop) + MARGIN - first
 
 
-def fetch(file: int, pieces: Sequence[tuple[int, int]]) -> None:
-    """Have the kernel read (first byte, number of bytes) of an open file, without waiting."""
-    if hasattr(os, "posix_fadvise") and sum(length for _, length in pieces) <= MOST:
-        for first, length in pieces:
-            os.posix_fadvise(file, first, length, os.POSIX_FADV_WILLNEED)
+def fetch(file: int, first: int, length: int) -> None:
+    """Have the kernel read a part of an open file, without waiting for it."""
+    if hasattr(os, "posix_fadvise") and length <= MOST:
+        os.posix_fadvise(file, first, length, os.POSIX_FADV_WILLNEED)

@@ -106,7 +106,7 @@ class ClipDataset(Dataset):
     def _read(self, request: ClipRequest) -> np.ndarray:
         """uint8 (T, S, S, 3)."""
         rng, options = self._generator(request), self.options
-        store = open_store(self.videos.folder(request.index))
+        store = open_store(self.videos.path(request.index))
         indices = frame_indices(
             store.n_frames,
             request.frames,

@@ -7,6 +7,7 @@ not cover. Whatever is left runs through imgaug itself.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import Any
@@ -38,6 +39,7 @@ Rule = Callable[[Any], "Draft | None"]
 
 RULES: dict[str, Rule] = {}
 INVISIBLE_SIGMA = 0.25  # pixels: a Gaussian that gives 1 / 3000 to its neighbours changes no byte
+FAR = np.float32([[0, 0], [1, 0], [1, 1], [0, 1]])  # a square's corners, clockwise
 INVISIBLE_REACH = 4.85  # sigmas, where a Gaussian has fallen to 2 ** -17
 
 
@@ -345,24 +347,18 @@ def perspective(jitter: np.ndarray, size: int) -> np.ndarray:
         size: the square's side in pixels.
     """
     inward = np.mod(np.abs(jitter), 1)
-    far = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
-    corners = _in_order(np.where(far, 1 - inward, inward) * size).astype(np.float32)
-    sides = np.linalg.norm(corners - np.roll(corners, -1, axis=0), axis=1)
+    corners = _in_order((np.abs(FAR - inward) * size).tolist())
+    sides = [math.dist(corners[i - 1], corners[i]) for i in (1, 2, 3, 0)]
     width, height = (int(max(sides[i], sides[i + 2], 2)) for i in (0, 1))
     # imgaug warps to (width, height), then resizes to (size, size) about the pixels' corners.
-    flat = far.astype(np.float32) * (width, height)
-    to_flat = np.array(
-        [
-            [width / size, 0, width / size / 2 - 0.5],
-            [0, height / size, height / size / 2 - 0.5],
-            [0, 0, 1],
-        ]
-    )
-    return cv2.getPerspectiveTransform(flat.astype(np.float32), corners) @ to_flat
+    x, y = width / size, height / size
+    to_flat = np.array([[x, 0, x / 2 - 0.5], [0, y, y / 2 - 0.5], [0, 0, 1]])
+    flat = FAR * np.float32([width, height])
+    return cv2.getPerspectiveTransform(flat, np.float32(corners)) @ to_flat
 
 
-def _in_order(points: np.ndarray) -> np.ndarray:
+def _in_order(points: list[list[float]]) -> list[list[float]]:
     """Four points as top left, top right, bottom right, bottom left, by imgaug's measure."""
-    total, difference = points.sum(axis=1), points[:, 1] - points[:, 0]
-    order = [total.argmin(), difference.argmin(), total.argmax(), difference.argmax()]
-    return points[order]
+    top_left, *_, bottom_right = sorted(points, key=sum)
+    top_right, *_, bottom_left = sorted(points, key=lambda point: point[1] - point[0])
+    return [top_left, top_right, bottom_right, bottom_left]

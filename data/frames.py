@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.ahead import extents, fetch, knots
+from data.ahead import extent, fetch, knots
 from data.errors import DataError
 from data.jpegs import BadJpeg, BadJpegAt, check_jpeg, decode_jpegs, shrink_jpeg
 
@@ -68,7 +68,7 @@ class FrameStore:
         self._file: int | None = _open(self.path)  # for hints to the kernel
         self._connection: sqlite3.Connection | None = None
         try:
-            fetch(self._file, [(0, 2 * PAGE_SIZE)])  # while the other file is read
+            fetch(self._file, 0, 2 * PAGE_SIZE)  # while the other file is read
             count = self._read_count()
             self.layout = _read_header(self.path, self._file)
             with self._errors():
@@ -183,7 +183,7 @@ class FrameStore:
         key, crc32 = ("frame", "crc32") if self.layout else ("rowid", "NULL")
         keys = [i + 1 for i in indices] if self.layout else self._rows[indices].tolist()
         if self._places and len(indices) > 1:
-            self._read_ahead(sorted(indices), table)
+            self._read_ahead(range(min(indices), max(indices) + 1), table)
         rows = {}
         with self._errors():
             for start in range(0, len(keys), MOST_KEYS):
@@ -201,11 +201,11 @@ class FrameStore:
             found.append(jpeg)
         return found
 
-    def _read_ahead(self, indices: list[int], table: str) -> None:
+    def _read_ahead(self, frames: range, table: str) -> None:
         """Have the kernel fetch the frames at once, if they are on the disk only."""
         place, shares = self._places[table], self._places["knots"]
         if self._file is not None:
-            fetch(self._file, extents(indices, self.n_frames, shares, place))
+            fetch(self._file, *extent(frames, self.n_frames, shares, place))
 
     def _scan(self) -> np.ndarray:
         """Row ids of the frames of an unordered table, in order of the frames: int64 (n,)."""

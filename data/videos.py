@@ -39,7 +39,11 @@ class Videos:
 
     def folder(self, index: int) -> Path:
         """The folder of one video, which holds its `frames.db`."""
-        return self.root / str(self.folders[index])
+        return Path(self.path(index))
+
+    def path(self, index: int) -> str:
+        """`folder` as text, which is made faster."""
+        return os.path.join(self.root, self.folders[index])  # noqa: PTH118
 
     def fingerprint(self) -> str:
         """A hash of the videos' names, labels and classes, the same wherever the dataset lies."""
