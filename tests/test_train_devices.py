@@ -1,7 +1,10 @@
 """Two gloo processes do what one does; devices that are not there are refused."""
 
+import contextlib
 import csv
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +13,7 @@ import time
 import psutil
 import pytest
 import torch
-from runs import ROOT, command, environment, folder, train
+from runs import ROOT, command, environment, folder, start, train
 
 from train.devices import Stopwatch, open_devices
 from train.errors import TrainError
@@ -45,7 +48,11 @@ def steps(tiny, out, *more: str, launcher: tuple[str, ...] = ()) -> dict:
 def test_parts_of_a_batch_give_the_gradients_of_the_whole(
     tiny, tmp_path, one_process, launcher, options
 ):
-    parts = steps(tiny, tmp_path / "steps.pt", *options, launcher=launcher)
+    compare(one_process, steps(tiny, tmp_path / "steps.pt", *options, launcher=launcher))
+
+
+def compare(one_process: dict, parts: dict) -> None:
+    """Weights and scores are equal but for rounding."""
     for name, value in one_process["net"].items():
         assert torch.allclose(value, parts["net"][name], rtol=1e-4, atol=1e-6), name
     assert one_process["scores"]["clips"] == parts["scores"]["clips"] == 8
@@ -63,25 +70,72 @@ def test_a_run_under_torchrun_writes_one_set_of_files(tiny, tmp_path):
 
 
 def test_a_killed_process_ends_the_job(tiny, tmp_path):
-    process = subprocess.Popen(
-        command(tiny, tmp_path, "--end-epoch", "50", launcher=TORCHRUN),
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-    )
-    for line in process.stderr:
-        if "Batch [" in line:
-            break
+    run = start(tiny, tmp_path, "--end-epoch", "50", launcher=TORCHRUN)
+    run.wait_for("Batch [")
     ranks = [
         child
-        for child in psutil.Process(process.pid).children(recursive=True)
-        if child.ppid() == process.pid and "train_custom.py" in " ".join(child.cmdline())
+        for child in psutil.Process(run.pid).children(recursive=True)
+        if child.ppid() == run.pid and "train_custom.py" in " ".join(child.cmdline())
     ]
     os.kill(ranks[-1].pid, signal.SIGKILL)
     since = time.monotonic()
-    said = process.stderr.read()
-    assert process.wait() != 0 and time.monotonic() - since < 60
-    assert "SIGKILL" in said or "exitcode: -9" in said or "exitcode  : -9" in said, said
+    assert run.wait() != 0 and time.monotonic() - since < 60
+    assert re.search(r"exitcode *: *-9|SIGKILL", run.said()), run.said()
+
+
+def test_a_scheduler_s_sigterm_reaches_launcher_and_processes_alike(tiny, tmp_path):
+    run = start(tiny, tmp_path, "--end-epoch", "50", "--workers", "1", launcher=TORCHRUN)
+    run.wait_for("Batch [", 2)
+    there = [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)]
+    for process in there:
+        process.terminate()
+    assert run.wait() != 0
+    assert psutil.wait_procs(there, timeout=10)[1] == []
+    assert torch.load(folder(tmp_path) / "last.pth", weights_only=True)["step"] >= 2, run.said()
+
+
+TWO_HOSTS = """
+set -e
+unshare --net sleep 600 & other=$!
+trap 'kill $other' EXIT
+until [ "$(readlink /proc/$other/ns/net)" != "$(readlink /proc/$$/ns/net)" ]; do sleep 0.05; done
+there="nsenter --target $other --net"
+ip link add left type veth peer name right netns $other
+ip address add 10.99.0.1/24 dev left
+$there ip address add 10.99.0.2/24 dev right
+ip link set lo up; ip link set left up
+$there ip link set lo up; $there ip link set right up
+nodes="-m torch.distributed.run --nnodes 2 --nproc-per-node 1 --master-addr 10.99.0.1"
+GLOO_SOCKET_IFNAME=right $there $PYTHON $nodes --node-rank 1 "$@" & second=$!
+GLOO_SOCKET_IFNAME=left $PYTHON $nodes --node-rank 0 "$@"
+wait $second
+"""
+
+
+@pytest.mark.slow
+def test_two_hosts_give_the_gradients_of_one(tiny, tmp_path, one_process):
+    """Two network namespaces, which vanish with their last process, joined by a cable."""
+    namespace = ("unshare", "--net")
+    if not shutil.which("unshare") or not shutil.which("ip"):
+        pytest.skip("needs unshare and ip")
+    if subprocess.run([*namespace, "ip", "link", "add", "left", "type", "veth"]).returncode:
+        pytest.skip("this user may not make network namespaces")
+    options = command(tiny, tmp_path, "--multigrid", "off", "--workers", "0")[2:]
+    script = [str(ROOT / "tests" / "frozen_steps.py"), str(tmp_path / "steps.pt"), *options]
+    process = subprocess.Popen(
+        [*namespace, "sh", "-c", TWO_HOSTS, "hosts", *script],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment() | {"PYTHON": sys.executable},
+        start_new_session=True,
+    )
+    try:
+        said = process.communicate(timeout=200)[1]
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, said
+    compare(one_process, torch.load(tmp_path / "steps.pt", weights_only=True))
 
 
 def test_gpus_that_are_not_there_are_refused():

@@ -5,7 +5,8 @@ import json
 
 import pytest
 import torch
-from runs import folder, train
+from PIL import Image
+from runs import folder, same_bits, train
 
 from train.monitor import without_colours
 
@@ -68,18 +69,26 @@ def test_the_log_is_plain_and_has_the_originals_line(everything):
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(tiny, tmp_path):
-    answer = train(tiny, tmp_path, "--lr-base", "1e30", "--workers", "0")
+    # harmless in the first epoch; after it the learning rate is 1e+28
+    words = ("--lr-steps", "1", "--lr-factor", "1e30", "--workers", "0")
+    answer = train(tiny, tmp_path, *words)
     error = answer.stderr.splitlines()[-1]
     assert answer.returncode == 3, answer.stderr
     assert error.startswith("error: the loss is ") and "Traceback" not in answer.stderr
-    for part in ("epoch 1, step ", "lr ", "batch (", "clips train"):
+    for part in ("epoch 2, step ", "lr ", "batch (", "clips train", "last.pth"):
         assert part in error
+    last, first = (
+        torch.load(folder(tmp_path) / name, weights_only=True)
+        for name in ("last.pth", "ir_csn_50_ep-0001.pth")
+    )
+    assert last["step"] == first["step"] and same_bits(last["state_dict"], first["state_dict"])
+    assert all(torch.isfinite(value).all() for value in last["state_dict"].values())
 
-
-def test_steps_that_are_not_finite_are_left_out_on_request(tiny, tmp_path):
-    answer = train(tiny, tmp_path, "--lr-base", "1e30", "--on-nan", "skip:100", "--end-epoch", "1")
-    assert answer.returncode == 0, answer.stderr
-    assert "left out a step" in answer.stderr
+    again = train(tiny, tmp_path, *words, "--resume", "auto")  # it can be gone on with
+    assert again.returncode == 3 and again.stderr.splitlines()[-1] == error
+    answer = train(tiny, tmp_path, *words, "--resume", "auto", "--on-nan", "skip:100")
+    assert answer.returncode == 0 and "left out a step: the loss is " in answer.stderr
+    assert torch.load(folder(tmp_path) / "last.pth", weights_only=True)["skipped_steps"] > 0
 
 
 def test_fp16_with_gradient_scaling(tiny, tmp_path):
@@ -90,7 +99,21 @@ def test_fp16_with_gradient_scaling(tiny, tmp_path):
     assert all(torch.isfinite(value).all() for value in state["state_dict"].values())
 
 
-def test_the_plan_is_printed_and_nothing_is_written(tiny, tmp_path):
-    answer = train(tiny, tmp_path / "out", "--plan")
+def test_the_plan_is_printed_and_drawn_and_nothing_else_is_written(tiny, tmp_path):
+    answer = train(tiny, tmp_path / "out", "--plan", cwd=tmp_path)
     assert answer.returncode == 0 and "steps" in answer.stdout
-    assert not (tmp_path / "out").exists()
+    assert f"drawn to {tmp_path / 'plan.png'}" in answer.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["plan.png"]
+    with Image.open(tmp_path / "plan.png") as picture:
+        assert len(set(picture.convert("L").tobytes())) > 10
+
+
+def test_a_last_batch_of_one_clip_whose_maps_are_one_value(tiny, tmp_path):
+    # 14 clips in batches of 13: at 16 pixels, one clip is left, with maps of 1x1x1
+    for clips in ("0", "1"):
+        answer = train(
+            tiny, tmp_path / clips, "--bn-clips", clips, "--batch-size", "13", "--clip-size", "16",
+            "--clip-length", "1", "--multigrid", "off", "--end-epoch", "1", "--workers", "0",
+            "--clip-grad", "1",  # gradients of so few values are large
+        )  # fmt: skip
+        assert answer.returncode == 0, answer.stderr

@@ -1,19 +1,30 @@
 """Runs that are killed and resumed give what the uninterrupted run gives, to the bit."""
 
+import csv
 import itertools
+import os
 import random
+import shutil
 import signal
+import time
 
 import pytest
 import torch
-from runs import assert_same_results, folder, train, train_until
+from runs import assert_same_results, folder, same_bits, start, train, train_until
 
 LONG = ["--batch-size", "2", "--end-epoch", "12", "--save-steps", "1"]
-EVERYTHING = ["--ema", "0.9", "--mixup", "0.2", "--label-smoothing", "0.1", "--clip-grad", "1"]
+SOME = ["--ema", "0.9", "--mixup", "0.2", "--label-smoothing", "0.1", "--clip-grad", "1"]
+GATED = "srtg_r3dxt34_32d"
+EVERYTHING = (
+    f"--network {GATED} --gates --clip-size 16 --multigrid epoch --workers 1 --optimiser adamw "
+    "--lr-base 0.001 --lr-policy cosine --warmup-epochs 0.5 --decay-norms False --ema 0.9 "
+    "--mixup 0.2 --cutmix 1 --label-smoothing 0.1 --clip-grad 1 --micro-batch 3 --flip "
+    "--erase 0.5 --crop multiscale --precise-bn 1 --tensorboard False --save-steps 5"
+).split()
 
 
 def options(policy: str, workers: int) -> list[str]:
-    return ["--multigrid", policy, "--workers", str(workers), "--save-steps", "2", *EVERYTHING]
+    return ["--multigrid", policy, "--workers", str(workers), "--save-steps", "2", *SOME]
 
 
 def resume_until_done(root, out, words) -> None:
@@ -21,55 +32,116 @@ def resume_until_done(root, out, words) -> None:
     assert answer.returncode == 0, answer.stderr
 
 
+def wait_until_nobody_is_left(group: int) -> None:
+    """Fails where a process of the group outlives its first one by ten seconds."""
+    for _ in range(100):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail("a process stayed behind")
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(tiny, tmp_path_factory):
-    """Results folder of the run without interruption, by policy and options (0 workers)."""
+    """Where the run with some options and no interruption is."""
     done = {}
 
-    def results(policy: str, *more: str):
-        key = (policy, *more)
-        if key not in done:
-            done[key] = tmp_path_factory.mktemp(policy)
-            answer = train(tiny, done[key], *options(policy, 0), *more)
+    def results(*words: str):
+        if words not in done:
+            done[words] = tmp_path_factory.mktemp("uninterrupted")
+            answer = train(tiny, done[words], *words)
             assert answer.returncode == 0, answer.stderr
-        return done[key]
+        return done[words]
 
     return results
 
 
 def test_sigkill_in_the_middle_of_an_epoch(tiny, tmp_path, uninterrupted):
     words = options("epoch", 2)
-    assert train_until(tiny, tmp_path, 7, signal.SIGKILL, *words) == -signal.SIGKILL
+    run = start(tiny, tmp_path, *words, fresh=True)
+    run.wait_for("Batch [", 7)
+    os.kill(run.pid, signal.SIGKILL)
+    assert run.wait() == -signal.SIGKILL
+    wait_until_nobody_is_left(run.pid)
     state = torch.load(folder(tmp_path) / "last.pth", weights_only=True)
     assert state["step"] == 6  # of eight, in the middle of the second epoch
     resume_until_done(tiny, tmp_path, words)
-    assert_same_results(tmp_path, uninterrupted("epoch"))
+    assert_same_results(folder(tmp_path), folder(uninterrupted(*options("epoch", 0))))
 
 
-def test_sigterm_saves_and_says_so(tiny, tmp_path, uninterrupted):
-    words = options("epoch", 0)
-    assert train_until(tiny, tmp_path, 3, signal.SIGTERM, *words) == 143
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_to_the_whole_group(tiny, tmp_path, uninterrupted, number, code):
+    """As of a scheduler or a terminal: it reaches the workers too."""
+    words = [*options("epoch", 2), "--save-steps", "0"]  # saved by nothing else in the first epoch
+    run = start(tiny, tmp_path, *words, fresh=number == signal.SIGTERM)
+    run.wait_for("Batch [", 2)
+    os.killpg(run.pid, number)
+    assert run.wait() == code, run.said()
+    assert "Traceback" not in run.said() and run.said().splitlines()[-1].startswith("interrupted: ")
+    wait_until_nobody_is_left(run.pid)
+    assert torch.load(folder(tmp_path) / "last.pth", weights_only=True)["step"] in (2, 3)
     resume_until_done(tiny, tmp_path, words)
-    assert_same_results(tmp_path, uninterrupted("epoch"))
+    assert_same_results(folder(tmp_path), folder(uninterrupted(*options("epoch", 0))))
 
 
-def test_ctrl_c_reaches_the_workers_too(tiny, tmp_path):
-    code = train_until(tiny, tmp_path, 3, signal.SIGINT, *options("off", 2), group=True)
-    assert code == 130
-    assert torch.load(folder(tmp_path) / "last.pth", weights_only=True)["step"] >= 3
+@pytest.mark.parametrize(
+    "precision",
+    ["fp16", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fp32", "bf16"))],
+)
+def test_with_everything_on(tiny, tmp_path, uninterrupted, precision):
+    words = [*EVERYTHING, "--precision", precision]
+    assert train_until(tiny, tmp_path, 6, signal.SIGKILL, *words) == -signal.SIGKILL
+    cut, whole = (folder(out, GATED, gates=True) for out in (tmp_path, uninterrupted(*words)))
+    assert torch.load(cut / "last.pth", weights_only=True)["step"] == 5  # of eight
+    resume_until_done(tiny, tmp_path, words)
+    assert_same_results(cut, whole)
+    state = torch.load(cut / "last.pth", weights_only=True)
+    assert state["ema"] and state["counts"] and (cut / "gates.csv").exists()
+    assert bool(state["scaler"]) == (precision == "fp16")
 
 
-def test_other_options_or_a_damaged_checkpoint_are_refused(tiny, tmp_path, uninterrupted):
+def test_resume_epoch_goes_on_with_the_same_bits(tiny, tmp_path, uninterrupted):
+    words = [*EVERYTHING, "--precision", "fp16"]
+    whole, parted = (folder(out, GATED, gates=True) for out in (uninterrupted(*words), tmp_path))
+    first = str(whole / f"{GATED}_ep-0001.pth")
+    answer = train(tiny, tmp_path, *words, "--resume-epoch", "2", "--pretrained-3d", first)
+    assert answer.returncode == 0, answer.stderr
+    states = [torch.load(path / "last.pth", weights_only=True) for path in (whole, parted)]
+    for name in ("state_dict", "optimizer", "scaler", "ema", "best_top1", "step"):
+        assert same_bits(states[0][name], states[1][name]), name
+    for name in ("train_results.csv", "val_results.csv", "gates.csv"):
+        with (whole / name).open() as one, (parted / name).open() as other:
+            assert list(csv.DictReader(one))[1:] == list(csv.DictReader(other)), name
+
+
+def test_what_is_not_of_this_run_is_refused_in_one_line(tiny, tmp_path, uninterrupted):
     last = folder(tmp_path) / "last.pth"
     last.parent.mkdir(parents=True)
-    content = (folder(uninterrupted("epoch")) / "last.pth").read_bytes()
+    content = bytearray((folder(uninterrupted(*options("epoch", 0))) / "last.pth").read_bytes())
     last.write_bytes(content)
-    answer = train(tiny, tmp_path, *options("epoch", 0), "--batch-size", "8", "--resume", "auto")
-    assert answer.returncode == 2
-    assert "was trained with --batch-size 4, not 8" in answer.stderr.splitlines()[-1]
-    last.write_bytes(content[: len(content) // 2])
-    answer = train(tiny, tmp_path, *options("epoch", 0), "--resume", "auto")
-    assert answer.returncode == 2 and "last.pth" in answer.stderr.splitlines()[-1]
+
+    def refusal(root, *more: str) -> str:
+        answer = train(root, tmp_path, *options("epoch", 0), *more, "--resume", "auto")
+        errors = [line for line in answer.stderr.splitlines() if line.startswith("error: ")]
+        assert answer.returncode == 2 and len(errors) == 1, answer.stderr
+        assert "Traceback" not in answer.stderr
+        return errors[0]
+
+    assert "was trained with --batch-size 4, not 8" in refusal(tiny, "--batch-size", "8")
+    fewer = shutil.copytree(tiny, tmp_path / "fewer", symlinks=True)
+    csv_file = fewer / "labels" / "tiny_train.csv"
+    csv_file.write_text("\n".join(csv_file.read_text().splitlines()[:-1]) + "\n")
+    said = refusal(fewer)
+    assert "other videos or labels" in said and str(last) in said
+    middle = len(content) // 2
+    content[middle] ^= 16
+    last.write_bytes(content)
+    said = refusal(tiny)
+    assert "damaged" in said and str(last) in said
+    last.write_bytes(content[:middle])
+    assert str(last) in refusal(tiny)
 
 
 @pytest.mark.slow
@@ -87,4 +159,5 @@ def test_thirty_kills(tiny, tmp_path, uninterrupted, policy, workers):
         )  # fmt: skip
         assert code == -signal.SIGKILL
     resume_until_done(tiny, tmp_path, words)
-    assert_same_results(tmp_path, uninterrupted(policy, *LONG))
+    whole = uninterrupted(*options(policy, 0), *LONG)
+    assert_same_results(folder(tmp_path), folder(whole))
