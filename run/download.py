@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import logging
+import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
@@ -39,6 +42,12 @@ def build_parser() -> Parser:
         "--workers", type=positive, default=4, metavar="N", help="downloads at a time"
     )
     parser.add_argument(
+        "--address",
+        default=ADDRESS,
+        metavar="URL",
+        help="where an id's video is, {} standing for the id: any address that yt-dlp takes",
+    )
+    parser.add_argument(
         "--cookies", default=argparse.SUPPRESS, metavar="FILE", help="cookies of a browser"
     )
     return parser
@@ -46,7 +55,10 @@ def build_parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> None:
     """Download what is not there yet. Leaves with exit code 2 if a video could not be had."""
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if "{}" not in args.address:
+        parser.error(f"--address {args.address!r}: has no {{}} where the id goes")
     load_labels(args.labels)  # says what is wrong with the file as a whole
     rejections = Rejections()
     # Any part will do: the csv's split does not matter here.
@@ -57,9 +69,14 @@ def main(argv: list[str] | None = None) -> None:
     jobs = [Job(target, target) for target in rows if not any(_finished(target))]
     log.info("%d videos; %d of them are here", len(rows), len(rows) - len(jobs))
     work = functools.partial(
-        _download, rows=rows, height=args.height, cookies=getattr(args, "cookies", None)
+        _download,
+        rows=rows,
+        address=args.address,
+        height=args.height,
+        cookies=getattr(args, "cookies", None),
     )
-    failed = run_jobs(jobs, work, args.workers)
+    with _ffmpeg_on_path():
+        failed = run_jobs(jobs, work, args.workers)
     args.videos.mkdir(parents=True, exist_ok=True)
     report(failed, args.videos / "not_downloaded.csv", done=len(jobs) - len(failed))
 
@@ -78,7 +95,13 @@ def _finished(target: Path) -> Iterator[Path]:
 
 
 def _download(
-    job: Job, _stop: Event, *, rows: dict[Path, Row], height: int, cookies: str | None
+    job: Job,
+    _stop: Event,
+    *,
+    rows: dict[Path, Row],
+    address: str,
+    height: int,
+    cookies: str | None,
 ) -> str | None:
     """Fetch one video. Returns why it could not be had, in one line, or None."""
     try:
@@ -91,7 +114,6 @@ def _download(
     options = {
         "format": f"bv*[height<={height}]/b[height<={height}]/b",  # the sound is not needed
         "outtmpl": str(job.folder).replace("%", "%%") + ".%(ext)s",
-        "ffmpeg_location": ffmpeg_executable(),
         "quiet": True,
         "noprogress": True,
         "no_warnings": True,
@@ -104,10 +126,23 @@ def _download(
         options["force_keyframes_at_cuts"] = True
     try:
         with yt_dlp.YoutubeDL(options) as downloader:
-            downloader.download([ADDRESS.format(row.id)])
+            downloader.download([address.replace("{}", row.id)])
     except DownloadError as error:
         return f"{job.source}: {' '.join(str(error).removeprefix('ERROR: ').split())}"
     return None if any(_finished(job.folder)) else f"{job.source}: nothing was downloaded"
+
+
+@contextlib.contextmanager
+def _ffmpeg_on_path() -> Iterator[None]:
+    """Have yt-dlp find ffmpeg: for parts of videos it looks along PATH, whatever it is told."""
+    before = os.environ.get("PATH", "")
+    with tempfile.TemporaryDirectory() as tools:
+        (Path(tools) / "ffmpeg").symlink_to(ffmpeg_executable())
+        os.environ["PATH"] = f"{tools}{os.pathsep}{before}"
+        try:
+            yield
+        finally:
+            os.environ["PATH"] = before
 
 
 def _silent() -> logging.Logger:
