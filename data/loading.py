@@ -4,6 +4,7 @@ therefore live on when the shape changes.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -186,12 +187,13 @@ def one_thread(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # not on macOS and Windows
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_end_when_told, args=(os.getppid(),), daemon=True).start()
+        threading.Thread(target=_end_when_told, daemon=True).start()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
 
 
-def _end_when_told(parent: int) -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid not in (parent, os.getppid()):
+def _end_when_told() -> None:
+    reader_for = multiprocessing.parent_process()  # not getppid(), which may be a fork server
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != reader_for.pid:
         pass
     os._exit(0)

@@ -102,6 +102,7 @@ def start(
 def _forked(argv: list[str], folder: str, cwd: Path) -> None:
     os.setsid()
     os.chdir(cwd)
+    multiprocessing.set_start_method(None, force=True)  # workers start as they would anywhere
     os.environ.update(environment())
     torch.set_num_threads(1)
     for number, name in ((1, "stdout"), (2, "stderr")):
