@@ -191,7 +191,9 @@ class Config:
     task_name: str = option("", "added to the name of the results folder", group=RESULTS)
     log_file: str = option("", "log file (default: train.log in the results folder)", group=RESULTS)
     log_interval: int = option(20, "steps between two lines of the log", group=RESULTS)
-    debug_mode: bool = option(False, "log more", group=RESULTS)
+    debug_mode: bool = option(
+        False, "log debugging messages, and the groups of parameters", group=RESULTS
+    )
     save_frequency: int = option(1, "epochs between two kept checkpoints", group=RESULTS)
     save_steps: int = option(0, "steps between two writes of last.pth (0: by epoch)", group=RESULTS)
     save_minutes: float = option(
