@@ -50,11 +50,9 @@ def decode_jpegs(
             if frames is None:
                 size = check_jpeg(jpeg)
                 factor = _factor(min(size), short_side)
-                shape = [-(-pixels // factor) for pixels in size]
                 rough = companions or 0 < short_side < min(size)
-                options = {"fastdct": rough, "fastupsample": rough}
-                if factor > 1:
-                    options |= {"min_height": shape[0], "min_width": shape[1], "min_factor": factor}
+                options = {"fastdct": rough, "fastupsample": rough, **_scale(size, factor)}
+                shape = (-(-pixels // factor) for pixels in size)
                 frames = np.empty((len(jpegs), *shape, 3), np.uint8)
             if not jpeg.endswith(END):
                 check_jpeg(jpeg)
@@ -72,6 +70,14 @@ def _factor(size: int, short_side: int) -> int:
     """By how much to shrink while decoding. (3/8 takes longer than 1/2, which has SIMD code.)"""
     fits = (factor for factor in (8, 4, 2) if 0 < short_side <= -(-size // factor))
     return next(fits, 1)
+
+
+def _scale(size: tuple[int, int], factor: int) -> dict[str, int]:
+    """simplejpeg's options to shrink by `factor`."""
+    if factor == 1:
+        return {}
+    height, width = (-(-pixels // factor) for pixels in size)
+    return {"min_height": height, "min_width": width, "min_factor": factor}
 
 
 def _what_is_wrong(jpeg: bytes, size: tuple[int, int], error: ValueError) -> str:
@@ -95,14 +101,18 @@ class BadJpegAt(BadJpeg):
         self.position = position
 
 
-def shrink_jpeg(jpeg: bytes, short_side: int, *, quality: int = 90) -> bytes:
-    """A copy of a larger JPEG whose shorter side is `short_side` pixels."""
+def shrink_jpeg(jpeg: bytes, short_side: int, *, quality: int = 80) -> bytes:
+    """A copy of a larger JPEG whose shorter side is `short_side` pixels.
+
+    libjpeg's `quality` 80 is about what ffmpeg's 3 is, and decodes 15 % faster than 90.
+    """
     height, width = check_jpeg(jpeg)
     ratio = short_side / min(height, width)
     size = (round(width * ratio), round(height * ratio))
+    factor = _factor(min(height, width), short_side)
     try:
-        pixels = decode_jpegs([jpeg], short_side)[0]
-    except BadJpegAt as error:
-        raise BadJpeg(str(error)) from error
+        pixels = simplejpeg.decode_jpeg(jpeg, **_scale((height, width), factor))
+    except ValueError as error:
+        raise BadJpeg(f"cannot be decoded ({error})") from error
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     return simplejpeg.encode_jpeg(small, quality=quality, colorsubsampling="420")
