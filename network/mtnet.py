@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from network.errors import NetworkError
-from network.layers import Conv3d, full_stem, initialise
+from network.layers import Conv3d, full_stem, initialise, pixels, scale_frames, spatial_mean
 from network.recurrent import GRU, initialise_recurrent
 
 STAGE_PLANES = (64, 128, 256, 512)
@@ -76,8 +76,8 @@ class Recurrence(nn.Module):
         self.op = GRU(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        states, _ = self.op(x.mean((3, 4)).permute(2, 0, 1))  # (T, B, C)
-        return x * states.permute(1, 2, 0).to(x.dtype)[..., None, None]
+        states, _ = self.op(spatial_mean(x).transpose(0, 1))  # (T, B, C)
+        return scale_frames(x, states.transpose(0, 1))
 
 
 class MTBlock(nn.Module):
@@ -155,21 +155,29 @@ def select_frames(x: Tensor) -> Tensor:
     (B, C, T, H, W) -> (B, C, T // 2, H, W); unchanged where T <= 2. Each inner frame is scored by
     the squared cosine similarity of its spatial mean to those before and after it.
     """
-    channels, frames = x.shape[1:3]
+    clips, _, frames = x.shape[:3]
     if frames <= 2:
         return x
     with torch.no_grad():
-        means = x.mean((3, 4))  # (B, C, T)
-        alike = F.cosine_similarity(means[..., 1:], means[..., :-1], dim=1, eps=1e-4).square()
+        means = spatial_mean(x)  # (B, T, C)
+        alike = F.cosine_similarity(means[:, 1:], means[:, :-1], dim=2, eps=1e-4).square()
         scores = (alike[:, 1:] + alike[:, :-1]) / 2  # (B, T - 2)
         kept = scores.topk(frames // 2, dim=1).indices.sort(dim=1).values + 1  # (B, T // 2)
-    index = kept[:, None, :, None, None].expand(-1, channels, -1, *x.shape[3:])
-    return x.gather(2, index)
+        rows = (kept + frames * torch.arange(clips, device=x.device)[:, None]).flatten()
+    chosen = pixels(x).flatten(0, 1).index_select(0, rows)  # (B * (T // 2), H*W, C)
+    chosen = chosen.unflatten(0, kept.shape).unflatten(2, x.shape[3:])
+    return chosen.permute(0, 4, 1, 2, 3)
 
 
 def halve(x: Tensor) -> Tensor:
     """Average of 1×2×2 neighbours; a side of 1 stays."""
-    return F.avg_pool3d(x, (1, min(2, x.shape[3]), min(2, x.shape[4])))
+    x = x.permute(0, 2, 3, 4, 1)  # (B, T, H, W, C): the CPU's average pooling takes far longer
+    for axis in (3, 2):
+        if x.shape[axis] > 1:
+            if x.shape[axis] % 2:
+                x = x.narrow(axis, 0, x.shape[axis] - 1)
+            x = x.unflatten(axis, (-1, 2)).mean(axis + 1)
+    return x.permute(0, 4, 1, 2, 3)
 
 
 def resize(x: Tensor, size: tuple[int, ...]) -> Tensor:

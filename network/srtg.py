@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from network.gates import cycle_consistent
+from network.layers import scale_frames, spatial_mean
 from network.recurrent import LSTM
 
 #: Where in a residual block the SRTG may stand, as the paper's figure draws them.
@@ -36,17 +37,14 @@ class SRTG(nn.Module):
             self.register_buffer("counts", torch.zeros(2, dtype=torch.int64), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        # in float32 at least: half precision neither holds the sum of a large map nor the limit
-        dtype = torch.promote_types(x.dtype, torch.float32)
-        pooled = x.mean((3, 4), dtype=dtype).clamp(-_LARGEST_MEAN, _LARGEST_MEAN)  # (B, C, T)
-        states, _ = self.lstm(pooled.permute(2, 0, 1))  # (T, B, C)
-        factors = states.permute(1, 2, 0)  # (B, C, T)
+        pooled = spatial_mean(x).clamp(-_LARGEST_MEAN, _LARGEST_MEAN)  # (B, T, C)
+        factors = self.lstm(pooled.transpose(0, 1))[0].transpose(0, 1)  # (B, T, C)
         if self.gates:
-            opened = cycle_consistent(pooled.transpose(1, 2), states.transpose(0, 1))  # (B,)
+            opened = cycle_consistent(pooled, factors)  # (B,)
             if self.training:
                 self._count(opened)
             factors = torch.where(opened[:, None, None], factors, 1.0)
-        return x * factors.to(x.dtype)[..., None, None]
+        return scale_frames(x, factors)
 
     @torch.no_grad()
     def _count(self, opened: Tensor) -> None:

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from network import build_network
-from network.layers import Conv3d
+from network.layers import Conv3d, scale_frames, spatial_mean
+from network.mtnet import halve
 from network.recurrent import GRU, LSTM, initialise_recurrent
 
 
@@ -25,6 +27,38 @@ def test_convolution_equals_the_framework_s(sides, stride, kernel):
     torch.testing.assert_close(ours(x), theirs(y))
     torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
     torch.testing.assert_close(x.grad, y.grad)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_1x1x1_kernel_on_channels_last_equals_the_framework_s(bias):
+    torch.manual_seed(0)
+    ours, theirs = Conv3d(4, 6, 1, bias=bias), nn.Conv3d(4, 6, 1, bias=bias)
+    theirs.load_state_dict(ours.state_dict())
+    last = torch.channels_last_3d
+    x = torch.randn(2, 4, 3, 4, 5).contiguous(memory_format=last).requires_grad_()
+    y, z = x.detach().clone().requires_grad_(), torch.randn(2, 6, 3, 4, 5)
+    assert ours(x).is_contiguous(memory_format=last)
+    (ours(x) * z).sum().backward()
+    (theirs(y) * z).sum().backward()
+    torch.testing.assert_close(ours(x), theirs(y))
+    torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
+    torch.testing.assert_close(x.grad, y.grad)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+def test_sums_over_a_frame_s_pixels(layout):
+    x = torch.randn(2, 3, 4, 6, 5, dtype=torch.float64).contiguous(memory_format=layout)
+    factors = torch.randn(2, 4, 3, dtype=torch.float64)
+    torch.testing.assert_close(spatial_mean(x), x.mean((3, 4)).transpose(1, 2))
+    expected = x * factors.transpose(1, 2)[..., None, None]
+    torch.testing.assert_close(scale_frames(x, factors), expected)
+
+
+@pytest.mark.parametrize("sides", [(4, 6), (5, 7), (1, 4), (1, 1)])
+def test_halving_is_the_framework_s_average_pooling(sides):
+    x = torch.randn(2, 3, 2, *sides, dtype=torch.float64)
+    expected = F.avg_pool3d(x, (1, min(2, sides[0]), min(2, sides[1])))
+    torch.testing.assert_close(halve(x), expected)
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(LSTM, nn.LSTM), (GRU, nn.GRU)])
