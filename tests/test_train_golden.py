@@ -12,7 +12,7 @@ from runs import folder, train
 
 GOLDEN = Path(__file__).parent / "golden" / "losses.json"
 RUNS = {
-    "epoch": ["--multigrid", "epoch"],
+    "epoch": ["--multigrid", "epoch", "--lr-base", "0.0005"],
     "paper, adamw": ["--multigrid", "paper", "--optimiser", "adamw", "--lr-base", "0.001"],
 }
 
