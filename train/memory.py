@@ -60,7 +60,7 @@ def clips_per_pass(
         else:
             net.eval()  # or batch norm would take one clip otherwise than two; little else differs
             free = int(SHARE * max(0, free))
-            fitting = [estimated_clips(net, devices, shape, free) for shape in shapes]
+            fitting = estimated_clips(net, devices, shapes, free)
     for shape, clips in zip(shapes, fitting, strict=True):
         if not clips:
             raise TrainError(
@@ -114,11 +114,18 @@ def training_pass(net: nn.Module, devices: Devices, clips: torch.Tensor) -> None
         net.zero_grad(set_to_none=True)
 
 
-def estimated_clips(net: nn.Module, devices: Devices, shape: StepPlan, free: int) -> int:
-    """How many clips of a shape fit, by what one and two of them keep for the backward pass."""
-    one, two = (saved_bytes(net, devices, shape, clips) for clips in (1, 2))
-    each = max(1, two - one)  # the rest is copies of weights, however many clips there are
-    return max(0, free - (one - each)) // each
+def estimated_clips(
+    net: nn.Module, devices: Devices, shapes: Sequence[StepPlan], free: int
+) -> list[int]:
+    """How many clips of each shape fit, by what one of them keeps for the backward pass.
+
+    Part of that is copies of weights, the same for any clips: twice one clip's less two clips'.
+    """
+    smallest = min(shapes, key=lambda shape: shape.frames * shape.size**2)
+    one, two = (saved_bytes(net, devices, smallest, clips) for clips in (1, 2))
+    copies = max(0, 2 * one - two)
+    each = [max(1, saved_bytes(net, devices, shape, 1) - copies) for shape in shapes]
+    return [max(0, free - copies) // needed for needed in each]
 
 
 def saved_bytes(net: nn.Module, devices: Devices, shape: StepPlan, clips: int) -> int:
