@@ -18,6 +18,7 @@ from runs import ROOT, command, environment, folder, start, train
 from train.devices import Stopwatch, open_devices
 from train.errors import TrainError
 
+RATE = ("--lr-base", "0.01")  # of which a wrong gradient shows
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
@@ -28,7 +29,7 @@ def one_process(tiny, tmp_path_factory):
 
 
 def steps(tiny, out, *more: str, launcher: tuple[str, ...] = ()) -> dict:
-    options = command(tiny, out.parent, "--multigrid", "off", "--workers", "0", *more)[2:]
+    options = command(tiny, out.parent, "--multigrid", "off", "--workers", "0", *RATE, *more)[2:]
     script = str(ROOT / "tests" / "frozen_steps.py")
     answer = subprocess.run(
         [sys.executable, *launcher, script, str(out), *options],
@@ -120,7 +121,7 @@ def test_two_hosts_give_the_gradients_of_one(tiny, tmp_path, one_process):
         pytest.skip("needs unshare and ip")
     if subprocess.run([*namespace, "ip", "link", "add", "left", "type", "veth"]).returncode:
         pytest.skip("this user may not make network namespaces")
-    options = command(tiny, tmp_path, "--multigrid", "off", "--workers", "0")[2:]
+    options = command(tiny, tmp_path, "--multigrid", "off", "--workers", "0", *RATE)[2:]
     script = [str(ROOT / "tests" / "frozen_steps.py"), str(tmp_path / "steps.pt"), *options]
     process = subprocess.Popen(
         [*namespace, "sh", "-c", TWO_HOSTS, "hosts", *script],
