@@ -80,9 +80,11 @@ def initialise_recurrent(net: nn.Module, how: str) -> None:
 
     `default` leaves the framework's own start, under which the output is near 0: features, skip
     paths included, are multiplied away block by block, and training stays at chance for long.
-    `open` keeps the framework's weights and moves only biases, so that the last layer's output
-    starts near 1: all biases 0, then +2 for an LSTM's input, cell and output gates; for a GRU, -4
-    for the update gate and +2 for the candidate. No shape changes: checkpoints are unaffected.
+    `open` keeps the framework's weights and moves only biases: all to 0, then some of the last
+    layer's. An SRTG's LSTM multiplies the skip path too, so its output must start near 1: +2 for
+    its input, cell and output gates. An MTNet's GRU multiplies the residual branch alone, where
+    a third learns faster than 1 and than 0 do: +0.5 for its candidate. No shape changes:
+    checkpoints are unaffected.
 
     Raises:
         NetworkError: `how` is neither.
@@ -95,7 +97,7 @@ def initialise_recurrent(net: nn.Module, how: str) -> None:
         if isinstance(module, nn.LSTM):
             _set_biases(module, {"input": 2.0, "forget": 0.0, "cell": 2.0, "output": 2.0})
         elif isinstance(module, nn.GRU):
-            _set_biases(module, {"reset": 0.0, "update": -4.0, "candidate": 2.0})
+            _set_biases(module, {"reset": 0.0, "update": 0.0, "candidate": 0.5})
 
 
 @torch.no_grad()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from threading import Event
@@ -12,7 +11,7 @@ from data.errors import DataError
 from data.frames import verify_store
 from data.videos import video_folders
 from run.cli import Parser, command
-from run.jobs import Job, positive, report, run_jobs
+from run.jobs import Job, add_workers, report, run_jobs
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -23,13 +22,7 @@ def main(argv: list[str] | None = None) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("dataset", type=Path, help="the folder that holds jpg/")
-    parser.add_argument(
-        "--workers",
-        type=positive,
-        default=len(os.sched_getaffinity(0)),
-        metavar="N",
-        help="videos at a time",
-    )
+    add_workers(parser)
     args = parser.parse_args(argv)
     jobs = [Job(folder, folder) for folder in video_folders(args.dataset)]
     bad = run_jobs(jobs, check, args.workers)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import functools
 import logging
-import os
 import sys
 from pathlib import Path
 from threading import Event
@@ -15,7 +14,7 @@ from data.extract import Stopped, extract_jpegs, ffmpeg_executable
 from data.frames import is_finished, sweep_unfinished, upgrade_store, write_store
 from data.videos import video_folders
 from run.cli import Parser, command
-from run.jobs import Job, positive, report, run_jobs
+from run.jobs import Job, add_workers, positive, report, run_jobs
 
 log = logging.getLogger(__name__)
 
@@ -71,13 +70,7 @@ def build_parser() -> Parser:
         help="also store each frame with this short side (128), which small clips read faster, "
         "or with several",
     )
-    parser.add_argument(
-        "--workers",
-        type=positive,
-        default=len(os.sched_getaffinity(0)),
-        metavar="N",
-        help="videos at a time",
-    )
+    add_workers(parser)
     parser.add_argument(
         "--keep-damaged", action="store_true", help="store what can be decoded of broken videos"
     )

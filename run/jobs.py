@@ -6,6 +6,7 @@ import argparse
 import csv
 import logging
 import multiprocessing
+import os
 import sys
 from collections.abc import Callable, Iterable
 from multiprocessing.pool import ThreadPool
@@ -29,6 +30,15 @@ class Job(NamedTuple):
 
     source: Path
     folder: Path
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """The option of how many at a time: by default as many as this process may use cores."""
+    # macOS and Windows do not say which cores a process may use
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    parser.add_argument(
+        "--workers", type=positive, default=cores, metavar="N", help="videos at a time"
+    )
 
 
 def positive(text: str) -> int:

@@ -109,7 +109,7 @@ class Config:
     )
     recurrent_init: str = option(
         "open",
-        "recurrent biases from scratch: open (output near one) or PyTorch's own",
+        "recurrent biases from scratch: open (features pass) or PyTorch's own",
         group=MODEL,
         choices=("open", "default"),
     )
