@@ -8,6 +8,9 @@ import torch
 from PIL import Image
 from runs import folder, same_bits, train
 
+from run.cli import parse_config
+from train.devices import open_devices
+from train.job import prepare
 from train.monitor import without_colours
 
 
@@ -43,6 +46,21 @@ def test_the_results_folder(everything):
     assert {row["Clips"] for row in rows(results / "train_results.csv")} == {"14"}
     assert {row["Clips"] for row in rows(results / "val_results.csv")} == {"6"}
     assert rows(results / "val_results.csv")[0]["Top5"] == "100"  # of three classes
+
+
+def test_precise_batch_norm_sees_clips_of_all_over_the_list(tiny, tmp_path):
+    where = ["--dataset", str(tiny), "--labels", str(tiny / "labels" / "tiny_train.csv")]
+    shape = ["--clip-length", "4", "--clip-size", "32", "--batch-size", "4", "--workers", "0"]
+    config = parse_config("custom", [*where, *shape, "--network", "ir_csn_50", "--gpus", "0"])
+    with open_devices(0, "fp32") as devices:
+        job = prepare(config, devices)
+        shown = [[batch.indices.tolist() for batch in job.plain_batches(n)] for n in (2, 2, 100)]
+        job.epoch = 2
+        later = [batch.indices.tolist() for batch in job.plain_batches(2)]
+    assert shown[0] == shown[1] != later  # by (seed, epoch) alone
+    assert [len(batch) for batch in shown[2]] == [4, 4, 4]  # of 14 clips
+    flat = [index for batch in shown[2] for index in batch]
+    assert len(set(flat)) == 12 and flat != sorted(flat)
 
 
 def test_keep_leaves_the_newest_epoch(everything):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
 import sys
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 from tqdm import tqdm
 
-from data.clips import ClipDataset, normalise
+from data.clips import normalise
 from data.loading import Batch, StepPlan
 from network import gate_rates
 from train.batchnorm import too_few_clips
@@ -309,14 +308,8 @@ def net_to_score(job: Job) -> nn.Module:
     """
     net = job.ema.module if job.ema else job.net
     if job.config.precise_bn:
-        clips = ClipDataset(
-            job.train_clips.videos,
-            job.val_clips.options,
-            training=False,
-            seed=job.config.random_seed,
-        )
         job.synchronise_batch_norm(False)  # the processes may have different numbers of batches
-        batches = itertools.islice(job.validation_batches(clips), job.config.precise_bn)
+        batches = job.plain_batches(job.config.precise_bn)
         with job.devices.autocast():
             update_bn((normalise(job.devices.to_device(b.clips)) for b in batches), net)
     job.devices.share_first(net.buffers())

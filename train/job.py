@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from data.clips import ClipDataset, ClipOptions
 from data.datasets import DatasetSpec, dataset_spec, open_split
-from data.loading import training_loader, validation_loader
+from data.loading import StepPlan, training_loader, validation_loader
 from network import build_network, load_weights
 from train.batchnorm import split_batch_norm, synchronise_batch_norm
 from train.checkpoint import load_checkpoint
@@ -96,15 +97,38 @@ class Job:
             **self._loading(),
         )
 
-    def validation_batches(self, clips: ClipDataset | None = None) -> DataLoader:
-        """The loader of the validation clips (or of `clips`), at the full shape."""
+    def validation_batches(self) -> DataLoader:
+        """The loader of the validation clips, at the full shape."""
         return validation_loader(
-            clips or self.val_clips,
+            self.val_clips,
             max(1, self.config.batch_size // self.devices.world),
             self.config.clip_length,
             self.config.clip_size,
             **self._loading(),
         )
+
+    def plain_batches(self, number: int) -> DataLoader:
+        """The loader of up to `number` batches of training clips, cut as validation cuts them.
+
+        At the full shape, drawn by (seed, epoch): the first ones of the list are often all of one
+        class.
+        """
+        clips = ClipDataset(
+            self.train_clips.videos,
+            self.val_clips.options,
+            training=False,
+            seed=self.config.random_seed,
+        )
+        batch = min(self.config.batch_size, len(clips))
+        plan = functools.partial(
+            _plain_plan,
+            epoch=self.epoch,
+            batch=batch,
+            frames=self.config.clip_length,
+            size=self.config.clip_size,
+        )
+        steps = range(min(number, len(clips) // batch))
+        return training_loader(clips, plan, steps, seed=self.config.random_seed, **self._loading())
 
     def _loading(self) -> dict[str, Any]:
         return {
@@ -175,6 +199,10 @@ class Job:
                 f"{path}: was trained with --{name.replace('_', '-')} {then[name]}, not "
                 f"{now[name]}; give the same options, or take its weights by --pretrained-3d"
             )
+
+
+def _plain_plan(step: int, *, epoch: int, batch: int, frames: int, size: int) -> StepPlan:
+    return StepPlan(epoch, step * batch, batch, frames, size)
 
 
 def counts(net: nn.Module) -> dict[str, torch.Tensor]:
