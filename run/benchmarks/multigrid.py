@@ -36,9 +36,9 @@ BASELINE = "off"
 #: short cycles' halves and quarters of that nothing is learnt. The statistics of norms are taken
 #: anew at the full shape, in all trainings, before each validation.
 RECIPE = "--batch-size 8 --bn-clips 8 --short-cycles False --precise-bn 8 --log-interval 1000"
-#: The cycles' factors of the rate fit a base that is made for the largest batch (epoch), or for
-#: the smallest one (paper).
-LR_FACTORS = {"off": 1.0, "epoch": 2.5, "paper": 0.5}
+#: Of the base rate. The paper's cycles multiply it for larger batches, the epoch's divide it for
+#: smaller ones.
+LR_FACTORS = {"off": 1.0, "epoch": 1.0, "paper": 0.5}
 
 
 class Run(NamedTuple):
