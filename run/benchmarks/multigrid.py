@@ -33,7 +33,7 @@ from train.multigrid import make_schedule
 
 BASELINE = "off"
 #: Updates matter more than wide batches to a thousand videos. Their clips are of 40 pixels: in the
-#: short cycles' halves and quarters of that nothing is learnt. The statistics of norms are taken
+#: short cycles' halves and quarters of that little is learnt. The statistics of norms are taken
 #: anew at the full shape, in all trainings, before each validation.
 RECIPE = "--batch-size 8 --bn-clips 8 --short-cycles False --precise-bn 8 --log-interval 1000"
 #: Of the base rate. The paper's cycles multiply it for larger batches, the epoch's divide it for
