@@ -29,7 +29,8 @@ class Conv3d(nn.Conv3d):
     def forward(self, x: Tensor) -> Tensor:
         if torch.compiler.is_compiling():
             return super().forward(x)
-        if self._is_linear and not x.is_cuda and _channels_are_last(x):
+        channels_last = x.is_contiguous(memory_format=torch.channels_last_3d)
+        if self._is_linear and channels_last and not x.is_cuda:
             y = F.linear(x.permute(0, 2, 3, 4, 1), self.weight.flatten(1), self.bias)
             return y.permute(0, 4, 1, 2, 3)
         if 1 not in x.shape[2:]:
@@ -46,10 +47,6 @@ class Conv3d(nn.Conv3d):
     def _is_linear(self) -> bool:
         numbers = {*self.kernel_size, *self.stride, self.groups}
         return numbers == {1} and not any(self.padding)
-
-
-def _channels_are_last(x: Tensor) -> bool:
-    return x.is_contiguous(memory_format=torch.channels_last_3d)
 
 
 class _Taps(torch.autograd.Function):
@@ -146,6 +143,11 @@ def pixels(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 4, 1).flatten(2, 3)
 
 
+def from_pixels(x: Tensor, sides: tuple[int, ...]) -> Tensor:
+    """(B, T, H*W, C) -> (B, C, T, H, W) with `sides` (H, W), a view: `pixels` undone."""
+    return x.unflatten(2, sides).permute(0, 4, 1, 2, 3)
+
+
 def spatial_mean(x: Tensor) -> Tensor:
     """(B, C, T, H, W) -> (B, T, C), in float32 at least: half precision cannot hold the sum."""
     return pixels(x).mean(2, dtype=torch.promote_types(x.dtype, torch.float32))
@@ -153,8 +155,7 @@ def spatial_mean(x: Tensor) -> Tensor:
 
 def scale_frames(x: Tensor, factors: Tensor) -> Tensor:
     """(B, C, T, H, W) `x` times its frames' (B, T, C) `factors`: shape and dtype of `x`."""
-    scaled = pixels(x) * factors.to(x.dtype)[:, :, None]
-    return scaled.unflatten(2, x.shape[3:]).permute(0, 4, 1, 2, 3)
+    return from_pixels(pixels(x) * factors.to(x.dtype)[:, :, None], x.shape[3:])
 
 
 def no_autocast(device_type: str) -> AbstractContextManager:

@@ -14,7 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from network.errors import NetworkError
-from network.layers import Conv3d, full_stem, initialise, pixels, scale_frames, spatial_mean
+from network.layers import (
+    Conv3d,
+    from_pixels,
+    full_stem,
+    initialise,
+    pixels,
+    scale_frames,
+    spatial_mean,
+)
 from network.recurrent import GRU, initialise_recurrent
 
 STAGE_PLANES = (64, 128, 256, 512)
@@ -165,8 +173,7 @@ def select_frames(x: Tensor) -> Tensor:
         kept = scores.topk(frames // 2, dim=1).indices.sort(dim=1).values + 1  # (B, T // 2)
         rows = (kept + frames * torch.arange(clips, device=x.device)[:, None]).flatten()
     chosen = pixels(x).flatten(0, 1).index_select(0, rows)  # (B * (T // 2), H*W, C)
-    chosen = chosen.unflatten(0, kept.shape).unflatten(2, x.shape[3:])
-    return chosen.permute(0, 4, 1, 2, 3)
+    return from_pixels(chosen.unflatten(0, kept.shape), x.shape[3:])
 
 
 def halve(x: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ import argparse
 import csv
 import logging
 import multiprocessing
-import os
 import sys
 from collections.abc import Callable, Iterable
 from multiprocessing.pool import ThreadPool
@@ -18,6 +17,7 @@ from tqdm import tqdm
 
 from data.errors import DataError
 from run.cli import BAD_INPUT
+from train.devices import usable_cores
 from train.interrupts import caught_signals
 
 log = logging.getLogger(__name__)
@@ -34,10 +34,8 @@ class Job(NamedTuple):
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """The option of how many at a time: by default as many as this process may use cores."""
-    # macOS and Windows do not say which cores a process may use
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     parser.add_argument(
-        "--workers", type=positive, default=cores, metavar="N", help="videos at a time"
+        "--workers", type=positive, default=usable_cores(), metavar="N", help="videos at a time"
     )
 
 

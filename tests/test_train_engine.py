@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 from PIL import Image
-from runs import folder, same_bits, train
+from runs import command, folder, same_bits, train
 
 from run.cli import parse_config
 from train.devices import open_devices
@@ -49,9 +49,7 @@ def test_the_results_folder(everything):
 
 
 def test_precise_batch_norm_sees_clips_of_all_over_the_list(tiny, tmp_path):
-    where = ["--dataset", str(tiny), "--labels", str(tiny / "labels" / "tiny_train.csv")]
-    shape = ["--clip-length", "4", "--clip-size", "32", "--batch-size", "4", "--workers", "0"]
-    config = parse_config("custom", [*where, *shape, "--network", "ir_csn_50", "--gpus", "0"])
+    config = parse_config("custom", command(tiny, tmp_path, "--workers", "0")[2:])
     with open_devices(0, "fp32") as devices:
         job = prepare(config, devices)
         shown = [[batch.indices.tolist() for batch in job.plain_batches(n)] for n in (2, 2, 100)]

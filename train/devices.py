@@ -99,6 +99,11 @@ class Devices:
         return f"{count}{what}{processes}, {self.precision}"
 
 
+def usable_cores() -> int:
+    """How many cores this process may use, where the system says so; else how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
 @contextlib.contextmanager
 def open_devices(gpus: int | None, precision: str) -> Iterator[Devices]:
     """The devices asked for; under torchrun, one process each, joined for the time of the context.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from network import build_network, load_weights
 from train.batchnorm import split_batch_norm, synchronise_batch_norm
 from train.checkpoint import load_checkpoint
 from train.config import Config
-from train.devices import Devices
+from train.devices import Devices, usable_cores
 from train.errors import TrainError
 from train.memory import clips_per_pass
 from train.metrics import Meter
@@ -261,9 +260,7 @@ def prepare(config: Config, devices: Devices) -> Job:
 def _workers(config: Config, devices: Devices) -> int:
     if config.workers is not None:
         return config.workers
-    # those that this process may use; macOS and Windows do not say which
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, cores // devices.neighbours - max(1, devices.gpus))
+    return max(1, usable_cores() // devices.neighbours - max(1, devices.gpus))
 
 
 def clip_options(config: Config, spec: DatasetSpec, *, training: bool) -> ClipOptions:

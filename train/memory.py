@@ -69,11 +69,9 @@ def clips_per_pass(
             )
     # equally many passes in every process
     fitting = [-int(most) for most in devices.largest([-float(clips) for clips in fitting])]
-    clips_of = {
-        (shape.frames, shape.size): clips for shape, clips in zip(shapes, fitting, strict=True)
-    }
-    for shape in shapes:
-        clips = clips_of[shape.frames, shape.size]
+    clips_of: dict[tuple[int, int], int] = {}
+    for shape, clips in zip(shapes, fitting, strict=True):
+        clips_of[shape.frames, shape.size] = clips
         if clips * devices.shares < shape.batch:
             log.info(
                 "batches of %d clips of %dx%dx%d: %d clips fit into one pass on a device",

@@ -33,6 +33,7 @@ from data.extract import SCALE, ffmpeg_executable
 from data.frames import FrameStore, open_store, write_store
 from run import convert
 from run.benchmarks.loader import ffmpeg, find, split_jpegs, write_original_store
+from train.devices import usable_cores
 
 CLIP, INTERVAL = 16, 2
 SHORT_SIDE, QUALITY = 240, 3
@@ -221,7 +222,7 @@ def converting(scratch: Path, paths: list[Path], peer: Path | None) -> list[dict
         link = videos / path.parent.name / path.name
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(path.absolute())
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     options = ["--short-side", str(SHORT_SIDE), "--quality", str(QUALITY), "--workers", str(cores)]
     ways: dict[str, Callable[[Path], object]] = {
         "ours": lambda out: convert.main(
