@@ -145,7 +145,7 @@ def draw(rows: list[dict], path: Path) -> None:
             (line,) = axes.plot(epochs, [np.mean(v) for v in values], marker=".", label=curve)
             low, high = [min(v) for v in values], [max(v) for v in values]
             axes.fill_between(epochs, low, high, alpha=0.15, color=line.get_color())
-        axes.set(xlabel="epoch", ylabel=key.replace("_percent", ", %"))
+        axes.set(xlabel="epoch", xticks=epochs, ylabel=key.replace("_percent", ", %"))
         axes.grid(alpha=0.3)
     axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
