@@ -148,10 +148,10 @@ SMALLEST = [
 ]
 
 
-def check_runs(name):
+def check_runs(name, shape):
     torch.manual_seed(0)
     net = build_network(name, CLASSES)
-    clip = torch.randn(*CLIP)
+    clip = torch.randn(*shape)
     nn.functional.cross_entropy(net(clip), torch.tensor([1, 3])).backward()
     for key, parameter in net.named_parameters():
         assert parameter.grad is not None, key
@@ -165,13 +165,15 @@ def check_runs(name):
 
 @pytest.mark.parametrize("name", SMALLEST)
 def test_the_smallest_of_each_family_runs_learns_and_round_trips(name):
-    check_runs(name)
+    check_runs(name, CLIP)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(expected_names() - set(SMALLEST)))
 def test_every_other_name_runs_learns_and_round_trips(name):
-    check_runs(name)
+    # The deep stages of CLIP are one value a clip. Batch norm over two values multiplies gradients
+    # by up to 1 / sqrt(eps) a layer: a hundred layers of that overflow, or not, by a rounding.
+    check_runs(name, (2, 3, 4, 64, 64))
 
 
 @pytest.mark.parametrize(
