@@ -147,6 +147,6 @@ def draw(rows: list[dict], path: Path) -> None:
             axes.fill_between(epochs, low, high, alpha=0.15, color=line.get_color())
         axes.set(xlabel="epoch", xticks=epochs, ylabel=key.replace("_percent", ", %"))
         axes.grid(alpha=0.3)
-    axes.legend()
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
