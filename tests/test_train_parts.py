@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import time
+from copy import deepcopy
 from itertools import count
 
 import pytest
@@ -21,7 +22,13 @@ from train.interrupts import caught_signals
 from train.metrics import Meter, top_k_hits
 from train.mixing import mixed
 from train.monitor import GREEN, RED, YELLOW, SpeedReport, coloured, without_colours
-from train.optim import build_optimiser, groups_table, parameter_groups, set_learning_rate
+from train.optim import (
+    build_optimiser,
+    groups_table,
+    parameter_groups,
+    restore_optimiser,
+    set_learning_rate,
+)
 from train.recorder import Table
 
 CPU = Devices(torch.device("cpu"), 0, "fp32")
@@ -46,6 +53,32 @@ def test_the_learning_rate_is_each_groups_share():
     assert sorted(group["lr"] for group in optimiser.param_groups) == [0.3, 0.5]
     assert groups_table(optimiser).count("\n") == 2
     assert all(group["nesterov"] for group in optimiser.param_groups)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_a_state_of_another_memory_format_goes_to_its_own_elements(kind):
+    torch.manual_seed(0)
+    config = Config(optimiser=kind, lr_base=0.1)
+    weight, gradients = torch.randn(4, 6, 3, 3, 3), torch.randn(2, 4, 6, 3, 3, 3)
+
+    def layer(memory_format):
+        net = nn.Conv3d(6, 4, 3, bias=False).to(memory_format=memory_format)
+        with torch.no_grad():
+            net.weight.copy_(weight)
+        return net, build_optimiser(net, config)
+
+    def step(net, optimiser, gradient):
+        net.weight.grad = torch.empty_like(net.weight).copy_(gradient)
+        optimiser.step()
+
+    saved, optimiser = layer(torch.channels_last_3d)
+    step(saved, optimiser, gradients[0])
+    resumed, other = layer(torch.contiguous_format)
+    resumed.load_state_dict(saved.state_dict())
+    restore_optimiser(other, deepcopy(optimiser.state_dict()))
+    step(saved, optimiser, gradients[1])
+    step(resumed, other, gradients[1])
+    torch.testing.assert_close(resumed.weight, saved.weight)
 
 
 @given(st.integers(1, 12), st.integers(1, 20), st.integers(0, 9))

@@ -27,7 +27,7 @@ from train.memory import clips_per_pass
 from train.metrics import Meter
 from train.monitor import SpeedReport
 from train.multigrid import Schedule, make_schedule
-from train.optim import build_optimiser, groups_table
+from train.optim import build_optimiser, groups_table, restore_optimiser
 from train.recorder import results_folder
 
 log = logging.getLogger(__name__)
@@ -168,7 +168,7 @@ class Job:
         state = load_checkpoint(path)
         self._check_same_run(path, state)
         self.net.load_state_dict(state["state_dict"])
-        self.optimiser.load_state_dict(state["optimizer"])
+        restore_optimiser(self.optimiser, state["optimizer"])
         if state["scaler"]:  # empty where the precision was another one
             self.scaler.load_state_dict(state["scaler"])
         if self.ema:
@@ -360,7 +360,7 @@ def _take_optimiser(job: Job, path: Path) -> None:
     if theirs != [(group["name"], group["params"]) for group in groups]:
         log.info("the optimiser starts afresh: its groups of parameters were others")
         return
-    job.optimiser.load_state_dict({**state["optimizer"], "param_groups": groups})
+    restore_optimiser(job.optimiser, {**state["optimizer"], "param_groups": groups})
     if state["scaler"]:
         job.scaler.load_state_dict(state["scaler"])
     job.best_top1 = state["best_top1"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -62,6 +63,20 @@ def build_optimiser(net: nn.Module, config: Config) -> torch.optim.Optimizer:
         weight_decay=config.weight_decay,
         fused=True,
     )
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """`optimiser.load_state_dict(state)`, whatever memory format the state was saved in.
+
+    torch's fused updates on CPUs walk parameter, gradient and state side by side through memory
+    and look at no strides: the momentum of a channels-last weight would go, without a word, to
+    other elements of a contiguous one.
+    """
+    optimiser.load_state_dict(state)
+    for parameter, values in optimiser.state.items():
+        for name, value in values.items():
+            if torch.is_tensor(value) and value.shape == parameter.shape:
+                values[name] = torch.empty_like(parameter).copy_(value)
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:
