@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from network import build_network, load_weights
@@ -46,6 +45,4 @@ def open_checkpoint(path: Path, devices: Devices) -> Trained:
     weights = state["ema"] or state["state_dict"]
     load_weights(net, {name: value for name, value in weights.items() if name != "n_averaged"})
     net = net.to(devices.device).eval()
-    if config.channels_last:
-        net = net.to(memory_format=torch.channels_last_3d)
     return Trained(net, config, tuple(state["classes"]))

@@ -1,4 +1,4 @@
-"""The commands as a user types them, in subprocesses, from video files to predictions."""
+"""The commands as a user types them, in processes, from video files to predictions."""
 
 import csv
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import ROOT, environment
+from runs import ROOT, environment, train
 
 SMALL = "--network ir_csn_50 --clip-length 4 --clip-size 32 --batch-size 8 --gpus 0 --workers 1"
 
@@ -168,10 +168,9 @@ def nothing_usable(demo: Path, tmp_path: Path) -> str:
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(demo, tmp_path, options, said):
-    answer = run(
-        "train_custom.py --dataset", demo, "--labels", demo / "labels" / "motion_train.csv",
-        SMALL, "--end-epoch 1 --model-dir", tmp_path / "out", options(demo, tmp_path),
-    )  # fmt: skip
+    labels = str(demo / "labels" / "motion_train.csv")
+    words = f"{SMALL} --end-epoch 1 {options(demo, tmp_path)}".split()
+    answer = train(demo, tmp_path / "out", "--labels", labels, *words, fresh=said == "run.convert")
     errors = [line for line in answer.stderr.splitlines() if line.startswith("error: ")]
     assert answer.returncode == 2, answer.stderr
     assert len(errors) == 1 and said in errors[0], answer.stderr

@@ -179,7 +179,6 @@ class Config:
     micro_batch: str = option(
         "auto", "clips of one forward pass on a device: auto or a number", group=MACHINE
     )
-    channels_last: bool = option(True, "channels_last_3d memory format", group=MACHINE)
     on_nan: str = option(
         "stop", "non-finite loss: stop, or skip:K to leave out up to K steps", group=MACHINE
     )

@@ -96,6 +96,9 @@ def run_epochs(job: Job, signals: Signals) -> None:
     try:
         while job.epoch <= job.schedule.epochs:
             train_epoch(job, batches, signals)
+            if job.devices.world > 1:
+                # scoring looks at no signals then, and a launcher's patience may end before it
+                save_last(job)
             net = net_to_score(job)
             val = evaluate(net, validation, job.devices, signals=signals, title="validation")
             finish_epoch(job, recorder, val)

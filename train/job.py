@@ -32,15 +32,14 @@ from train.recorder import results_folder
 
 log = logging.getLogger(__name__)
 
-#: Options that a run may change while it is resumed. Those of the machine (devices, passes, memory
-#: format) change how sums are rounded and batch norm's batches are cut, none what is trained.
+#: Options that a run may change while it is resumed. Those of the machine (devices, passes)
+#: change how sums are rounded and batch norm's batches are cut, none what is trained.
 FREE = {
     "dataset",
     "labels",
     "gpus",
     "workers",
     "micro_batch",
-    "channels_last",
     "model_dir",
     "task_name",
     "log_file",
@@ -318,8 +317,7 @@ def _network(config: Config, n_classes: int, devices: Devices) -> nn.Module:
         )
         for name, reason in report.skipped:
             log.info("skipped %s: %s", name, reason)
-    net = net.to(devices.device)
-    return net.to(memory_format=torch.channels_last_3d) if config.channels_last else net
+    return net.to(devices.device)
 
 
 def _resume(job: Job) -> None:

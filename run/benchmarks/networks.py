@@ -1,9 +1,11 @@
 """Time the networks' forward pass and training step side by side: plain, srtg, mtnet, torchvision.
 
 All networks take turns in one process, each on the same clip and with the same optimiser (SGD,
-Nesterov, fused); times are medians over the rounds. `ratio` is the step's time over that of the
-network named in `against`, GMAC/s the nominal arithmetic of a step over its time (torchvision's
-r3d_18 does not pool behind its stem and has several times the arithmetic of ours). Also there: the
+Nesterov, fused); times are medians over the rounds. `ratio` is the median over the rounds of the
+step's time over that of the network named in `against` in the same round, from `ratio_low` to
+`ratio_high` the middle half of them: a machine's own pace drifts by more than what is looked for.
+GMAC/s is the nominal arithmetic of a step over its time (torchvision's r3d_18 does not pool behind
+its stem and has several times the arithmetic of ours). Also there: the
 machine's best convolution rate, found by timing 3x3x3 convolutions alone, and the share of it that
 r3d_34's own convolutions reach.
 
@@ -23,6 +25,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -50,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this benchmark."""
     shape = ("BATCH", "FRAMES", "SIZE")
     parser.add_argument("--shape", type=int, nargs=3, default=(4, 8, 112), metavar=shape)
-    parser.add_argument("--rounds", type=int, default=7, help="turns of each network (default: 7)")
+    parser.add_argument("--rounds", type=int, default=15, help="turns of each (default: 15)")
     parser.add_argument("--threads", type=int, help="threads of torch (default: its own choice)")
     parser.add_argument(
         "--clock",
@@ -81,23 +84,22 @@ def measure(args: argparse.Namespace) -> list[dict]:
             measured = step()
             if turn:  # the first turn warms up
                 times[name].append(measured)
-    medians = {
-        name: [statistics.median(t) for t in zip(*rows, strict=True)]
-        for name, rows in times.items()
-    }
-    rows = [_row(name, medians) for name in medians]
+    rows = [_row(name, times) for name in times]
     for row in rows:  # a backward pass is two forward passes' arithmetic
         macs = 3 * batch * count_macs(contenders[row["network"]], frames, size, size)
         row["GMAC/s"] = macs / 1e6 / row["step_ms"]
     return rows + _throughput(contenders, clips, clock)
 
 
-def _row(name: str, medians: dict[str, list[float]]) -> dict:
-    forward, step = medians[name]
+def _row(name: str, times: dict[str, list[tuple[float, float]]]) -> dict:
+    forward, step = (1e3 * statistics.median(column) for column in zip(*times[name], strict=True))
+    row = {"network": name, "forward_ms": forward, "step_ms": step}
     against = name.removeprefix("peer ") if name.startswith("peer ") else AGAINST.get(name, name)
-    base = medians.get(against, [0, 0])[1]
-    row = {"network": name, "forward_ms": 1e3 * forward, "step_ms": 1e3 * step}
-    return row | ({"against": against, "ratio": step / base} if base else {})
+    if against not in times:
+        return row
+    pairs = zip(times[name], times[against], strict=True)
+    low, ratio, high = np.quantile([mine[1] / base[1] for mine, base in pairs], [0.25, 0.5, 0.75])
+    return row | {"against": against, "ratio": ratio, "ratio_low": low, "ratio_high": high}
 
 
 def _build(name: str) -> nn.Module:
