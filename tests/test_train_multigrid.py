@@ -48,6 +48,7 @@ configs = st.builds(
     end_epoch=st.integers(1, 25),
     lr_steps=st.lists(st.integers(0, 30), max_size=4),
     lr_policy=st.sampled_from(["step", "cosine", "constant"]),
+    optimiser=st.sampled_from(["sgd", "adamw"]),
     warmup_epochs=st.sampled_from([0.0, 0.4, 1.0, 2.5]),
 )
 
@@ -125,7 +126,8 @@ def test_lr_is_the_formula_at_every_step(options, n_clips):
                 min(t, options.clip_length) * min(a, pixels)
                 for t, a in [(4, 2), (2, 2), (2, 1), (1, 1)][-parts:]
             ]
-            expected *= factors[quarter] / factors[0]
+            power = 1 if options.optimiser == "sgd" else 0.5
+            expected *= (factors[quarter] / factors[0]) ** power
         assert schedule.lr(step) == pytest.approx(expected, rel=1e-9)
 
 
@@ -204,6 +206,11 @@ def test_a_dataset_smaller_than_the_batch_lowers_the_paper_s_rate():
     schedule = make_schedule(config(multigrid="paper"), 64)  # the coarsest batch would be 256
     assert schedule.plan(0).batch == 64
     assert schedule.lr(0) == pytest.approx(0.2)
+
+
+def test_the_paper_s_rate_goes_by_the_root_of_the_batch_with_adamw():
+    schedule = make_schedule(config(multigrid="paper", optimiser="adamw"), 4000)
+    assert schedule.lr(0) == pytest.approx(0.1 * math.sqrt(8))
 
 
 def test_tiny_datasets_keep_the_full_shape_and_rate():

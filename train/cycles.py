@@ -76,6 +76,16 @@ def scaled(config: Config, time: float, area: float) -> Shape:
     )
 
 
+def rate(config: Config, clips: float) -> float:
+    """Factor of the learning rate for `clips` times larger batches.
+
+    In proportion for SGD (Goyal et al., Accurate, Large Minibatch SGD, 2017); by the square root
+    for AdamW, whose steps do not shrink with the gradient's noise (Malladi et al., On the SDEs and
+    Scaling Rules for Adaptive Gradient Algorithms, NeurIPS 2022).
+    """
+    return float(clips) if config.optimiser == "sgd" else math.sqrt(clips)
+
+
 def full_shape(config: Config) -> LongShape:
     """Every step at the full shape, exactly as the options say it."""
     shape = Shape(config.batch_size, config.clip_length, config.clip_size)
@@ -83,7 +93,7 @@ def full_shape(config: Config) -> LongShape:
 
 
 def epoch_policy_shapes(config: Config) -> list[LongShape]:
-    """The original's shapes, coarse to fine; the learning rate halves as the batch does.
+    """The original's shapes, coarse to fine; the learning rate falls as the batch does (`rate`).
 
     Steps of a shape (b, s) take turns with (2b, s/sqrt 2) and (4b, s/2).
     """
@@ -94,14 +104,14 @@ def epoch_policy_shapes(config: Config) -> list[LongShape]:
         LongShape(
             scaled(config, time, area),
             tuple(scaled(config, time, area * short) for short in shorts),
-            time * area / most,
+            rate(config, time * area / most),
         )
         for time, area in long
     ]
 
 
 def paper_policy_shapes(config: Config) -> list[LongShape]:
-    """The published shapes, coarse to fine; the learning rate grows with the batch.
+    """The published shapes, coarse to fine; the learning rate grows with the batch (`rate`).
 
     Steps take turns at 1/2 and 1/sqrt 2 of the full side and at the long cycle's own.
     """
@@ -110,7 +120,7 @@ def paper_policy_shapes(config: Config) -> list[LongShape]:
         LongShape(
             scaled(config, time, area),
             tuple(scaled(config, time, short) for short in [*shorts, area]),
-            float(time * area),
+            rate(config, time * area),
         )
         for time, area in _long_divisors(config)
     ]

@@ -14,6 +14,7 @@ from train.cycles import (
     epoch_policy_shapes,
     full_shape,
     paper_policy_shapes,
+    rate,
 )
 from train.errors import TrainError
 
@@ -115,6 +116,6 @@ def paper_parts(
     if not any(0 < step < config.end_epoch for step in config.lr_steps):
         lr_steps = []
     # a dataset smaller than the batch makes smaller batches, and they learn more slowly
-    most = n_clips / config.batch_size
+    most = rate(config, n_clips / config.batch_size)
     shapes = [shape._replace(lr=min(shape.lr, max(1.0, most))) for shape in shapes]
     return shapes, parts, tuple(lr_steps)

@@ -25,6 +25,7 @@ from run import demo
 from run.cli import parse_config
 from train.checkpoint import epoch_file
 from train.config import Config
+from train.cycles import epoch_policy_shapes
 from train.devices import open_devices
 from train.engine import train, train_step
 from train.job import Job, prepare
@@ -36,9 +37,6 @@ BASELINE = "off"
 #: short cycles' halves and quarters of that little is learnt. The statistics of norms are taken
 #: anew at the full shape, in all trainings, before each validation.
 RECIPE = "--batch-size 8 --bn-clips 8 --short-cycles False --precise-bn 8 --log-interval 1000"
-#: Of the base rate. The paper's cycles multiply it for larger batches, the epoch's divide it for
-#: smaller ones.
-LR_FACTORS = {"off": 1.0, "epoch": 1.0, "paper": 0.5}
 
 
 class Run(NamedTuple):
@@ -105,12 +103,15 @@ def config_for(args: argparse.Namespace, where: list[str], policy: str, seed: in
     options += ["--model-dir", str(folder), "--task-name", f"{policy}_{seed}"]
     config = parse_config("custom", [*where, *options, *shlex.split(args.options)])
     epochs = round(args.epochs * args.epoch_factor) if policy == "epoch" else args.epochs
+    # the epoch's cycles divide the rate for batches smaller than the largest, the paper's multiply
+    # it: at the full shape all trainings have the same
+    full = epoch_policy_shapes(config)[-1].lr if policy == "epoch" else 1.0
     # without --lr-steps of its own, the paper's long cycles end where its example's last one does
     return replace(
         config,
         end_epoch=epochs,
         lr_steps=[step for step in config.lr_steps if step < epochs],
-        lr_base=config.lr_base * LR_FACTORS[policy],
+        lr_base=config.lr_base / full,
         tensorboard=False,
     )
 
