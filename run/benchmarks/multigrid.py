@@ -25,7 +25,7 @@ from run import demo
 from run.cli import parse_config
 from train.checkpoint import epoch_file
 from train.config import Config
-from train.cycles import epoch_policy_shapes
+from train.cycles import paper_policy_shapes
 from train.devices import open_devices
 from train.engine import train, train_step
 from train.job import Job, prepare
@@ -103,15 +103,16 @@ def config_for(args: argparse.Namespace, where: list[str], policy: str, seed: in
     options += ["--model-dir", str(folder), "--task-name", f"{policy}_{seed}"]
     config = parse_config("custom", [*where, *options, *shlex.split(args.options)])
     epochs = round(args.epochs * args.epoch_factor) if policy == "epoch" else args.epochs
-    # the epoch's cycles divide the rate for batches smaller than the largest, the paper's multiply
-    # it: at the full shape all trainings have the same
-    full = epoch_policy_shapes(config)[-1].lr if policy == "epoch" else 1.0
+    # the paper's cycles multiply the rate for larger batches, the epoch's divide it for smaller
+    # ones: here the largest batch has the rate that is good without multigrid, as higher ones
+    # learn less from so few videos
+    highest = paper_policy_shapes(config)[0].lr if policy == "paper" else 1.0
     # without --lr-steps of its own, the paper's long cycles end where its example's last one does
     return replace(
         config,
         end_epoch=epochs,
         lr_steps=[step for step in config.lr_steps if step < epochs],
-        lr_base=config.lr_base / full,
+        lr_base=config.lr_base / highest,
         tensorboard=False,
     )
 
