@@ -201,6 +201,15 @@ def test_a_table_replaces_the_rows_of_epochs_that_are_done_again(tmp_path):
     assert [line.split(",")[:2] for line in lines[1:]] == [["1", "0.333333"], ["2", "50"]]
 
 
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C as Python has it: what a shell starts in the background is told to ignore it."""
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, usual)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_the_first_signal_is_noted_and_a_second_ctrl_c_is_not():
     with pytest.raises(KeyboardInterrupt), caught_signals() as signals:
         os.kill(os.getpid(), signal.SIGINT)
