@@ -24,8 +24,10 @@ setup: .venv/ready ## make .venv and install what is needed
 demo: .venv/ready ## render videos, convert, train, evaluate; about six minutes on 2 cores
 	$(BIN)/python -m run.demo
 
-test: .venv/ready ## the default test suite
-	$(BIN)/python -m pytest
+# A file of tests goes to one process, which makes its datasets once. One thread in each process:
+# clips as small as the tests' take longer with more.
+test: .venv/ready ## the default test suite, on all cores
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile
 
 test-slow: .venv/ready ## the long proofs too: kills, training to an accuracy
 	$(BIN)/python -m pytest -m slow --timeout 3600

@@ -21,5 +21,13 @@ setup(
         for line in (HERE / "requirements.txt").read_text(encoding="utf-8").splitlines()
         if line.partition("#")[0].strip()
     ],
-    extras_require={"dev": ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "ruff>=0.9"]},
+    extras_require={
+        "dev": [
+            "pytest>=8",
+            "pytest-timeout>=2.3",
+            "pytest-xdist>=3.8",
+            "hypothesis>=6.100",
+            "ruff>=0.9",
+        ]
+    },
 )
