@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import logging
 import signal
 import sys
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 BAD_INPUT = 2  # exit codes, as the README lists them
 DIVERGED = 3
+#: What the disk or its owner says to a file that cannot be written.
+NOT_WRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 class Parser(argparse.ArgumentParser):
@@ -194,6 +197,12 @@ def command(main: Callable[[], object]) -> int:
             main()
     except (DataError, NetworkError, TrainError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return BAD_INPUT
+    except OSError as error:
+        if error.errno not in NOT_WRITTEN:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
         return BAD_INPUT
     except DivergedError as error:
         print(f"error: {error}", file=sys.stderr)

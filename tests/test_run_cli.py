@@ -1,5 +1,6 @@
 """The command line: the original's options under their names, one-line errors, exit codes."""
 
+import errno
 import re
 import shlex
 import signal
@@ -144,6 +145,8 @@ def fail_with(error):
         (DataError("x.csv:3: has\nno label"), 2, "error: x.csv:3: has no label\n"),
         (NetworkError("unknown network"), 2, "error: "),
         (TrainError("no value"), 2, "error: "),
+        (OSError(errno.ENOSPC, "No space left", "a.pth"), 2, "error: a.pth: No space left\n"),
+        (PermissionError(errno.EACCES, "Permission denied"), 2, "error: Permission denied\n"),
         (DivergedError("the loss is nan"), 3, "error: the loss is nan"),
         (Interrupted(signal.SIGTERM), 143, "interrupted: "),
         (Interrupted(signal.SIGINT), 130, "interrupted: "),
@@ -158,6 +161,8 @@ def test_exit_codes(error, code, start, capsys):
 def test_our_own_failures_keep_their_traceback():
     with pytest.raises(ZeroDivisionError):
         command(lambda: 1 / 0)
+    with pytest.raises(OSError, match="Input/output"):
+        command(fail_with(OSError(errno.EIO, "Input/output error")))
 
 
 def test_the_readme_lists_exactly_the_options_there_are():

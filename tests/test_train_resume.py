@@ -8,6 +8,7 @@ import shutil
 import signal
 import time
 
+import psutil
 import pytest
 import torch
 from runs import assert_same_results, folder, same_bits, start, train, train_until
@@ -84,6 +85,22 @@ def test_a_signal_to_the_whole_group(tiny, tmp_path, uninterrupted, number, code
     assert torch.load(folder(tmp_path) / "last.pth", weights_only=True)["step"] in (2, 3)
     resume_until_done(tiny, tmp_path, words)
     assert_same_results(folder(tmp_path), folder(uninterrupted(*options("epoch", 0))))
+
+
+def test_a_full_disk_ends_in_one_line_and_loses_nothing(tiny, tmp_path, uninterrupted):
+    """The limit on a file's size stands for the disk's: it comes in the middle of a checkpoint."""
+    words = options("epoch", 0)
+    run = start(tiny, tmp_path, *words)
+    run.wait_for("Batch [", 3)
+    psutil.Process(run.pid).rlimit(psutil.RLIMIT_FSIZE, (1 << 20, psutil.RLIM_INFINITY))
+    assert run.wait() == 2, run.said()
+    last = folder(tmp_path) / "last.pth"
+    assert run.said().splitlines()[-1] == f"error: {last}: File too large"
+    assert "Traceback" not in run.said()
+    assert not list(last.parent.glob(".*"))  # the half-written file is gone
+    assert torch.load(last, weights_only=True)["step"] in (2, 4)
+    resume_until_done(tiny, tmp_path, words)
+    assert_same_results(folder(tmp_path), folder(uninterrupted(*words)))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import shutil
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -21,12 +21,15 @@ def save_checkpoint(path: Path, content: dict[str, Any], *, also: Sequence[Path]
 
     `also` names further files of the same content in the same folder. They are hard links where
     the file system has them, which is safe: a checkpoint is replaced, never written into.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written. What `path` held stays.
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     second = path.with_name(f".{path.name}.{os.getpid()}.link")
     try:
         with unfinished.open("wb") as file:
-            torch.save(content, file)
+            _write(content, file, path)
             file.flush()
             os.fsync(file.fileno())
         for other in also:
@@ -40,6 +43,16 @@ def save_checkpoint(path: Path, content: dict[str, Any], *, also: Sequence[Path]
         unfinished.unlink(missing_ok=True)
         second.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def _write(content: dict[str, Any], file: BinaryIO, path: Path) -> None:
+    try:
+        torch.save(content, file)
+    except RuntimeError as error:
+        # torch fails once more while it closes its archive, and the disk's own word is lost
+        if isinstance(error.__context__, OSError):
+            raise OSError(error.__context__.errno, error.__context__.strerror, path) from error
+        raise
 
 
 def _sync_folder(folder: Path) -> None:
