@@ -61,6 +61,19 @@ def test_precise_batch_norm_sees_clips_of_all_over_the_list(tiny, tmp_path):
     assert len(set(flat)) == 12 and flat != sorted(flat)
 
 
+def test_validation_every_other_epoch(tiny, tmp_path):
+    words = ["--end-epoch", "3", "--val-frequency", "2", "--precise-bn", "1"]
+    answer = train(tiny, tmp_path, *words)
+    assert answer.returncode == 0, answer.stderr
+    for name, epochs in (("train", ["1", "2", "3"]), ("val", ["2", "3"])):  # the last one anyway
+        with (folder(tmp_path) / f"{name}_results.csv").open() as file:
+            assert [row["Epoch"] for row in csv.DictReader(file)] == epochs
+    said = [line for line in answer.stderr.splitlines() if " train: loss" in line]
+    assert [" | val: loss" in line for line in said] == [False, True, True]
+    best = torch.load(folder(tmp_path) / "best.pth", weights_only=True)
+    assert best["epoch"] > 1 and best["best_top1"] > 0
+
+
 def test_keep_leaves_the_newest_epoch(everything):
     assert [path.name for path in folder(everything[0]).glob("*_ep-*.pth")] == [
         "ir_csn_50_ep-0002.pth"

@@ -39,9 +39,8 @@ DATA, MODEL, SCHEDULE, OPTIMISER, MACHINE, RESULTS = (
 
 #: Smallest and largest value of the options that have one.
 RANGES = {
-    **dict.fromkeys(
-        ("clip_length", "batch_size", "end_epoch", "log_interval", "save_frequency"), (1, math.inf)
-    ),
+    **dict.fromkeys(("clip_length", "batch_size", "end_epoch"), (1, math.inf)),
+    **dict.fromkeys(("log_interval", "val_frequency", "save_frequency"), (1, math.inf)),
     **dict.fromkeys(
         ("workers", "bn_clips", "precise_bn", "keep", "lr_base", "weight_decay", "random_seed",
          "resume_epoch", "save_steps", "save_minutes", "warmup_epochs", "clip_grad", "mixup",
@@ -192,6 +191,9 @@ class Config:
     log_interval: int = option(20, "steps between two lines of the log", group=RESULTS)
     debug_mode: bool = option(
         False, "log debugging messages, and the groups of parameters", group=RESULTS
+    )
+    val_frequency: int = option(
+        1, "epochs between two validations; the last epoch has one anyway", group=RESULTS
     )
     save_frequency: int = option(1, "epochs between two kept checkpoints", group=RESULTS)
     save_steps: int = option(0, "steps between two writes of last.pth (0: by epoch)", group=RESULTS)

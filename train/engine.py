@@ -96,11 +96,13 @@ def run_epochs(job: Job, signals: Signals) -> None:
     try:
         while job.epoch <= job.schedule.epochs:
             train_epoch(job, batches, signals)
-            if job.devices.world > 1:
-                # scoring looks at no signals then, and a launcher's patience may end before it
-                save_last(job)
-            net = net_to_score(job)
-            val = evaluate(net, validation, job.devices, signals=signals, title="validation")
+            val = None
+            if job.epoch % job.config.val_frequency == 0 or job.epoch == job.schedule.epochs:
+                if job.devices.world > 1:
+                    # scoring looks at no signals then, and a launcher's patience may end before it
+                    save_last(job)
+                net = net_to_score(job)
+                val = evaluate(net, validation, job.devices, signals=signals, title="validation")
             finish_epoch(job, recorder, val)
     except Interrupted:
         save_last(job)
@@ -319,15 +321,16 @@ def net_to_score(job: Job) -> nn.Module:
     return job.spread_net if job.devices.gpus > 1 and net is job.net else net
 
 
-def finish_epoch(job: Job, recorder: Recorder | None, val: dict[str, float]) -> None:
-    """Write down an epoch and save it; the next one is then under way."""
+def finish_epoch(job: Job, recorder: Recorder | None, val: dict[str, float] | None) -> None:
+    """Write down an epoch and save it; the next one is then under way. `val`: None without one."""
     trained = job.meter.scores(job.devices)
     gates = gate_rates(job.net, reset=True) if job.config.gates else {}
-    log.info(
-        "Epoch [%d] train: loss %.4f top1 %.2f top5 %.2f | val: loss %.4f top1 %.2f top5 %.2f",
-        job.epoch,
-        *(scores[name] for scores in (trained, val) for name in ("loss", "top1", "top5")),
-    )
+    parts = {"train": trained, "val": val} if val else {"train": trained}
+    said = [
+        f"{part}: loss {scores['loss']:.4f} top1 {scores['top1']:.2f} top5 {scores['top5']:.2f}"
+        for part, scores in parts.items()
+    ]
+    log.info("Epoch [%d] %s", job.epoch, " | ".join(said))
     if gates:
         log.info("gates open: %s", " ".join(f"{k} {v:.0%}" for k, v in gates.items()))
     if job.unreadable:
@@ -336,12 +339,13 @@ def finish_epoch(job: Job, recorder: Recorder | None, val: dict[str, float]) -> 
             "%d unreadable videos were replaced: %s%s",
             len(names), ", ".join(names[:5]), ", ..." if len(names) > 5 else "",
         )  # fmt: skip
-    improved = val["top1"] > job.best_top1
-    job.best_top1 = max(job.best_top1, val["top1"])
+    improved = val is not None and val["top1"] > job.best_top1
+    if improved:
+        job.best_top1 = val["top1"]
     if recorder:
         lr = job.schedule.lr(job.step - 1)
         speeds = job.speed.speeds if job.speed else {}
-        recorder.add_epoch(job.epoch, trained, val, lr=lr, gates=gates, speeds=speeds)
+        recorder.add_epoch(job.epoch, parts, lr=lr, gates=gates, speeds=speeds)
     finished, job.epoch = job.epoch, job.epoch + 1
     job.meter = Meter(job.devices.device)
     state = job.state()

@@ -45,6 +45,7 @@ FREE = {
     "log_file",
     "log_interval",
     "debug_mode",
+    "val_frequency",
     "save_frequency",
     "save_steps",
     "save_minutes",

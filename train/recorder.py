@@ -131,10 +131,9 @@ class Recorder:
 
     def __init__(self, folder: Path, config: Config, *, first_epoch: int):
         self.folder, self.config = folder, config
-        self.train = Table(folder / "train_results.csv")
-        self.val = Table(folder / "val_results.csv")
+        self.tables = {part: Table(folder / f"{part}_results.csv") for part in ("train", "val")}
         self.gates = Table(folder / "gates.csv", ("Epoch",))
-        for table in (self.train, self.val, self.gates):
+        for table in (*self.tables.values(), self.gates):
             table.keep_until(first_epoch - 1)
         self._board = _tensorboard(folder, first_epoch) if config.tensorboard else None
         self._wandb = _wandb(config) if config.wandb else None
@@ -142,24 +141,24 @@ class Recorder:
     def add_epoch(
         self,
         epoch: int,
-        train: dict[str, float],
-        val: dict[str, float],
+        scores: dict[str, dict[str, float]],
         *,
         lr: float,
         gates: dict[str, float],
         speeds: dict[str, float],
     ) -> None:
-        """Write down the scores of an epoch, and the share of open gates by block.
+        """Write down an epoch's `scores` by part, and the share of open gates by block.
 
-        Speeds, no function of the seed, go to TensorBoard and Weights & Biases only.
+        Parts are "train" and, where the epoch was validated, "val". Speeds, no function of the
+        seed, go to TensorBoard and Weights & Biases only.
         """
-        for table, scores in ((self.train, train), (self.val, val)):
-            table.add(epoch, _row(scores, lr))
+        for part, values in scores.items():
+            self.tables[part].add(epoch, _row(values, lr))
         if gates:
             self.gates.add(epoch, gates)
         scalars = {
-            f"{part}/{name}": scores[name]
-            for part, scores in (("train", train), ("val", val))
+            f"{part}/{name}": values[name]
+            for part, values in scores.items()
             for name in ("top1", "top5", "loss")
         }
         scalars |= {"lr": lr, **{f"gates/{block}": rate for block, rate in gates.items()}}
@@ -184,7 +183,8 @@ class Recorder:
                 for block in [name for name in self.gates.rows[-1] if name != "Epoch"]:
                     axis.plot(self.gates.column("Epoch"), self.gates.column(block), label=block)
             else:
-                for name, table in (("training", self.train), ("validation", self.val)):
+                for name, part in (("training", "train"), ("validation", "val")):
+                    table = self.tables[part]
                     axis.plot(table.column("Epoch"), table.column(panel), marker=".", label=name)
             axis.set_title(panel if panel in ("Loss", "gates open") else f"{panel} (%)")
             axis.set_xlabel("epoch")
