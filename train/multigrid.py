@@ -34,9 +34,11 @@ class Phase(NamedTuple):
 
 
 class LrCurve(NamedTuple):
-    """The learning rate but for the multigrid's factor, as a function of the epoch.
+    """The learning rate but for the multigrid's factor. Raises nothing.
 
-    Raises nothing; `steps` are the epochs after which it is multiplied by `factor`.
+    `steps` are the epochs after which it is multiplied by `factor`; warm-up, too, goes by epochs.
+    The cosine goes by optimiser steps: the paper's coarse batches pass over half of the epochs in a
+    quarter of the steps, and a cosine of epochs would leave almost no rate for the full shape.
     """
 
     base: float
@@ -44,19 +46,21 @@ class LrCurve(NamedTuple):
     steps: tuple[int, ...]
     factor: float
     warmup: float  # epochs
-    epochs: int
 
     def level(self, epoch: int) -> int:
         """How many of the steps lie before the (1-based) epoch."""
         return sum(step < epoch for step in self.steps) if self.policy == "step" else 0
 
-    def at(self, epoch: int, begun: float, done: float) -> float:
-        """The rate of a step that goes from `begun` to `done`, fractions of its epoch's clips."""
+    def at(self, epoch: int, *, shown: float, progress: float) -> float:
+        """The rate of a step before which a `progress` of all steps is done, from 0 to 1.
+
+        `shown`: how much of the (1-based) epoch's clips has been shown after it, from 0 to 1.
+        """
         lr = self.base * self.factor ** self.level(epoch)
         if self.policy == "cosine":
-            lr *= 0.5 * (1 + math.cos(math.pi * (epoch - 1 + begun) / self.epochs))
+            lr *= 0.5 * (1 + math.cos(math.pi * progress))
         if self.warmup > 0:
-            lr *= min(1.0, (epoch - 1 + done) / self.warmup)
+            lr *= min(1.0, (epoch - 1 + shown) / self.warmup)
         return lr
 
 
@@ -121,10 +125,9 @@ class Schedule:
         """A step's learning rate: base x step or cosine factor x warm-up x long cycle's factor."""
         epoch = self.epoch_of(step)
         layout, i = self.layout(epoch), step - int(self.first_step[epoch - 1])
-        begun = int(layout.start[i])
-        done = begun + int(layout.batch[i])
+        shown = int(layout.start[i] + layout.batch[i]) / self.n_clips
         factor = self.shapes[layout.row[i]].lr
-        return factor * self.curve.at(epoch, begun / self.n_clips, done / self.n_clips)
+        return factor * self.curve.at(epoch, shown=shown, progress=step / self.total_steps)
 
     def row(self, step: int) -> int:
         """Which long shape (of `shapes`) a step belongs to."""
@@ -219,7 +222,6 @@ def make_schedule(config: Config, n_clips: int, world: int = 1) -> Schedule:
         tuple(sorted(lr_steps)),
         config.lr_factor,
         config.warmup_epochs,
-        parts[-1].end,
     )
     layouts, layout_of = _lay_out_epochs(shapes, parts, n_clips, world)
     steps = np.array([len(layouts[number].start) for number in layout_of])
