@@ -33,17 +33,24 @@ from train.monitor import SpeedMonitor
 from train.multigrid import make_schedule
 
 BASELINE = "off"
-#: Updates matter more than wide batches to a thousand videos. Their clips are of 40 pixels: in the
-#: short cycles' halves and quarters of that little is learnt. The statistics of norms are taken
-#: anew at the full shape, in all trainings, before each validation.
-RECIPE = "--batch-size 8 --bn-clips 8 --short-cycles False --precise-bn 8 --log-interval 1000"
+#: Small batches, as a thousand videos make few updates. The statistics of norms are taken anew at
+#: the full shape, in all trainings, before each validation.
+RECIPE = "--clip-size 48 --batch-size 8 --bn-clips 8 --precise-bn 8 --val-frequency 3"
+#: Coarse clips keep four frames, in fewer of which little motion is left to see, and have a quarter
+#: of the pixels instead; as many epochs as without multigrid, and no short cycles, whose clips of
+#: 24 pixels would come until the end.
+MULTIGRID_RECIPE = (
+    "--multigrid-frames 2 2 1 1 --multigrid-areas 4 2 2 1 --multigrid-epochs 1 "
+    "--short-cycles False --lr-base 0.002"
+)
 
 
 class Run(NamedTuple):
-    """One training: minutes since its start and top-1 in percent, for each epoch."""
+    """One training: minutes since its start and top-1 in percent, for each validated epoch."""
 
     policy: str
     seed: int
+    epochs: int
     steps: int
     minutes: list[float]
     top1: list[float]
@@ -57,15 +64,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="share of the embedded videos")
     parser.add_argument("--network", default="r3d_18")
     parser.add_argument("--policies", nargs="+", default=["epoch", "paper"])
-    parser.add_argument("--epochs", type=int, default=6, help="of the training without multigrid")
+    parser.add_argument("--epochs", type=int, default=12, help="of the training without multigrid")
     parser.add_argument(
         "--epoch-factor",
         type=float,
         default=1.5,
-        help="epochs of --multigrid epoch, relative to --epochs (paper has 1.5 by itself)",
+        help="epochs of --multigrid epoch, relative to --epochs (paper has --multigrid-epochs)",
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--options", default="", help='further training options: "--flip True"')
+    parser.add_argument("--multigrid-options", default="", help="those of multigrid's alone")
     parser.add_argument(
         "--changes-only", action="store_true", help="time the shape changes, train nothing"
     )
@@ -101,11 +109,15 @@ def config_for(args: argparse.Namespace, where: list[str], policy: str, seed: in
     folder = (args.dataset or args.root) / "benchmark_multigrid"
     options = ["--network", args.network, "--multigrid", policy, "--random-seed", str(seed)]
     options += ["--model-dir", str(folder), "--task-name", f"{policy}_{seed}"]
-    config = parse_config("custom", [*where, *options, *shlex.split(args.options)])
+    if policy != BASELINE and not args.dataset:
+        options += MULTIGRID_RECIPE.split()
+    options += shlex.split(args.options)
+    if policy != BASELINE:
+        options += shlex.split(args.multigrid_options)
+    config = parse_config("custom", [*where, *options])
     epochs = round(args.epochs * args.epoch_factor) if policy == "epoch" else args.epochs
     # the paper's cycles multiply the rate for larger batches, the epoch's divide it for smaller
-    # ones: here the largest batch has the rate that is good without multigrid, as higher ones
-    # learn less from so few videos
+    # ones: here --lr-base is the largest batch's rate with both
     highest = paper_policy_shapes(config)[0].lr if policy == "paper" else 1.0
     # without --lr-steps of its own, the paper's long cycles end where its example's last one does
     return replace(
@@ -122,19 +134,26 @@ def run_once(config: Config, policy: str) -> Run:
     since = time.time()
     folder = train(config)
     with (folder / "val_results.csv").open(newline="") as file:
-        top1 = [float(row["Top1"]) for row in csv.DictReader(file)]
+        top1 = {int(row["Epoch"]): float(row["Top1"]) for row in csv.DictReader(file)}
     with (folder / "train_results.csv").open(newline="") as file:
-        clips = [int(row["Clips"]) for row in csv.DictReader(file)]
-    ends = [epoch_file(folder, config.network, i + 1).stat().st_mtime for i in range(len(top1))]
-    steps = make_schedule(config, clips[0]).total_steps
-    return Run(policy, config.random_seed, steps, [(end - since) / 60 for end in ends], top1)
+        clips = int(next(csv.DictReader(file))["Clips"])
+    schedule = make_schedule(config, clips)
+    ends = [epoch_file(folder, config.network, epoch).stat().st_mtime for epoch in top1]
+    return Run(
+        policy,
+        config.random_seed,
+        schedule.epochs,
+        schedule.total_steps,
+        [(end - since) / 60 for end in ends],
+        list(top1.values()),
+    )
 
 
 def _run_row(run: Run) -> dict:
     return {
         "policy": run.policy,
         "seed": run.seed,
-        "epochs": len(run.top1),
+        "epochs": run.epochs,
         "steps": run.steps,
         "top1_percent": run.top1[-1],
         "wall_minutes": run.minutes[-1],
