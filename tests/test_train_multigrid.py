@@ -49,6 +49,7 @@ configs = st.builds(
     lr_steps=st.lists(st.integers(0, 30), max_size=4),
     lr_policy=st.sampled_from(["step", "cosine", "constant"]),
     optimiser=st.sampled_from(["sgd", "adamw"]),
+    multigrid_lr_power=st.sampled_from([None, 0.0, 0.7]),
     warmup_epochs=st.sampled_from([0.0, 0.4, 1.0, 2.5]),
 )
 
@@ -125,7 +126,9 @@ def test_lr_is_the_formula_at_every_step(options, n_clips):
                 min(t, options.clip_length) * min(a, pixels)
                 for t, a in [(4, 2), (2, 2), (2, 1), (1, 1)][-parts:]
             ]
-            power = 1 if options.optimiser == "sgd" else 0.5
+            power = options.multigrid_lr_power
+            if power is None:
+                power = 1 if options.optimiser == "sgd" else 0.5
             expected *= (factors[quarter] / factors[0]) ** power
         assert schedule.lr(step) == pytest.approx(expected, rel=1e-9)
 
@@ -210,6 +213,12 @@ def test_a_dataset_smaller_than_the_batch_lowers_the_paper_s_rate():
 def test_the_paper_s_rate_goes_by_the_root_of_the_batch_with_adamw():
     schedule = make_schedule(config(multigrid="paper", optimiser="adamw"), 4000)
     assert schedule.lr(0) == pytest.approx(0.1 * math.sqrt(8))
+
+
+def test_one_rate_for_all_batches_where_asked_for():
+    schedule = make_schedule(config(multigrid="paper", multigrid_lr_power=0.0), 4000)
+    assert {schedule.lr(step) for step in schedule.epoch_steps(1)} == {0.1}
+    assert schedule.lr(schedule.epoch_steps(schedule.epochs)[0]) == pytest.approx(0.1 * 0.1**2)
 
 
 def test_tiny_datasets_keep_the_full_shape_and_rate():

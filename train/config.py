@@ -47,7 +47,7 @@ RANGES = {
          "cutmix", "lr_factor"),
         (0, math.inf),
     ),
-    **dict.fromkeys(("label_smoothing", "ema", "erase", "momentum"), (0, 1)),
+    **dict.fromkeys(("label_smoothing", "ema", "erase", "momentum", "multigrid_lr_power"), (0, 1)),
     "clip_size": (16, math.inf),
     "val_frame_interval": (1, math.inf),
 }  # fmt: skip
@@ -135,6 +135,11 @@ class Config:
     )
     multigrid_short: list[int] = option(
         [4, 2], "multigrid: short cycles' shapes have so many times fewer pixels", group=SCHEDULE
+    )
+    multigrid_lr_power: float | None = option(
+        None,
+        "multigrid: the rate goes with the batch to this power (default: 1, AdamW 0.5)",
+        group=SCHEDULE,
     )
     end_epoch: int | None = option(None, "the last epoch", group=SCHEDULE)
     lr_base: float | None = option(None, "initial learning rate", group=SCHEDULE)

@@ -77,13 +77,16 @@ def scaled(config: Config, time: float, area: float) -> Shape:
 
 
 def rate(config: Config, clips: float) -> float:
-    """Factor of the learning rate for `clips` times larger batches.
+    """Factor of the learning rate for `clips` times larger batches: `--multigrid-lr-power` of it.
 
-    In proportion for SGD (Goyal et al., Accurate, Large Minibatch SGD, 2017); by the square root
-    for AdamW, whose steps do not shrink with the gradient's noise (Malladi et al., On the SDEs and
-    Scaling Rules for Adaptive Gradient Algorithms, NeurIPS 2022).
+    By default in proportion for SGD (Goyal et al., Accurate, Large Minibatch SGD, 2017), and by the
+    square root for AdamW, whose steps do not shrink with the gradient's noise (Malladi et al., On
+    the SDEs and Scaling Rules for Adaptive Gradient Algorithms, NeurIPS 2022).
     """
-    return float(clips) if config.optimiser == "sgd" else math.sqrt(clips)
+    power = config.multigrid_lr_power
+    if power is None:
+        power = 1.0 if config.optimiser == "sgd" else 0.5
+    return float(clips**power)
 
 
 def full_shape(config: Config) -> LongShape:
