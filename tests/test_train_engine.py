@@ -71,7 +71,7 @@ def test_validation_every_other_epoch(tiny, tmp_path):
     said = [line for line in answer.stderr.splitlines() if " train: loss" in line]
     assert [" | val: loss" in line for line in said] == [False, True, True]
     best = torch.load(folder(tmp_path) / "best.pth", weights_only=True)
-    assert best["epoch"] > 1 and best["best_top1"] > 0
+    assert best["epoch"] > 1 and best["best_top1"] >= 0
 
 
 def test_keep_leaves_the_newest_epoch(everything):
