@@ -1,7 +1,8 @@
-"""Fixtures that every room's tests share."""
+"""Fixtures that all tests share, and the table of trials that `make fault` prints."""
 
 import csv
 import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,70 @@ import simplejpeg
 
 from data.frames import write_store
 from data.motion import render
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--full-trials",
+        action="store_true",
+        help="attack every promise as often as docs/reliability.md says, not just a few times",
+    )
+
+
+@dataclass
+class Trials:
+    """Counts how often one promise was attacked, and how often it held.
+
+    A test asks `number` how many attacks to make, and counts each of them with `add`.
+    """
+
+    promise: str
+    attack: str
+    full: bool
+    tried: int = 0
+    held: int = 0
+
+    def number(self, few: int, many: int) -> int:
+        """`few` in the default suite, `many` under `--full-trials`."""
+        return many if self.full else few
+
+    def add(self, held: bool, what: object = "") -> None:
+        """Count one attack; `what` describes it where the promise did not hold."""
+        self.tried += 1
+        self.held += held
+        assert held, f"{self.promise}: does not hold against {self.attack} ({what})"
+
+
+@pytest.fixture
+def trials(request, record_property):
+    """Makes a `Trials`: ``trials("a damaged checkpoint is never used", "flipped bits")``."""
+    made: list[Trials] = []
+
+    def start(promise: str, attack: str) -> Trials:
+        made.append(Trials(promise, attack, request.config.getoption("--full-trials")))
+        return made[-1]
+
+    yield start
+    for one in made:
+        record_property("trials", asdict(one))
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Under `--full-trials`, print what was attacked, how often, and how often it held."""
+    if not terminalreporter.config.getoption("--full-trials"):
+        return
+    rows = [
+        (one["promise"], one["attack"], one["tried"], one["held"])
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", "") == "teardown"
+        for name, one in report.user_properties
+        if name == "trials"
+    ]
+    terminalreporter.section("promises and attacks")
+    terminalreporter.write_line("| promise | attack | trials | held |\n|---|---|---|---|")
+    for row in sorted(rows):
+        terminalreporter.write_line("| {} | {} | {:,} | {:,} |".format(*row))
 
 
 @pytest.fixture(scope="session")

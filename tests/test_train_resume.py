@@ -13,6 +13,8 @@ import pytest
 import torch
 from runs import assert_same_results, folder, same_bits, start, train, train_until
 
+pytestmark = pytest.mark.fault
+
 LONG = ["--batch-size", "2", "--end-epoch", "12", "--save-steps", "1"]
 SOME = ["--ema", "0.9", "--mixup", "0.2", "--label-smoothing", "0.1", "--clip-grad", "1"]
 GATED = "srtg_r3dxt34_32d"
