@@ -1,10 +1,38 @@
-"""Install the rooms as packages: `pip install -e .`, or `pip install -e ".[dev]"` to test too."""
+"""What `make setup` installs: the dependencies, and links to this folder's packages (`pip install -e`).
+
+A plain `pip install .` is refused. The packages' names are `data`, `network`, `train`, `run` and
+`labels`; copied among everybody's packages they would hide, or be hidden by, others of these names.
+"""
 
 from pathlib import Path
 
 from setuptools import setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.install import install
 
 HERE = Path(__file__).parent
+REFUSAL = (
+    "error: this project is used from its own folder, not installed: run `make setup` here, or "
+    "`pip install -e .` in a virtual environment of its own (its packages have names as common as "
+    "`data` and `train`)"
+)
+
+
+class RefusedWheel(bdist_wheel):
+    """The step of `pip install .` that would pack the files."""
+
+    def run(self) -> None:
+        """Say how the project is used instead. `pip install -e` does not come here."""
+        raise SystemExit(REFUSAL)
+
+
+class RefusedInstall(install):
+    """`python setup.py install`."""
+
+    def run(self) -> None:
+        """Say how the project is used instead."""
+        raise SystemExit(REFUSAL)
+
 
 setup(
     name="video-action-recognition",
@@ -14,8 +42,8 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.10",
-    packages=["data", "network", "train", "run", "run.benchmarks", "labels"],
-    package_data={"labels": ["*.csv", "*.csv.gz", "*.txt", "*.json", "*.md"]},
+    packages=["data", "network", "train", "run", "labels"],
+    cmdclass={"bdist_wheel": RefusedWheel, "install": RefusedInstall},
     install_requires=[
         line.partition("#")[0].strip()
         for line in (HERE / "requirements.txt").read_text(encoding="utf-8").splitlines()
