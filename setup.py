@@ -1,4 +1,4 @@
-"""What `make setup` installs: the dependencies, and links to this folder's packages (`pip install -e`).
+"""What `make setup` installs: the dependencies, and a link to this folder (`pip install -e`).
 
 A plain `pip install .` is refused. The packages' names are `data`, `network`, `train`, `run` and
 `labels`; copied among everybody's packages they would hide, or be hidden by, others of these names.
