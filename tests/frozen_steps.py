@@ -6,9 +6,9 @@ import torch
 
 from run.cli import parse_config
 from train.devices import open_devices
-from train.engine import train_step
 from train.job import prepare
 from train.monitor import SpeedMonitor
+from train.step import train_step
 
 
 def main() -> None:

@@ -27,10 +27,11 @@ from train.checkpoint import epoch_file
 from train.config import Config
 from train.cycles import paper_policy_shapes
 from train.devices import open_devices
-from train.engine import train, train_step
+from train.engine import train
 from train.job import Job, prepare
 from train.monitor import SpeedMonitor
 from train.multigrid import make_schedule
+from train.step import train_step
 
 BASELINE = "off"
 #: Small batches, as a thousand videos make few updates. The statistics of norms are taken anew at
