@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from network import build_network, load_weights
-from train.checkpoint import load_checkpoint
+from train.checkpoint_state import load_checkpoint
 from train.config import Config
 from train.devices import Devices
 

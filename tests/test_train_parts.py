@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from network import build_network
-from train.checkpoint import drop_old, epoch_file, load_checkpoint, save_checkpoint
+from train.checkpoint import drop_old, epoch_file, save_checkpoint
+from train.checkpoint_state import load_checkpoint
 from train.config import Config
 from train.devices import Devices
 from train.errors import TrainError

@@ -19,7 +19,7 @@ from data.datasets import DatasetSpec, dataset_spec, open_split
 from data.loading import StepPlan, training_loader, validation_loader
 from network import build_network, load_weights
 from train.batchnorm import split_batch_norm, synchronise_batch_norm
-from train.checkpoint import load_checkpoint
+from train.checkpoint_state import load_checkpoint
 from train.config import Config
 from train.devices import Devices, usable_cores
 from train.errors import TrainError
