@@ -102,8 +102,9 @@ def test_the_meter_is_exact_over_ragged_batches():
 
 @pytest.mark.parametrize(
     ("name", "speed", "colour"),
-    [("r", 99, RED), ("r", 100, YELLOW), ("r", 3000, GREEN), ("f", 49.9, RED), ("f", 299, YELLOW),
-     ("f", 300, GREEN), ("b", 19, RED), ("b", 20, YELLOW), ("b", 200, GREEN)],
+    [("r", 99.9, RED), ("r", 100, YELLOW), ("r", 2999, YELLOW), ("r", 3000, GREEN),
+     ("f", 49.9, RED), ("f", 50, YELLOW), ("f", 299, YELLOW), ("f", 300, GREEN),
+     ("b", 19.9, RED), ("b", 20, YELLOW), ("b", 199, YELLOW), ("b", 200, GREEN)],
 )  # fmt: skip
 def test_colours_begin_where_the_original_says(name, speed, colour):
     assert coloured(name, speed).startswith(colour)
