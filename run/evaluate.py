@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from data.clips import ClipDataset
@@ -23,10 +23,9 @@ from data.loading import Batch, validation_loader
 from run.checkpoints import Trained, open_checkpoint
 from run.cli import Parser, boolean, command
 from run.jobs import positive
-from train.devices import Devices, open_devices
-from train.engine import predictions
+from train.devices import open_devices
+from train.evaluation import evaluate
 from train.job import clip_options
-from train.metrics import Meter
 
 log = logging.getLogger(__name__)
 
@@ -77,19 +76,6 @@ def draw_confusion(matrix: np.ndarray, classes: tuple[str, ...], title: str, pat
     figure.savefig(path, dpi=110)
 
 
-def score(
-    trained: Trained, batches: Iterable[Batch], devices: Devices, title: str
-) -> tuple[dict[str, float], np.ndarray]:
-    """Scores (see `train.engine.evaluate`) and the confusion matrix."""
-    meter, predicted, wanted = Meter(devices.device), [], []
-    for logits, labels in predictions(trained.net, batches, devices, title=title):
-        meter.add(logits, labels, F.cross_entropy(logits, labels, reduction="sum"))
-        predicted.append(logits.argmax(1).cpu())
-        wanted.append(labels.cpu())
-    matrix = confusion_matrix(torch.cat(predicted), torch.cat(wanted), len(trained.classes))
-    return meter.scores(devices), matrix
-
-
 def build_parser() -> Parser:
     """The command's options."""
     parser = Parser(prog="python -m run.evaluate", description=__doc__)
@@ -105,7 +91,10 @@ def build_parser() -> Parser:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--order", choices=(*ORDERS, "all"), default="forward")
-    parser.add_argument("--skip-bad", type=boolean, nargs="?", const=True, default=False)
+    parser.add_argument(
+        "--skip-bad", type=boolean, nargs="?", const=True, default=False, metavar="True|False",
+        help="go on without rows and videos that cannot be used; count and list them",
+    )  # fmt: skip
     parser.add_argument("--gpus", type=int, help="0 is the CPU; default: one if there is one")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
     parser.add_argument("--out", type=Path, help="folder of confusion.png, classes.csv "
@@ -119,7 +108,10 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     gpus = min(1, torch.cuda.device_count()) if args.gpus is None else args.gpus
     with open_devices(gpus, args.precision) as devices:
         trained = open_checkpoint(args.checkpoint, devices)
-        config = trained.with_shape(args.clip_length, args.clip_size)
+        # --skip-bad is this command's own: the checkpoint's is about the videos it was trained on
+        config = replace(
+            trained.with_shape(args.clip_length, args.clip_size), skip_bad=args.skip_bad
+        )
         spec = dataset_spec(config.benchmark, config.variant)
         videos = open_split(
             spec,
@@ -128,7 +120,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
             labels=args.labels,
             split=args.split or config.split,
             classes=trained.classes,
-            skip_bad=args.skip_bad,
+            skip_bad=config.skip_bad,
         )
         clips = ClipDataset(
             videos,
@@ -146,11 +138,16 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
         )
         results = {}
         for order in ORDERS if args.order == "all" else (args.order,):
-            results[order], matrix = score(trained, reordered(loader, order), devices, order)
+            results[order], labels, predicted = evaluate(
+                trained.net, reordered(loader, order), devices, videos, title=order
+            )
             if order in ("forward", args.order):
+                matrix = confusion_matrix(predicted, labels, len(trained.classes))
                 _write(args.out or args.checkpoint.parent, trained, matrix, results[order])
     print(f"{len(videos)} videos, {len(trained.classes)} classes, {args.checkpoint}")
     for order, scores in results.items():
+        if scores["clips"] < len(videos):
+            print(f"only {scores['clips']:.0f} of the videos can be read and are scored")
         print(
             f"{order:9} top1 {scores['top1']:6.2f} %  top5 {scores['top5']:6.2f} %  "
             f"loss {scores['loss']:.4f}"

@@ -46,6 +46,11 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def printable(path: Path) -> str:
+    """A path as text that any terminal takes: bytes that are not UTF-8 are shown escaped."""
+    return str(path).encode(errors="backslashreplace").decode()
+
+
 def run_jobs(
     jobs: list[Job], work: Callable[[Job, Event], str | None], workers: int
 ) -> list[tuple[Path, str]]:

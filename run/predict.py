@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
+import shutil
 import sys
 import tempfile
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +23,16 @@ from data.datasets import dataset_spec
 from data.errors import DataError
 from data.extract import extract_jpegs
 from data.frames import DATABASE, write_store
-from data.loading import validation_loader
+from data.loading import Batch, validation_loader
 from data.videos import Videos
 from run.checkpoints import Trained, open_checkpoint
 from run.cli import Parser, command
-from run.jobs import positive
+from run.jobs import positive, printable
 from train.devices import Devices, open_devices
-from train.engine import predictions
+from train.evaluation import predictions
 from train.job import clip_options
+
+log = logging.getLogger(__name__)
 
 
 def build_parser() -> Parser:
@@ -49,64 +55,115 @@ def build_parser() -> Parser:
     return parser
 
 
-def gather(sources: list[Path], scratch: Path, short_side: int) -> list[Path]:
-    """The frame store of each source; those of video files are made below `scratch`.
+def predict(
+    trained: Trained,
+    source: Path,
+    devices: Devices,
+    *,
+    scratch: Path,
+    views: int = 3,
+    short_side: int = 256,
+) -> np.ndarray:
+    """One video's probabilities: float32 (classes,), the mean over its views.
+
+    Args:
+        trained: the network and how its clips are cut.
+        source: a video file, or the folder of a frame store.
+        devices: where it is computed.
+        scratch: a folder that does not exist, for a video file's frames. Each call needs another.
+        views: clips of the video.
+        short_side: pixels of a video file's frames.
 
     Raises:
-        DataError: a source is missing, or is no video.
+        DataError: the source is missing, is no video, or cannot be decoded to its end.
     """
-    folders = []
-    for number, source in enumerate(sources):
-        if (source / DATABASE).is_file():
-            folders.append(source.absolute())
-        elif source.is_file():
-            folder = scratch / str(number)
-            write_store(folder, source.stem, extract_jpegs(source, short_side=short_side))
-            folders.append(folder)
-        else:
-            raise DataError(f"{source}: is neither a video file nor a folder with {DATABASE}")
-    return folders
+    try:
+        store = _frame_store(source, scratch, short_side)
+        (answer,) = predictions(
+            trained.net, _clips(trained, store, views), devices, title=source.name
+        )
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    probabilities = answer.logits.softmax(1).cpu().numpy()
+    if not np.isfinite(probabilities).all():
+        raise DataError(f"{source}: the network's answer is not finite; try --precision fp32")
+    return probabilities[0]
 
 
-def probabilities(
-    trained: Trained, folders: list[Path], devices: Devices, *, views: int
-) -> np.ndarray:
-    """float (videos, classes): the mean over the views of each video."""
+def _frame_store(source: Path, scratch: Path, short_side: int) -> Path:
+    """The folder of a source's frame store; `scratch` becomes that of a video file."""
+    try:
+        is_store, is_file = (source / DATABASE).is_file(), source.is_file()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise DataError(f"{source}: cannot be read ({error.strerror})") from error
+    if is_store:
+        return source.absolute()
+    if not is_file:
+        raise DataError(f"{source}: is neither a video file nor a folder with {DATABASE}")
+    write_store(scratch, source.stem, extract_jpegs(source, short_side=short_side))
+    return scratch
+
+
+def _clips(trained: Trained, store: Path, views: int) -> Iterable[Batch]:
+    """One batch: the clips of one video, cut as validation cuts them."""
     config = trained.config
     videos = Videos(
-        root=Path("/"),
-        folders=np.array([str(folder) for folder in folders]),
-        labels=np.zeros(len(folders), np.int64),
+        root=store.parent,
+        folders=np.array([store.name]),
+        labels=np.zeros(1, np.int64),
         classes=trained.classes,
         rejected=[],
-        source=Path(),
+        source=store,
     )
     options = clip_options(config, dataset_spec(config.benchmark, config.variant), training=False)
-    clips = ClipDataset(videos, options, training=False, seed=config.random_seed)
-    loader = validation_loader(
-        clips, max(8, views), config.clip_length, config.clip_size, workers=0, views=views
+    # a video that cannot be read is this command's error, even if the training skipped such videos
+    options = replace(options, skip_bad=False)
+    return validation_loader(
+        ClipDataset(videos, options, training=False, seed=config.random_seed),
+        views,
+        config.clip_length,
+        config.clip_size,
+        workers=0,
+        views=views,
     )
-    logits = [logits for logits, _ in predictions(trained.net, loader, devices, title="predicting")]
-    return torch.cat(logits).softmax(1).cpu().numpy()
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Print each video's most likely classes."""
+    """Print each video's most likely classes, or what is wrong with it.
+
+    Leaves with exit code 2 if there was no answer for a video; the others get theirs.
+    """
     args = build_parser().parse_args(argv)
     gpus = min(1, torch.cuda.device_count()) if args.gpus is None else args.gpus
+    rows: list[dict[str, object]] = []
+    failed = 0
     with open_devices(gpus, args.precision) as devices, tempfile.TemporaryDirectory() as scratch:
         trained = open_checkpoint(args.checkpoint, devices)
-        folders = gather(args.videos, Path(scratch), args.short_side)
-        likely = probabilities(trained, folders, devices, views=args.views)
-    for source, row in zip(args.videos, likely, strict=True):
-        best = np.argsort(-row)[: args.top]
-        print(f"{source}: " + ", ".join(f"{trained.classes[i]} {row[i]:.1%}" for i in best))
+        for number, source in enumerate(args.videos):
+            try:
+                answer = predict(
+                    trained,
+                    source,
+                    devices,
+                    scratch=Path(scratch) / str(number),
+                    views=args.views,
+                    short_side=args.short_side,
+                )
+            except DataError as error:
+                failed += 1
+                reason = str(error) if str(source) in str(error) else f"{source}: {error}"
+                log.error("%s", reason)
+                rows.append({"video": str(source), "error": reason})
+                continue
+            best = np.argsort(-answer)[: args.top]
+            named = ", ".join(f"{trained.classes[i]} {answer[i]:.1%}" for i in best)
+            print(f"{printable(source)}: {named}")
+            probabilities = dict(zip(trained.classes, answer.tolist(), strict=True))
+            rows.append({"video": str(source), **probabilities})
     if args.json:
-        rows = [
-            {"video": str(source), **dict(zip(trained.classes, row.tolist(), strict=True))}
-            for source, row in zip(args.videos, likely, strict=True)
-        ]
         args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    if failed:
+        raise DataError(f"{failed} of {len(args.videos)} videos have no answer, as said above")
 
 
 if __name__ == "__main__":

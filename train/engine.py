@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-import math
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import update_bn
 from tqdm import tqdm
 
@@ -20,8 +17,9 @@ from data.loading import Batch
 from network import gate_rates
 from train.checkpoint import drop_old, epoch_file, save_checkpoint, sweep_unfinished
 from train.config import Config
-from train.devices import Devices, open_devices
+from train.devices import open_devices
 from train.errors import Interrupted
+from train.evaluation import evaluate
 from train.interrupts import Signals, caught_signals
 from train.job import Job, prepare
 from train.metrics import Meter
@@ -99,7 +97,14 @@ def run_epochs(job: Job, signals: Signals) -> None:
                     # scoring looks at no signals then, and a launcher's patience may end before it
                     save_last(job)
                 net = net_to_score(job)
-                val = evaluate(net, validation, job.devices, signals=signals, title="validation")
+                val = evaluate(
+                    net,
+                    validation,
+                    job.devices,
+                    job.val_clips.videos,
+                    signals=signals,
+                    title="validation",
+                ).scores
             finish_epoch(job, recorder, val)
     except Interrupted:
         save_last(job)
@@ -140,60 +145,6 @@ def train_epoch(job: Job, batches: Iterator[Batch], signals: Signals) -> None:
             if due:
                 save_last(job)
                 saved_at = time.monotonic()
-
-
-@torch.no_grad()
-def evaluate(
-    net: nn.Module,
-    batches: Iterable[Batch],
-    devices: Devices,
-    *,
-    signals: Signals | None = None,
-    title: str = "evaluation",
-) -> dict[str, float]:
-    """Score `net` on `batches`: top1 and top5 in percent, mean loss, clips; over all processes.
-
-    Views of one video (equal `indices` side by side) are averaged before they are scored.
-
-    Raises:
-        Interrupted: a signal came.
-    """
-    meter = Meter(devices.device)
-    for logits, labels in predictions(net, batches, devices, title=title):
-        meter.add(logits, labels, F.cross_entropy(logits, labels, reduction="sum"))
-        if signals and devices.world == 1 and signals.number:
-            raise Interrupted(signals.number)
-    return meter.scores(devices)
-
-
-@torch.no_grad()
-def predictions(
-    net: nn.Module, batches: Iterable[Batch], devices: Devices, *, title: str
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Per batch: float (videos, classes) logits, and (videos,) labels."""
-    net.eval()
-    hidden = not (devices.is_first and sys.stderr.isatty())
-    for batch in map(readable, tqdm(batches, desc=title, leave=False, disable=hidden)):
-        if not len(batch.labels):
-            continue
-        with devices.autocast():
-            logits = net(normalise(devices.to_device(batch.clips))).float()
-        labels = devices.to_device(batch.labels)
-        videos, views = batch.indices.unique_consecutive(return_counts=True)
-        if len(videos) < len(logits):
-            groups = logits.log_softmax(1).split(views.tolist())
-            logits = torch.stack([g.logsumexp(0) - math.log(len(g)) for g in groups])
-            labels = torch.stack([group[0] for group in labels.split(views.tolist())])
-        yield logits, labels
-
-
-def readable(batch: Batch) -> Batch:
-    """The batch without the clips that stand in for unreadable videos: they are not scored."""
-    keep = batch.replaced < 0
-    if keep.all():
-        return batch
-    log.warning("%d unreadable videos are not scored", (~keep).sum())
-    return Batch(*(part[keep] for part in batch))
 
 
 def net_to_score(job: Job) -> nn.Module:

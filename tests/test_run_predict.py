@@ -1,0 +1,155 @@
+"""`run.predict` and `run.evaluate` where some of the videos are damaged."""
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
+import torch
+
+import run.evaluate
+import run.predict
+from data.frames import DATABASE, write_store
+from data.motion import render, write_video
+from run.cli import command, complete
+from train.checkpoint import save_checkpoint
+from train.devices import open_devices
+from train.evaluation import evaluate
+from train.job import Job, prepare
+
+
+@pytest.fixture(scope="module")
+def job(tiny) -> Iterator[Job]:
+    """A run of a small network with random weights and --skip-bad True."""
+    config = complete(
+        "custom",
+        dataset=str(tiny),
+        labels=str(tiny / "labels" / "tiny_train.csv"),
+        network="ir_csn_50",
+        clip_length=4,
+        clip_size=32,
+        batch_size=4,
+        gpus=0,
+        workers=0,
+        skip_bad=True,
+    )
+    with open_devices(0, "fp32") as devices:
+        yield prepare(config, devices)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(job, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("run") / "last.pth"
+    save_checkpoint(path, job.state())
+    return path
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory) -> dict[str, Path]:
+    """Two stores, a video file, and a damaged one of each."""
+    folder = tmp_path_factory.mktemp("videos")
+    for name, action in (("a", "grow"), ("b", "move_left"), ("bad", "darken")):
+        frames = [simplejpeg.encode_jpeg(frame) for frame in render(action, 0)]
+        write_store(folder / name, name, frames)
+    content = bytearray((folder / "bad" / DATABASE).read_bytes())
+    content[len(content) // 3 : len(content) // 2] = bytes(len(content) // 2 - len(content) // 3)
+    (folder / "bad" / DATABASE).write_bytes(content)
+    write_video(folder / "c.mp4", render("shrink", 0))
+    whole = (folder / "c.mp4").read_bytes()
+    (folder / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    return {name: folder / name for name in ("a", "b", "bad", "c.mp4", "cut.mp4")}
+
+
+def predict(checkpoint: Path, sources: list[Path], out: Path) -> tuple[int, list[dict]]:
+    """The command's exit code and its json."""
+    words = ["--checkpoint", str(checkpoint), "--gpus", "0", "--json", str(out)]
+    code = command(lambda: run.predict.main([*words, *map(str, sources)]))
+    return code, json.loads(out.read_text())
+
+
+@pytest.mark.fault
+def test_each_input_gets_its_own_answer(checkpoint, videos, tmp_path, trials, capsys):
+    trial = trials("run.predict names each video's own answer", "damaged videos among good ones")
+    alone = {}
+    for name in ("a", "b", "c.mp4"):
+        code, (row,) = predict(checkpoint, [videos[name]], tmp_path / "alone.json")
+        assert code == 0 and row.pop("video") == str(videos[name])
+        alone[name] = row
+    assert len({tuple(row.values()) for row in alone.values()}) == 3
+    capsys.readouterr()
+    # damaged ones first, in the middle and last, in every order
+    orders = list(permutations(["a", "b", "c.mp4", "bad", "cut.mp4"]))
+    few = [
+        order for order in orders if order[1::2] == ("a", "b") or order[::2] == ("a", "b", "c.mp4")
+    ]
+    for order in [few, orders][trial.full]:
+        code, rows = predict(checkpoint, [videos[name] for name in order], tmp_path / "all.json")
+        said = capsys.readouterr()
+        held = code == 2 and [row.pop("video") for row in rows] == [str(videos[n]) for n in order]
+        for name, row in zip(order, rows, strict=True):
+            held &= row == alone[name] if name in alone else str(videos[name]) in row["error"]
+        shown = [line.split(": ")[0] for line in said.out.splitlines()]
+        held &= shown == [str(videos[name]) for name in order if name in alone]
+        held &= all(said.err.count(f"ERROR {videos[name]}") == 1 for name in ("bad", "cut.mp4"))
+        trial.add(held and "Traceback" not in said.err, order)
+
+
+@pytest.fixture
+def damaged(tiny, tmp_path) -> Path:
+    """The dataset `tiny` with one damaged validation video."""
+    root = shutil.copytree(tiny, tmp_path / "damaged")
+    store = root / "jpg" / "move_left" / "val1" / DATABASE
+    store.write_bytes(store.read_bytes()[:5000])
+    return root
+
+
+@pytest.mark.parametrize("trained_so", [True, False])
+@pytest.mark.parametrize("asked", [True, False])
+def test_evaluate_skips_bad_videos_if_it_is_told_to(
+    checkpoint, damaged, tmp_path, capsys, trained_so, asked
+):
+    state = torch.load(checkpoint, weights_only=True)
+    state["config"]["skip_bad"] = trained_so
+    save_checkpoint(tmp_path / "x.pth", state)
+    words = ["--checkpoint", str(tmp_path / "x.pth"), "--dataset", str(damaged), "--gpus", "0"]
+    words += ["--labels", str(damaged / "labels" / "tiny_train.csv"), "--workers", "0"]
+    results = {}
+    code = command(lambda: results.update(run.evaluate.main([*words, "--skip-bad", str(asked)])))
+    said = capsys.readouterr()
+    if asked:
+        assert code == 0 and results["forward"]["clips"] == 5
+        assert "only 5 of the videos can be read" in said.out
+    else:
+        assert code == 2 and not results
+        assert [str(damaged / "jpg") in line for line in said.err.splitlines()].count(True) == 1
+
+
+class NotFinite(torch.nn.Module):
+    """A network whose answers to the clips at `bad` places of a batch are not finite."""
+
+    def __init__(self, net: torch.nn.Module, bad: list[int]):
+        super().__init__()
+        self.net, self.bad = net, bad
+
+    def forward(self, clips):
+        logits = self.net(clips)
+        logits[self.bad] = torch.inf
+        return logits
+
+
+def test_a_validation_loss_that_is_not_finite_is_a_warning_that_names_the_clips(job, caplog):
+    batches, seen = job.validation_batches(), job.val_clips.videos
+    with caplog.at_level(logging.WARNING):
+        scores = evaluate(job.net, batches, job.devices, seen).scores
+        assert not caplog.messages and np.isfinite(scores["loss"])
+        net = NotFinite(job.net, [1])
+        scores = evaluate(net, batches, job.devices, seen, title="validation").scores
+    assert scores["clips"] == 6 and not np.isfinite(scores["loss"])
+    (message,) = caplog.messages
+    assert "validation: the loss of 2 of 6 videos is not finite" in message
+    assert message.endswith(f"they are {seen.folders[1]}, {seen.folders[5]}")

@@ -1,0 +1,120 @@
+"""Scoring a network: what it says of each video, with the views of a video averaged."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from data.clips import normalise
+from data.loading import Batch
+from data.videos import Videos
+from train.devices import Devices
+from train.errors import Interrupted
+from train.interrupts import Signals
+from train.metrics import Meter
+
+log = logging.getLogger(__name__)
+
+NAMED = 8  # videos that a warning names
+
+
+class Predictions(NamedTuple):
+    """What a network says of some videos. `indices` tells which: join results by it alone.
+
+    A batch can have fewer videos than were asked for: those that cannot be read are left out.
+    """
+
+    indices: Tensor  # int64 (videos,), on the CPU: of the videos in their dataset
+    logits: Tensor  # float32 (videos, classes)
+    labels: Tensor  # int64 (videos,)
+
+
+class Evaluation(NamedTuple):
+    """The scores of all processes, and the answers that this process's videos got."""
+
+    scores: dict[str, float]  # top1 and top5 in percent, mean loss, number of clips
+    labels: Tensor  # int64 (videos,), on the CPU
+    predicted: Tensor  # int64 (videos,), on the CPU: the likeliest class
+
+
+@torch.no_grad()
+def evaluate(
+    net: nn.Module,
+    batches: Iterable[Batch],
+    devices: Devices,
+    videos: Videos,
+    *,
+    signals: Signals | None = None,
+    title: str = "evaluation",
+) -> Evaluation:
+    """Score `net` on `batches` of clips of `videos`; over all processes.
+
+    Views of one video (equal `indices` side by side) are averaged before they are scored. A loss
+    that is not finite is counted as it is, and a warning names the videos that it comes from.
+
+    Raises:
+        Interrupted: a signal came.
+    """
+    meter = Meter(devices.device)
+    none = torch.empty(0, dtype=torch.int64)  # a process may have no video that can be read
+    answers = [(none, none, none, none)]
+    for indices, logits, labels in predictions(net, batches, devices, title=title):
+        losses = F.cross_entropy(logits, labels, reduction="none")
+        meter.add(logits, labels, losses.sum())
+        answers.append((indices, labels, logits.argmax(1), ~losses.isfinite()))
+        if signals and devices.world == 1 and signals.number:
+            raise Interrupted(signals.number)
+    # moved to the CPU here and not in the loop, where a device would have to be waited for
+    indices, labels, predicted, bad = (
+        torch.cat([part.cpu() for part in parts]) for parts in zip(*answers, strict=True)
+    )
+    _warn_of_losses(videos, indices[bad.bool()].tolist(), len(indices), title)
+    return Evaluation(meter.scores(devices), labels, predicted)
+
+
+def _warn_of_losses(videos: Videos, indices: list[int], total: int, title: str) -> None:
+    if indices:
+        names = ", ".join(str(videos.folders[index]) for index in indices[:NAMED])
+        log.warning(
+            "%s: the loss of %d of %d videos is not finite, so that the mean loss says nothing; "
+            "they are %s%s",
+            title, len(indices), total, names, ", ..." if len(indices) > NAMED else "",
+        )  # fmt: skip
+
+
+@torch.no_grad()
+def predictions(
+    net: nn.Module, batches: Iterable[Batch], devices: Devices, *, title: str
+) -> Iterator[Predictions]:
+    """What `net` says of each video, batch by batch."""
+    net.eval()
+    hidden = not (devices.is_first and sys.stderr.isatty())
+    for batch in map(readable, tqdm(batches, desc=title, leave=False, disable=hidden)):
+        if not len(batch.labels):
+            continue
+        with devices.autocast():
+            logits = net(normalise(devices.to_device(batch.clips))).float()
+        labels = devices.to_device(batch.labels)
+        indices, views = batch.indices.unique_consecutive(return_counts=True)
+        if len(indices) < len(logits):
+            groups = logits.log_softmax(1).split(views.tolist())
+            logits = torch.stack([g.logsumexp(0) - math.log(len(g)) for g in groups])
+            labels = torch.stack([group[0] for group in labels.split(views.tolist())])
+        yield Predictions(indices, logits, labels)
+
+
+def readable(batch: Batch) -> Batch:
+    """The batch without the clips that stand in for unreadable videos: they are not scored."""
+    keep = batch.replaced < 0
+    if keep.all():
+        return batch
+    log.warning("%d unreadable videos are not scored", (~keep).sum())
+    return Batch(*(part[keep] for part in batch))
