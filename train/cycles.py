@@ -50,7 +50,9 @@ class Layout(NamedTuple):
     batch: np.ndarray  # int64
     frames: np.ndarray  # int64
     size: np.ndarray  # int64
+    turn: np.ndarray  # int64: which of the long shape's turns
     row: np.ndarray  # int64: which long shape
+    lr: np.ndarray  # float64: factor of the learning rate
 
 
 def even_side(side: float) -> int:
@@ -136,37 +138,54 @@ def _long_divisors(config: Config) -> list[tuple[float, float]]:
     return [possible(config, time, area) for time, area in divisors]
 
 
-def cut(clips: int, turns: Sequence[int], *, first: int = 0, world: int = 1) -> list[int]:
-    """`clips` as batches of the sizes of `turns`, in turn from the `first`; the last is the rest.
+def cut(clips: int, turns: Sequence[int], *, first: int = 0) -> list[tuple[int, int]]:
+    """Cut `clips` into batches of the sizes in `turns`, one after the other from turn `first` on.
 
-    Fewer than `world` clips cannot be shared by `world` processes: such a rest takes what it lacks
-    from the batch before it, or joins it where that one would then have too few.
+    No batch is smaller than half of its turn's size, and none is larger than one and a half times
+    it. A turn is left out where fewer clips remain than half of its size, and where they are too
+    few for every turn, they are added to the batch before. The exception is a number of clips that
+    is too small for every turn from the start: it makes one batch, with the shape of turn `first`.
+
+    Returns:
+        The turn and the number of clips of each batch.
     """
-    batches: list[int] = []
+    batches: list[tuple[int, int]] = []
     while clips > 0:
-        batches.append(min(turns[(first + len(batches)) % len(turns)], clips))
-        clips -= batches[-1]
-    if len(batches) > 1 and batches[-1] < world:
-        lacking = world - batches[-1]
-        if batches[-2] - lacking >= world:
-            batches[-2:] = [batches[-2] - lacking, world]
+        in_order = [(first + i) % len(turns) for i in range(len(turns))]
+        turn = next((turn for turn in in_order if 2 * clips >= turns[turn]), None)
+        if turn is not None:
+            batches.append((turn, min(turns[turn], clips)))
+        elif batches:
+            last, before = batches[-1]
+            batches[-1] = (last, before + clips)
+            break
         else:
-            batches[-2:] = [batches[-2] + batches[-1]]
+            return [(first, clips)]
+        clips -= batches[-1][1]
+        first = turn + 1
     return batches
 
 
 def lay_out(
-    rows: Sequence[tuple[int, LongShape, int]], *, first: int = 0, world: int = 1
+    config: Config, rows: Sequence[tuple[int, LongShape, int]], *, first: int = 0
 ) -> Layout:
-    """An epoch of (row's number, its shapes, its clips), one after the other.
+    """Lay out the steps of an epoch: for each row, its clips are cut into steps of its shapes.
 
-    Each row's short cycle begins at its turn `first`.
+    Args:
+        config: decides how the learning rate follows the batch (see `rate`).
+        rows: (number of the row, its shapes, how many of the epoch's clips it has).
+        first: the turn at which the short cycle of each row begins.
     """
-    parts = []
+    parts, rates = [], []
     for number, shape, clips in rows:
-        batches = cut(clips, [turn.batch for turn in shape.turns], first=first, world=world)
-        turns = [(first + i) % len(shape.turns) for i in range(len(batches))]
-        table = np.array([turn[1:] for turn in shape.turns])[turns]  # (steps, 2): frames, size
-        parts.append(np.column_stack([batches, table, np.full(len(batches), number)]))
-    batch, frames, size, row = np.concatenate(parts).T.astype(np.int64)
-    return Layout(np.cumsum(batch) - batch, batch, frames, size, row)
+        sizes = [turn.batch for turn in shape.turns]
+        turns, batches = zip(*cut(clips, sizes, first=first), strict=True)
+        table = np.array([turn[1:] for turn in shape.turns])[list(turns)]  # (steps, 2)
+        numbers = np.full(len(batches), number)
+        parts.append(np.column_stack([batches, table, turns, numbers]))
+        # too few clips for any of the row's shapes: the rate of the batch that there is
+        too_few = 2 * clips < min(sizes)
+        lr = shape.lr * (rate(config, clips / shape.main.batch) if too_few else 1.0)
+        rates.append(np.full(len(batches), lr))
+    batch, frames, size, turn, row = np.concatenate(parts).T.astype(np.int64)
+    return Layout(np.cumsum(batch) - batch, batch, frames, size, turn, row, np.concatenate(rates))

@@ -220,7 +220,8 @@ def prepare(config: Config, devices: Devices) -> Job:
     spec = dataset_spec(config.benchmark, config.variant)
     train_clips, val_clips = _open_clips(config, spec)
     classes = train_clips.videos.classes
-    schedule = make_schedule(config, len(train_clips), devices.shares)
+    schedule = make_schedule(config, len(train_clips))
+    check_shares(schedule, devices.world)
     torch.manual_seed(config.random_seed)
     net = _network(config, len(classes), devices)
     split_batch_norm(net, config.bn_clips)
@@ -255,6 +256,19 @@ def prepare(config: Config, devices: Devices) -> Job:
     )
     _resume(job)
     return job
+
+
+def check_shares(schedule: Schedule, world: int) -> None:
+    """Raise TrainError where a step has fewer clips than there are processes to share them."""
+    smallest, _ = schedule.batch_range()
+    if smallest >= world:
+        return
+    enough = 2 * world  # steps have at least half of the batch
+    larger = f", or raise --batch-size to {enough}" if schedule.full.batch < enough else ""
+    raise TrainError(
+        f"the smallest step of this run has {smallest} clips, which {world} processes cannot "
+        f"share: start at most {smallest} processes{larger}"
+    )
 
 
 def _workers(config: Config, devices: Devices) -> int:

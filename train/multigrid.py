@@ -15,7 +15,7 @@ import numpy as np
 
 from data.loading import StepPlan
 from train.config import Config
-from train.cycles import Layout, LongShape, Shape, lay_out
+from train.cycles import Layout, LongShape, Shape, cut, lay_out
 from train.policies import Part, check, even_parts, paper_parts
 
 
@@ -122,11 +122,11 @@ class Schedule:
         )
 
     def lr(self, step: int) -> float:
-        """A step's learning rate: base x step or cosine factor x warm-up x long cycle's factor."""
+        """A step's learning rate: base x step or cosine factor x warm-up x its batch's factor."""
         epoch = self.epoch_of(step)
         layout, i = self.layout(epoch), step - int(self.first_step[epoch - 1])
         shown = int(layout.start[i] + layout.batch[i]) / self.n_clips
-        factor = self.shapes[layout.row[i]].lr
+        factor = float(layout.lr[i])
         return factor * self.curve.at(epoch, shown=shown, progress=step / self.total_steps)
 
     def row(self, step: int) -> int:
@@ -145,7 +145,7 @@ class Schedule:
 
     def baseline_steps(self) -> int:
         """Steps of a run without multigrid."""
-        return self.baseline_epochs * -(-self.n_clips // self.full.batch)
+        return self.baseline_epochs * len(cut(self.n_clips, [self.full.batch]))
 
     def phases(self) -> list[Phase]:
         """The run as a table: a row for each long shape of epochs of equal lr step and shapes."""
@@ -167,7 +167,7 @@ class Schedule:
 
     def _phase(self, first: int, last: int, row: int, work: int) -> Phase:
         steps = clips = pixels = 0
-        highest = 0.0
+        highest, largest = 0.0, 0
         for epoch in range(first, last + 1):
             lay = self.layout(epoch)
             own = np.flatnonzero(lay.row == row)
@@ -176,9 +176,17 @@ class Schedule:
             pixels += int((lay.batch[own] * lay.frames[own] * lay.size[own] ** 2).sum())
             ends = int(self.first_step[epoch - 1]) + own[[0, -1]]
             highest = max(highest, *(self.lr(int(step)) for step in ends))
+            largest = max(largest, int(lay.batch[own].max()))
         shape = self.shapes[row]
-        main = Shape(min(shape.main.batch, self.n_clips), *shape.main[1:])
+        main = Shape(min(shape.main.batch, largest), *shape.main[1:])
         return Phase(last, *main, highest, steps, clips, pixels / work, shape.turns)
+
+    def batch_range(self) -> tuple[int, int]:
+        """The numbers of clips of the smallest and of the largest step."""
+        return (
+            min(int(lay.batch.min()) for lay in self.layouts),
+            max(int(lay.batch.max()) for lay in self.layouts),
+        )
 
     def largest_shapes(self) -> list[StepPlan]:
         """For each (frames, size), the step with the largest batch; most pixels first."""
@@ -195,8 +203,8 @@ class Schedule:
         ]
 
 
-def make_schedule(config: Config, n_clips: int, world: int = 1) -> Schedule:
-    """The schedule of a run on `n_clips` clips, shared by `world` processes.
+def make_schedule(config: Config, n_clips: int) -> Schedule:
+    """The schedule of a run on `n_clips` clips, the same for any number of devices.
 
     ``--multigrid epoch`` cuts each epoch's clips into four equal quarters, one a long shape. Equal
     in clips, not in steps: with as many clips at the full shape as at any other, the finest
@@ -208,12 +216,16 @@ def make_schedule(config: Config, n_clips: int, world: int = 1) -> Schedule:
     learning rate steps (`--lr-steps`), whatever the rate does there; phases that would have no
     epoch are left out.
 
+    With both, a step has between half of and one and a half times its shape's batch (see `cut`).
+    Where all the clips that a shape gets in an epoch are fewer than half of its batch, they make
+    one step, and its learning rate is multiplied by what `rate` says for so small a batch.
+
     Raises:
         TrainError: the options cannot make a schedule; the message says which and why.
     """
-    check(config, n_clips, world)
+    check(config, n_clips)
     if config.multigrid == "paper" and config.long_cycles:
-        shapes, parts, lr_steps = paper_parts(config, n_clips)
+        shapes, parts, lr_steps = paper_parts(config)
     else:
         shapes, parts, lr_steps = even_parts(config, n_clips)
     curve = LrCurve(
@@ -223,7 +235,7 @@ def make_schedule(config: Config, n_clips: int, world: int = 1) -> Schedule:
         config.lr_factor,
         config.warmup_epochs,
     )
-    layouts, layout_of = _lay_out_epochs(shapes, parts, n_clips, world)
+    layouts, layout_of = _lay_out_epochs(config, shapes, parts, n_clips)
     steps = np.array([len(layouts[number].start) for number in layout_of])
     return Schedule(
         n_clips=n_clips,
@@ -239,7 +251,7 @@ def make_schedule(config: Config, n_clips: int, world: int = 1) -> Schedule:
 
 
 def _lay_out_epochs(
-    shapes: Sequence[LongShape], parts: Sequence[Part], n_clips: int, world: int
+    config: Config, shapes: Sequence[LongShape], parts: Sequence[Part], n_clips: int
 ) -> tuple[list[Layout], list[int]]:
     # Epochs of one row carry the short cycle on from the epoch before, else a dataset of one step
     # an epoch would only ever see the cycle's first shape. Equal epochs share one layout.
@@ -251,20 +263,19 @@ def _lay_out_epochs(
         for _ in range(begin, part.end):
             key = (part.row, first)
             if key not in layouts:
-                layouts[key] = _one_epoch(shapes, part.row, n_clips, first=first, world=world)
+                rows = _rows_of_epoch(shapes, part.row, n_clips)
+                layouts[key] = lay_out(config, rows, first=first)
             numbers.append(list(layouts).index(key))
             if part.row is not None:
-                turns = len(shapes[part.row].turns)
-                first = (first + len(layouts[key].start)) % turns
+                first = (int(layouts[key].turn[-1]) + 1) % len(shapes[part.row].turns)
         begin = part.end
     return list(layouts.values()), numbers
 
 
-def _one_epoch(
-    shapes: Sequence[LongShape], row: int | None, n_clips: int, *, first: int, world: int
-) -> Layout:
+def _rows_of_epoch(
+    shapes: Sequence[LongShape], row: int | None, n_clips: int
+) -> list[tuple[int, LongShape, int]]:
     if row is not None:
-        return lay_out([(row, shapes[row], n_clips)], first=first, world=world)
+        return [(row, shapes[row], n_clips)]
     bounds = [round(i * n_clips / len(shapes)) for i in range(len(shapes) + 1)]
-    rows = [(i, shape, bounds[i + 1] - bounds[i]) for i, shape in enumerate(shapes)]
-    return lay_out(rows, world=world)
+    return [(i, shape, bounds[i + 1] - bounds[i]) for i, shape in enumerate(shapes)]

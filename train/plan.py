@@ -24,8 +24,10 @@ def plan_table(schedule: Schedule) -> str:
 def summary(schedule: Schedule) -> str:
     """Totals of the run, beside those of a run without multigrid."""
     steps, baseline = schedule.total_steps, schedule.baseline_steps()
+    smallest, largest = schedule.batch_range()
     return (
-        f"{schedule.epochs} epochs of {schedule.n_clips:,} clips, {steps:,} steps; "
+        f"{schedule.epochs} epochs of {schedule.n_clips:,} clips, {steps:,} steps of {smallest:,} "
+        f"to {largest:,} clips; "
         f"without multigrid {schedule.baseline_epochs} epochs, {baseline:,} steps: "
         f"{baseline / steps:.2f} times the steps, "
         f"{schedule.baseline_work() / schedule.work():.2f} times the work (pixels of all clips)"

@@ -14,7 +14,6 @@ from train.cycles import (
     epoch_policy_shapes,
     full_shape,
     paper_policy_shapes,
-    rate,
 )
 from train.errors import TrainError
 
@@ -30,16 +29,10 @@ class Part(NamedTuple):
     row: int | None
 
 
-def check(config: Config, n_clips: int, world: int) -> None:
+def check(config: Config, n_clips: int) -> None:
     """Raise TrainError where the options or the dataset can make no schedule."""
     if n_clips < 1:
         raise TrainError("the training split has no clips")
-    if config.batch_size < world:
-        raise TrainError(
-            f"--batch-size {config.batch_size} is fewer than one clip for each of {world} processes"
-        )
-    if n_clips < world:
-        raise TrainError(f"{n_clips} clips cannot be shared by {world} processes: use fewer")
     if config.clip_size < SMALLEST_SIDE:
         raise TrainError(f"--clip-size {config.clip_size}: must be at least {SMALLEST_SIDE}")
     if config.warmup_epochs < 0:
@@ -75,9 +68,7 @@ def even_parts(config: Config, n_clips: int) -> tuple[list[LongShape], list[Part
     return shapes, [Part(config.end_epoch, None)], tuple(lr_steps)
 
 
-def paper_parts(
-    config: Config, n_clips: int
-) -> tuple[list[LongShape], list[Part], tuple[int, ...]]:
+def paper_parts(config: Config) -> tuple[list[LongShape], list[Part], tuple[int, ...]]:
     """The shapes, the phases and the epochs after which the learning rate steps.
 
     Phases of one long cycle have equal numbers of steps, so epochs in proportion to their mean
@@ -115,7 +106,4 @@ def paper_parts(
     lr_steps[-1:] = [lr_steps[-1] + (total - lr_steps[-1]) // 2]  # halfway through fine-tuning
     if not any(0 < step < config.end_epoch for step in config.lr_steps):
         lr_steps = []
-    # a dataset smaller than the batch makes smaller batches, and they learn more slowly
-    most = rate(config, n_clips / config.batch_size)
-    shapes = [shape._replace(lr=min(shape.lr, max(1.0, most))) for shape in shapes]
     return shapes, parts, tuple(lr_steps)
