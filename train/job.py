@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from data.clips import ClipDataset, ClipOptions
 from data.datasets import DatasetSpec, dataset_spec, open_split
 from data.loading import StepPlan, training_loader, validation_loader
+from data.recipes import check_recipe
 from network import build_network, load_weights
 from train.batchnorm import split_batch_norm, synchronise_batch_norm
 from train.checkpoint_state import load_checkpoint
@@ -216,6 +217,7 @@ def prepare(config: Config, devices: Devices) -> Job:
     Raises:
         TrainError, data.errors.DataError, network.errors.NetworkError: something cannot be used.
     """
+    _check_names(config)
     config = replace(config, workers=_workers(config, devices), precision=devices.precision)
     spec = dataset_spec(config.benchmark, config.variant)
     train_clips, val_clips = _open_clips(config, spec)
@@ -271,6 +273,15 @@ def check_shares(schedule: Schedule, world: int) -> None:
     )
 
 
+def _check_names(config: Config) -> None:
+    """Check what the options name before the dataset is scanned, which can take minutes."""
+    check_recipe(config.augmentation)
+    with torch.device("meta"):  # costs no memory and next to no time
+        _build(config, 2)
+    if config.pretrained_3d and not Path(config.pretrained_3d).is_file():
+        raise TrainError(f"--pretrained-3d {config.pretrained_3d}: there is no such file")
+
+
 def _workers(config: Config, devices: Devices) -> int:
     if config.workers is not None:
         return config.workers
@@ -299,6 +310,11 @@ def clip_options(config: Config, spec: DatasetSpec, *, training: bool) -> ClipOp
 def _open_clips(config: Config, spec: DatasetSpec) -> tuple[ClipDataset, ClipDataset]:
     where = {"labels": config.labels, "split": config.split, "skip_bad": config.skip_bad}
     train = open_split(spec, config.dataset, "train", **where)
+    if len(train.classes) < 2:
+        raise TrainError(
+            f"{train.source}: all videos are of one class, {train.classes[0]!r}; "
+            "training needs at least two"
+        )
     val = open_split(spec, config.dataset, "val", classes=train.classes, **where)
     log.info("%d training and %d validation videos", len(train), len(val))
     train_clips, val_clips = (
@@ -313,14 +329,18 @@ def _open_clips(config: Config, spec: DatasetSpec) -> tuple[ClipDataset, ClipDat
     return train_clips, val_clips
 
 
-def _network(config: Config, n_classes: int, devices: Devices) -> nn.Module:
-    net = build_network(
+def _build(config: Config, n_classes: int) -> nn.Module:
+    return build_network(
         config.network,
         n_classes,
         gates=config.gates,
         place=config.place,
         recurrent_init=config.recurrent_init,
     )
+
+
+def _network(config: Config, n_classes: int, devices: Devices) -> nn.Module:
+    net = _build(config, n_classes)
     if config.pretrained_3d:
         report = load_weights(net, config.pretrained_3d)
         log.info(
