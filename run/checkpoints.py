@@ -7,10 +7,11 @@ from pathlib import Path
 
 from torch import nn
 
-from network import build_network, load_weights
+from network import NetworkError, build_network, load_weights
 from train.checkpoint_state import load_checkpoint
 from train.config import Config
 from train.devices import Devices
+from train.errors import TrainError
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,20 @@ def open_checkpoint(path: Path, devices: Devices) -> Trained:
     """Build the network of a checkpoint of ours and load its weights, averaged ones if it has any.
 
     Raises:
-        TrainError: the file is no such checkpoint.
+        TrainError, network.errors.NetworkError: the file is no such checkpoint, or its weights are
+            not just those of its network.
     """
-    state = load_checkpoint(path)
+    state = load_checkpoint(path, to_resume=False)
     known = {field.name for field in fields(Config)}
     config = Config(**{k: v for k, v in state["config"].items() if k in known})
     net = build_network(
         config.network, len(state["classes"]), gates=config.gates, place=config.place
     )
     weights = state["ema"] or state["state_dict"]
-    load_weights(net, {name: value for name, value in weights.items() if name != "n_averaged"})
+    weights = {name: value for name, value in weights.items() if name != "n_averaged"}
+    try:
+        load_weights(net, weights, strict=True)
+    except NetworkError as error:
+        raise TrainError(f"{path}: {error}") from error
     net = net.to(devices.device).eval()
     return Trained(net, config, tuple(state["classes"]))

@@ -1,10 +1,12 @@
 """Checkpoints: whose names fit, what is reported, what is refused."""
 
+import hashlib
+
 import pytest
 import torch
 from torchvision.models import video
 
-from network import NetworkError, build_network, load_weights
+from network import NetworkError, build_network, load_weights, weights
 
 
 @pytest.fixture(scope="module")
@@ -42,18 +44,57 @@ def test_another_class_count_keeps_the_fresh_classifier(net):
     assert str(report).startswith("loaded")
 
 
-@pytest.mark.parametrize(
-    ("name", "build"), [("r3d_18", video.r3d_18), ("r2plus1d_18", video.r2plus1d_18)]
-)
-def test_torchvision_names_load(name, build):
+TORCHVISION = [("r3d_18", video.r3d_18), ("r2plus1d_18", video.r2plus1d_18)]
+
+
+@pytest.mark.parametrize(("name", "build"), TORCHVISION)
+def test_torchvision_names_load_where_the_network_does_not_pool(name, build):
     theirs = build(num_classes=7)
     ours = build_network(name, 7)
+    ours.pool = torch.nn.Identity()  # torchvision's has none; else the two are one network
     report = load_weights(ours, theirs.state_dict())
     assert (report.skipped, report.missing) == ((), ())
     clip = torch.randn(1, 3, 4, 32, 32)
-    ours.pool = torch.nn.Identity()  # torchvision's has none; else the two are one network
     with torch.no_grad():
         assert torch.allclose(ours.eval()(clip), theirs.eval()(clip), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "build"), TORCHVISION)
+def test_torchvision_weights_are_refused_where_the_network_pools(name, build, tmp_path):
+    theirs = build(num_classes=7).state_dict()
+    torch.save(theirs, tmp_path / "theirs.pth")
+    ours = build_network(name, 7)
+    before = {name: value.clone() for name, value in ours.state_dict().items()}
+    for source in (theirs, tmp_path / "theirs.pth"):
+        with pytest.raises(NetworkError, match="do not pool behind their stem"):
+            load_weights(ours, source)
+    assert all(torch.equal(value, before[name]) for name, value in ours.state_dict().items())
+
+
+def test_torchvision_weights_without_their_list_of_modules_are_known_by_checksum(
+    tmp_path, monkeypatch
+):
+    """The file cannot be had here, so the checksum of another one stands for its own."""
+    file = tmp_path / "renamed.pth"
+    torch.save(dict(video.r2plus1d_18(num_classes=7).state_dict()), file)
+    ours = build_network("r2plus1d_18", 7)
+    load_weights(ours, file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+    monkeypatch.setattr("network.weights.TORCHVISION_R2PLUS1D", digest)
+    with pytest.raises(NetworkError, match="do not pool behind their stem"):
+        load_weights(ours, file)
+    url = video.R2Plus1D_18_Weights.KINETICS400_V1.url
+    monkeypatch.undo()
+    assert url.endswith(f"-{weights.TORCHVISION_R2PLUS1D}.pth")
+
+
+def test_our_own_bare_state_dicts_are_not_taken_for_torchvisions(tmp_path):
+    net = build_network("r2plus1d_18", 7)
+    torch.save(net.state_dict(), tmp_path / "net.pth")
+    assert not load_weights(net, tmp_path / "net.pth").missing
+    original = {"state_dict": video.r2plus1d_18(num_classes=7).state_dict(), "epoch": 3}
+    torch.save(original, tmp_path / "net.pth")  # the names of the originals' early versions
+    assert not load_weights(net, tmp_path / "net.pth").missing
 
 
 def test_plain_weights_start_an_srtg_network(net):

@@ -17,10 +17,9 @@ from torch.utils.data import DataLoader
 from data.clips import ClipDataset, ClipOptions
 from data.datasets import DatasetSpec, dataset_spec, open_split
 from data.loading import StepPlan, training_loader, validation_loader
-from data.recipes import check_recipe
 from network import build_network, load_weights
 from train.batchnorm import split_batch_norm, synchronise_batch_norm
-from train.checkpoint_state import load_checkpoint
+from train.checkpoint_state import check_scaler, check_tensors, load_checkpoint
 from train.config import Config
 from train.devices import Devices, usable_cores
 from train.errors import TrainError
@@ -28,7 +27,13 @@ from train.memory import clips_per_pass
 from train.metrics import Meter
 from train.monitor import SpeedReport
 from train.multigrid import Schedule, make_schedule
-from train.optim import build_optimiser, groups_table, restore_optimiser
+from train.optim import (
+    build_optimiser,
+    groups_table,
+    optimiser_problem,
+    restore_optimiser,
+    saved_groups,
+)
 from train.recorder import results_folder
 
 log = logging.getLogger(__name__)
@@ -165,9 +170,44 @@ class Job:
         }
 
     def restore(self, path: Path) -> None:
-        """Go on from a checkpoint of this very run. Raises TrainError if it is of another one."""
+        """Go on from a checkpoint of this very run.
+
+        Raises:
+            TrainError: the file is damaged or of another run; the job is as it was.
+        """
+        self.take_state(self.checked_state(path))
+        log.info("goes on from %s: epoch %d, step %d", path, self.epoch, self.step)
+
+    def checked_state(self, path: Path) -> dict[str, Any]:
+        """Read a checkpoint, and check everything in it against this run; changes nothing.
+
+        Raises:
+            TrainError: the file is damaged or of another run.
+        """
         state = load_checkpoint(path)
         self._check_same_run(path, state)
+        check_tensors(path, "state_dict", state["state_dict"], self.net.state_dict())
+        if self.ema:
+            check_tensors(path, "ema", state["ema"] or {}, self.ema.state_dict())
+        check_tensors(path, "counts", state["counts"], counts(self.net))
+        check_tensors(path, "scores", {"meter": state["meter"]}, {"meter": self.meter.sums})
+        check_scaler(path, state["scaler"], self.scaler)
+        problem = optimiser_problem(self.optimiser, state["optimizer"])
+        if problem:
+            raise TrainError(f"{path}: the optimiser's state cannot be used: {problem}")
+        epoch, step = state["epoch"] + 1, state["step"]
+        if epoch <= self.schedule.epochs:
+            steps = self.schedule.epoch_steps(epoch)
+            if not steps.start <= step <= steps.stop:
+                raise TrainError(
+                    f"{path}: is at step {step} of epoch {epoch}, which here has the steps from "
+                    f"{steps.start} to {steps.stop}; resume with the options and the number of "
+                    "devices that it was trained with"
+                )
+        return state
+
+    def take_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `checked_state` returned."""
         self.net.load_state_dict(state["state_dict"])
         restore_optimiser(self.optimiser, state["optimizer"])
         if state["scaler"]:  # empty where the precision was another one
@@ -180,7 +220,6 @@ class Job:
                 count.copy_(state["counts"][name])
         self.epoch, self.step = state["epoch"] + 1, state["step"]
         self.best_top1, self.skipped_steps = state["best_top1"], state["skipped_steps"]
-        log.info("goes on from %s: epoch %d, step %d", path, self.epoch, self.step)
 
     def _check_same_run(self, path: Path, state: dict[str, Any]) -> None:
         if state.get("fingerprint") != self.fingerprint:
@@ -217,7 +256,6 @@ def prepare(config: Config, devices: Devices) -> Job:
     Raises:
         TrainError, data.errors.DataError, network.errors.NetworkError: something cannot be used.
     """
-    _check_names(config)
     config = replace(config, workers=_workers(config, devices), precision=devices.precision)
     spec = dataset_spec(config.benchmark, config.variant)
     train_clips, val_clips = _open_clips(config, spec)
@@ -273,15 +311,6 @@ def check_shares(schedule: Schedule, world: int) -> None:
     )
 
 
-def _check_names(config: Config) -> None:
-    """Check what the options name before the dataset is scanned, which can take minutes."""
-    check_recipe(config.augmentation)
-    with torch.device("meta"):  # costs no memory and next to no time
-        _build(config, 2)
-    if config.pretrained_3d and not Path(config.pretrained_3d).is_file():
-        raise TrainError(f"--pretrained-3d {config.pretrained_3d}: there is no such file")
-
-
 def _workers(config: Config, devices: Devices) -> int:
     if config.workers is not None:
         return config.workers
@@ -310,11 +339,6 @@ def clip_options(config: Config, spec: DatasetSpec, *, training: bool) -> ClipOp
 def _open_clips(config: Config, spec: DatasetSpec) -> tuple[ClipDataset, ClipDataset]:
     where = {"labels": config.labels, "split": config.split, "skip_bad": config.skip_bad}
     train = open_split(spec, config.dataset, "train", **where)
-    if len(train.classes) < 2:
-        raise TrainError(
-            f"{train.source}: all videos are of one class, {train.classes[0]!r}; "
-            "training needs at least two"
-        )
     val = open_split(spec, config.dataset, "val", classes=train.classes, **where)
     log.info("%d training and %d validation videos", len(train), len(val))
     train_clips, val_clips = (
@@ -329,18 +353,14 @@ def _open_clips(config: Config, spec: DatasetSpec) -> tuple[ClipDataset, ClipDat
     return train_clips, val_clips
 
 
-def _build(config: Config, n_classes: int) -> nn.Module:
-    return build_network(
+def _network(config: Config, n_classes: int, devices: Devices) -> nn.Module:
+    net = build_network(
         config.network,
         n_classes,
         gates=config.gates,
         place=config.place,
         recurrent_init=config.recurrent_init,
     )
-
-
-def _network(config: Config, n_classes: int, devices: Devices) -> nn.Module:
-    net = _build(config, n_classes)
     if config.pretrained_3d:
         report = load_weights(net, config.pretrained_3d)
         log.info(
@@ -378,24 +398,29 @@ def _take_optimiser(job: Job, path: Path) -> None:
     try:
         state = load_checkpoint(path)
     except TrainError as error:
-        log.info("the optimiser starts afresh: %s", error)
+        log.warning("the optimiser starts afresh: %s", error)
         return
     own = job.net.state_dict()
-    shapes = {name: tensor.shape for name, tensor in state["state_dict"].items()}
+    shapes = {name: getattr(value, "shape", ()) for name, value in state["state_dict"].items()}
     if shapes != {name: tensor.shape for name, tensor in own.items()}:
-        log.info("the optimiser starts afresh: %s is of another network", path)
+        log.warning("the optimiser starts afresh: %s is of another network", path)
         return
     if state["config"]["optimiser"] != job.config.optimiser:
-        log.info("the optimiser starts afresh: it was %s", state["config"]["optimiser"])
+        log.warning("the optimiser starts afresh: it was %s", state["config"]["optimiser"])
         return
-    groups = job.optimiser.state_dict()["param_groups"]  # the options of this run stay
-    theirs = [(group["name"], group["params"]) for group in state["optimizer"]["param_groups"]]
-    if theirs != [(group["name"], group["params"]) for group in groups]:
-        log.info("the optimiser starts afresh: its groups of parameters were others")
+    if saved_groups(state["optimizer"]) != saved_groups(job.optimiser.state_dict()):
+        log.warning("the optimiser starts afresh: its groups of parameters were others")
         return
-    restore_optimiser(job.optimiser, {**state["optimizer"], "param_groups": groups})
+    problem = optimiser_problem(job.optimiser, state["optimizer"])
+    if problem:
+        raise TrainError(f"{path}: the optimiser's state cannot be used: {problem}")
+    averaged = job.ema and state["ema"]
+    if averaged:
+        check_tensors(path, "ema", state["ema"], job.ema.state_dict())
+    check_scaler(path, state["scaler"], job.scaler)
+    restore_optimiser(job.optimiser, state["optimizer"])
     if state["scaler"]:
         job.scaler.load_state_dict(state["scaler"])
     job.best_top1 = state["best_top1"]
-    if job.ema and state["ema"]:
+    if averaged:
         job.ema.load_state_dict(state["ema"])

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from network.checkpoint_file import tensor_problem
 from train.config import Config
+from train.errors import TrainError
 
 #: Learning rates of fine-tuning, relative to the classifier's.
 FINE_TUNE = {"convolution": 0.6, "recurrent": 0.5, "classifier": 1.0}
@@ -66,17 +68,82 @@ def build_optimiser(net: nn.Module, config: Config) -> torch.optim.Optimizer:
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """`optimiser.load_state_dict(state)`, whatever memory format the state was saved in.
+    """Take an optimiser's state (momentum, averages of gradients) from a saved state dict.
 
-    torch's fused updates on CPUs walk parameter, gradient and state side by side through memory
-    and look at no strides: the momentum of a channels-last weight would go, without a word, to
-    other elements of a contiguous one.
+    The options of the parameter groups, which the configuration says, stay as they are.
+
+    torch's fused updates on CPUs walk parameter, gradient and state side by side through memory:
+    they look at no shapes, so that a smaller tensor is read and written past its end, and at no
+    strides, so that the momentum of a channels-last weight would go to other elements of a
+    contiguous one. So shapes are checked here, and the state takes its parameter's memory format.
+
+    Raises:
+        TrainError: the state does not fit; the optimiser is as it was.
     """
-    optimiser.load_state_dict(state)
+    problem = optimiser_problem(optimiser, state)
+    if problem:
+        raise TrainError(f"the optimiser's state cannot be used: {problem}")
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({"state": state["state"], "param_groups": groups})
     for parameter, values in optimiser.state.items():
         for name, value in values.items():
             if torch.is_tensor(value) and value.shape == parameter.shape:
                 values[name] = torch.empty_like(parameter).copy_(value)
+
+
+def optimiser_problem(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> str:
+    """Why a saved state dict does not fit an optimiser, or an empty string."""
+    own = optimiser.state_dict()["param_groups"]
+    if saved_groups(state) != saved_groups({"param_groups": own}):
+        return "its groups of parameters are others"
+    values = state.get("state")
+    if not isinstance(values, dict):
+        return "it has no state of the parameters"
+    if not values:  # no step was taken yet
+        return ""
+    parameters = {
+        number: parameter
+        for names, group in zip(own, optimiser.param_groups, strict=True)
+        for number, parameter in zip(names["params"], group["params"], strict=True)
+        if parameter.requires_grad
+    }
+    if values.keys() != parameters.keys():
+        return f"it is of {len(values)} parameters, and there are {len(parameters)} to be learnt"
+    step = torch.zeros(())
+    for number, parameter in parameters.items():
+        wanted = _state_names(optimiser)
+        if not isinstance(values[number], dict) or values[number].keys() != wanted:
+            return f"parameter {number} has not just {' and '.join(sorted(wanted))}"
+        for name, value in values[number].items():
+            like = step if name == "step" else parameter.detach().cpu()
+            problem = tensor_problem(name, value, like)
+            if not problem and value.shape != like.shape:
+                problem = f"has shape {tuple(value.shape)}, not {tuple(like.shape)}"
+            if problem:
+                return f"{name} of parameter {number} {problem}"
+    return ""
+
+
+def saved_groups(state: dict[str, Any]) -> list[tuple[str, list[int]]] | None:
+    """Name and numbers of parameters of each group in a saved state dict; None if it is broken."""
+    groups = state.get("param_groups")
+    if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
+        return None
+    found = [(group.get("name"), group.get("params")) for group in groups]
+    broken = any(
+        type(name) is not str
+        or not isinstance(numbers, list)
+        or any(type(number) is not int for number in numbers)
+        for name, numbers in found
+    )
+    return None if broken else found
+
+
+def _state_names(optimiser: torch.optim.Optimizer) -> set[str]:
+    """What an optimiser of `build_optimiser` keeps of each parameter."""
+    if isinstance(optimiser, torch.optim.AdamW):
+        return {"step", "exp_avg", "exp_avg_sq"}
+    return {"momentum_buffer"} if optimiser.param_groups[0]["momentum"] else set()
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:

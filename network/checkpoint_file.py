@@ -1,0 +1,146 @@
+"""Open files with tensors: the only module that calls `torch.load`.
+
+Nothing in a file is executed, checksums and declared sizes are checked before anything is read into
+memory, and whatever is wrong with a file becomes one line.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from os import PathLike
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from torch import Tensor, nn
+
+from network.errors import NetworkError
+
+ZIP_START = b"PK\x03\x04"
+#: Last parts of the names of tensors that count something, or that a square root is taken of.
+NEVER_NEGATIVE = ("running_var", "num_batches_tracked", "exp_avg_sq", "max_exp_avg_sq", "step")
+
+
+def read_checkpoint_file(path: str | PathLike) -> object:
+    """Read a file that `torch.save` wrote, in either of torch's formats, with tensors on the CPU.
+
+    Raises:
+        NetworkError: the file is missing, damaged, or holds more than tensors and plain values.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise NetworkError(f"{path}: there is no such file")
+    try:
+        with path.open("rb") as file:
+            zipped = file.read(len(ZIP_START)) == ZIP_START
+            if zipped:
+                _check_archive(file)
+            file.seek(0)
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except NetworkError as error:
+        raise NetworkError(f"{path}: {error}") from None
+    except OSError as error:
+        raise NetworkError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except Exception as error:  # unpickling foreign bytes can raise anything
+        raise NetworkError(f"{path}: {_reason(error)}") from None
+
+
+def _check_archive(file: BinaryIO) -> None:
+    """Check the table of members against the file's size, then every member's checksum.
+
+    torch.load itself looks at neither. torch.save stores members uncompressed, one after the other:
+    what an archive declares beyond the file's size would only be made up while it is read.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            problem = _archive_problem(archive) or _damaged_member(archive)
+    except OSError:
+        raise
+    except Exception as error:  # zipfile raises a dozen kinds for a damaged table
+        problem = f"its table of contents cannot be read: {_plain(str(error))}"
+    if problem:
+        raise NetworkError(
+            f"cannot be read as a checkpoint: it is damaged or cut short ({problem}); use another"
+        )
+
+
+def _archive_problem(archive: zipfile.ZipFile) -> str:
+    """What tells an archive from those that torch.save writes, or an empty string."""
+    members = sorted(archive.infolist(), key=lambda member: member.header_offset)
+    names = {member.filename for member in members}
+    folders = {member.filename.partition("/")[0] for member in members}
+    if len(names) < len(members):
+        return "its table of contents lists a name twice"
+    if len(folders) != 1 or f"{folders.copy().pop()}/data.pkl" not in names:
+        return "it is a zip file that torch did not write"
+    ends = [member.header_offset for member in members[1:]] + [archive.start_dir]
+    for member, end in zip(members, ends, strict=True):
+        if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
+            return f"{member.filename} is compressed, which torch does not do"
+        if member.header_offset + member.file_size > end:
+            return f"{member.filename} declares more bytes than the file has for it"
+    return ""
+
+
+def _damaged_member(archive: zipfile.ZipFile) -> str:
+    name = archive.testzip()
+    return f"{name} fails its checksum" if name else ""
+
+
+def _reason(error: Exception) -> str:
+    """One line on why torch could not read a file, without torch's advice on how to force it."""
+    text = str(error)
+    found = re.search(r"GLOBAL (\S+) was not an allowed global|whose module (\S+) is blocked", text)
+    if found:
+        name = _plain(found[1] or found[2])
+        return (
+            f"holds {name}, but only tensors and plain values are loaded, because other objects "
+            "can run any program; save the state dict alone"
+        )
+    detail = "" if "weights_only" in text or "\x1b" in text else _plain(text)
+    return "cannot be read as a checkpoint" + (f" ({detail})" if detail else "")
+
+
+def _plain(text: str) -> str:
+    """The first line of a message of someone else's, printable and not too long."""
+    line = (text.strip() or "?").splitlines()[0]
+    line = "".join(letter if letter.isprintable() else "?" for letter in line)
+    return line if len(line) <= 150 else line[:147] + "..."
+
+
+def tensor_problem(name: str, value: object, like: Tensor | None = None) -> str:
+    """Why a value must not be used as the tensor of that name, or an empty string.
+
+    A tensor must be dense and real, its numbers finite, and those of `NEVER_NEGATIVE` not negative.
+
+    Args:
+        name: what it is called; the part behind the last dot counts.
+        value: anything that a checkpoint can hold.
+        like: a tensor of the network's, whose kind of numbers (floating point or not) it must have
+            and in whose dtype it must be finite.
+    """
+    if type(value) not in (Tensor, nn.Parameter):
+        return f"is not a tensor but {type(value).__name__}"
+    value = value.detach()
+    if value.layout != torch.strided or value.is_nested:
+        return "is not a dense tensor"
+    if value.device.type != "cpu":
+        return f"has no values (its device is {value.device})"
+    if value.is_quantized or value.is_complex() or value.dtype == torch.bool:
+        return f"has {value.dtype} numbers"
+    if value.untyped_storage().nbytes() < value.numel() * value.element_size():
+        return "declares more numbers than the file holds"
+    if like is not None:
+        if value.is_floating_point() != like.is_floating_point():
+            return f"has {value.dtype} numbers, where the network's are {like.dtype}"
+        value = value.to(like.dtype)
+    if value.is_floating_point():
+        if value.element_size() == 1:
+            return f"has {value.dtype} numbers"
+        broken = value.numel() - int(value.isfinite().sum())
+        if broken:
+            return f"has {broken} numbers of {value.numel()} that are NaN or infinite"
+    if name.rpartition(".")[2] in NEVER_NEGATIVE and bool((value < 0).any()):
+        return "has negative numbers"
+    return ""
