@@ -71,12 +71,14 @@ def _draw_interval(
     rng: np.random.Generator | None,
     stretch: float,
 ) -> int:
-    """One of the intervals that fit the video; the smallest where none does."""
+    """One of the intervals that fit the video, each as likely; the smallest where none fits."""
     choices = sorted([interval] if isinstance(interval, int) else interval)
-    tau = choices[len(choices) // 2] if rng is None else choices[int(rng.random() * len(choices))]
     longest = (n_frames - 1) // (length - 1) if length > 1 else choices[-1]
-    if tau > longest:
-        tau = max((c for c in choices if c <= longest), default=choices[0])
+    fitting = [choice for choice in choices if choice <= longest] or choices[:1]
+    if rng is None:
+        tau = min(choices[len(choices) // 2], fitting[-1])
+    else:
+        tau = fitting[int(rng.random() * len(fitting))]
     highest = min(int(tau * stretch), longest)
     if rng is None or highest <= tau:
         return tau

@@ -68,6 +68,25 @@ def test_intervals_that_do_not_fit_are_not_drawn():
     assert steps == {1, 2}
 
 
+@pytest.mark.parametrize(
+    ("n_frames", "shares"),
+    [(33, {1: 1 / 2, 2: 1 / 2}), (61, {1: 1 / 3, 2: 1 / 3, 4: 1 / 3}), (20, {1: 1}), (9, {1: 1})],
+)
+def test_intervals_that_fit_are_equally_likely(n_frames, shares):
+    rng = np.random.default_rng(0)
+    drawn = [
+        int(np.diff(frame_indices(n_frames, 16, [1, 2, 4, 8], rng=rng))[0]) for _ in range(3000)
+    ]
+    assert {step: drawn.count(step) / 3000 for step in set(drawn)} == pytest.approx(
+        shares, abs=0.04
+    )
+
+
+def test_without_a_draw_the_middle_interval_or_the_largest_that_fits():
+    for n_frames, step in ((200, 4), (60, 2), (17, 1)):
+        assert np.diff(frame_indices(n_frames, 16, [1, 2, 4, 8]))[0] == step
+
+
 def test_every_start_and_every_stretched_interval_occurs():
     rng = np.random.default_rng(0)
     clips = [frame_indices(20, 4, 2, rng=rng, stretch=2.5) for _ in range(2000)]

@@ -5,10 +5,11 @@ import copy
 import pytest
 import torch
 from torch import nn
-from torch.optim.swa_utils import update_bn
 
+from network.srtg import SRTG, gate_rates
 from train.batchnorm import (
     SplitBatchNorm3d,
+    estimate_statistics,
     split_batch_norm,
     synchronise_batch_norm,
     too_few_clips,
@@ -130,15 +131,28 @@ def test_without_running_statistics_and_without_affine():
     assert torch.allclose(y[:4].mean((0, 2, 3, 4)), torch.zeros(3), atol=1e-5)
 
 
-def test_update_bn_averages_the_statistics_of_all_batches():
+def test_precise_batch_norm_averages_the_statistics_of_all_batches():
     net = network()
     split_batch_norm(net, 4)
     batches = [clips(8, seed) for seed in (3, 4, 5)]
-    update_bn(batches, net)
+    estimate_statistics(net, batches)
     inner = [net[0](batch) for batch in batches]
     expected = torch.stack([batch.mean((0, 2, 3, 4)) for batch in inner]).mean(0)
     assert torch.allclose(net[1].running_mean, expected, atol=1e-5)
-    assert net[1].momentum == 0.1
+    assert net[1].momentum == 0.1 and not net[1].training
+
+
+def test_precise_batch_norm_runs_gates_as_evaluation_does_and_counts_no_clip():
+    net = nn.Sequential(*network(), SRTG(6, gates=True), nn.Dropout(0.5), nn.BatchNorm3d(6))
+    split_batch_norm(net, 4)
+    net(clips(4))
+    before = gate_rates(net), net[4].counts.tolist()
+    batches = [clips(8, seed) for seed in (3, 4)]
+    estimate_statistics(net, batches)
+    assert (gate_rates(net), net[4].counts.tolist()) == before and before[1][1] == 4
+    net[1].train(), net[3].train()
+    expected = torch.stack([net[:6](batch).mean((0, 2, 3, 4)) for batch in batches]).mean(0)
+    assert torch.allclose(net[6].running_mean, expected, atol=1e-4)  # no channel was dropped
 
 
 def test_copies_and_replicas_keep_splitting():

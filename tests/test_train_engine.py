@@ -94,6 +94,7 @@ def test_the_log_is_plain_and_has_the_originals_line(everything):
     line = next(line for line in log.splitlines() if "Batch [1/" in line)
     for part in ("Epoch [1]", "Speed (r=", " f=", " b=", ") clip/sec", "loss ", "top1 ", "lr "):
         assert part in line
+    assert "larger share of a mixed clip" in log  # with --mixup
     assert ",3,4," in line or ",3,1," in line or ",3,2," in line  # batch (B,3,T,H,W)
 
 

@@ -21,7 +21,7 @@ from train.devices import Devices
 from train.errors import TrainError
 from train.interrupts import caught_signals
 from train.metrics import Meter, top_k_hits
-from train.mixing import mixed
+from train.mixing import heavier_labels, mixed, scoring_note
 from train.monitor import GREEN, RED, YELLOW, SpeedReport, coloured, without_colours
 from train.optim import (
     build_optimiser,
@@ -137,6 +137,15 @@ def test_mixup_and_cutmix_mix_whole_clips():
         assert torch.equal(out[:, :, 0], out[:, :, 1])  # the same in every frame
     same, wanted = mixed(clips, labels, 4, Config())
     assert same is clips and wanted is labels
+
+
+def test_the_class_with_the_larger_share_is_the_one_that_is_scored():
+    shares = torch.tensor([[0.7, 0.3, 0.0], [0.2, 0.0, 0.8], [0.0, 1.0, 0.0]])
+    assert heavier_labels(shares).tolist() == [0, 2, 1]
+    labels = torch.tensor([2, 0])
+    assert heavier_labels(labels) is labels
+    assert scoring_note(Config()) is None
+    assert "larger share of a mixed clip" in scoring_note(Config(cutmix=1.0))
 
 
 STATE = {

@@ -4,12 +4,16 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from runs import command, same_bits
 
+from data.clips import normalise
+from network import gate_rates
 from run.cli import parse_config
 from train.devices import open_devices
-from train.engine import train_step
+from train.engine import net_to_score, train_step
 from train.job import prepare
+from train.mixing import mixed
 from train.monitor import SpeedMonitor
 
 
@@ -65,3 +69,41 @@ def test_a_step_changes_weights_average_momentum_and_scores(job):
     take_step(job)
     assert not any(same_bits(a, b) for a, b in zip(before, state(job), strict=True))
     assert job.skipped_steps == 0
+
+
+def test_training_accuracy_under_mixup_counts_the_heavier_class(tiny, tmp_path):
+    words = ["--workers", "0", "--mixup", "1", "--multigrid", "off", "--batch-size", "6"]
+    config = parse_config("custom", command(tiny, tmp_path, *words)[2:])
+    with open_devices(0, "fp32") as devices:
+        job = prepare(config, devices)
+        right, wrong = 0, 0
+        for batch in job.training_batches():
+            # a network that names the class of the clip before it was mixed
+            answer = F.one_hot(batch.labels, 3).float()
+            hook = job.net.register_forward_hook(lambda *args, answer=answer: 0 * args[2] + answer)
+            torch.manual_seed(hash((config.random_seed, job.step, 0)) % 2**63)
+            _, targets = mixed(normalise(batch.clips), batch.labels, 3, config)
+            heavier = targets.argmax(1) == batch.labels
+            right, wrong = right + int(heavier.sum()), wrong + int((~heavier).sum())
+            train_step(job, batch, SpeedMonitor(devices.device))
+            job.step += 1
+            hook.remove()
+            assert job.meter.sums[1] == right
+    assert right and wrong
+
+
+def test_precise_batch_norm_is_not_counted_in_the_gates_rates(tiny, tmp_path):
+    words = ["--workers", "0", "--network", "srtg_r3d_18", "--gates", "--precise-bn", "2"]
+    config = parse_config("custom", [*command(tiny, tmp_path)[2:], *words])
+    with open_devices(0, "fp32") as devices:
+        job = prepare(config, devices)
+        job.spread_net.train()
+        train_step(job, next(iter(job.training_batches())), SpeedMonitor(devices.device))
+        rates = gate_rates(job.net)
+        seen = [int(module.counts[1]) for module in job.net.modules() if hasattr(module, "counts")]
+        means = job.net.layer1[0].conv1[1].running_mean.clone()
+        net_to_score(job)
+        assert gate_rates(job.net) == rates
+        after = [int(module.counts[1]) for module in job.net.modules() if hasattr(module, "counts")]
+        assert after == seen and all(seen)
+        assert not torch.equal(job.net.layer1[0].conv1[1].running_mean, means)

@@ -2,13 +2,11 @@
 
 Multigrid changes the batch by a factor of 32, and with it the noise that batch norm adds, so Wu et
 al. (arXiv 1912.00998, section 3) take the statistics over sub-batches of a fixed size.
-
-For precise batch norm, use `torch.optim.swa_utils.update_bn`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -118,6 +116,30 @@ def too_few_clips(batch: int, devices: Devices, clips: int) -> bool:
     large batch, statistics would follow the batch.
     """
     return devices.gpus == 1 and devices.world > 1 and batch // devices.world < clips
+
+
+@torch.no_grad()
+def estimate_statistics(net: nn.Module, batches: Iterable[torch.Tensor]) -> None:
+    """Set batch norm's running statistics to the mean of those of `batches` (precise batch norm).
+
+    Batches are float (B, 3, T, H, W) on the network's device. `net` is left in evaluation mode.
+    torch.optim.swa_utils.update_bn does the same with the whole network in training mode, where
+    gates count clips for their rates: here only the norms are in training mode.
+    """
+    net.eval()
+    norms = [
+        module for module in net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
+    ]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.train()
+        norm.momentum = None  # the mean of all batches instead of a moving average
+    for clips in batches:
+        net(clips)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    net.eval()
 
 
 def _norms(net: nn.Module) -> Iterator[nn.Module]:

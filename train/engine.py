@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from torch import nn
-from torch.optim.swa_utils import update_bn
 from tqdm import tqdm
 
 from data.clips import normalise
 from data.loading import Batch
 from network import gate_rates
+from train.batchnorm import estimate_statistics
 from train.checkpoint import drop_old, epoch_file, save_checkpoint, sweep_unfinished
 from train.config import Config
 from train.devices import open_devices
@@ -23,6 +23,7 @@ from train.evaluation import evaluate
 from train.interrupts import Signals, caught_signals
 from train.job import Job, prepare
 from train.metrics import Meter
+from train.mixing import scoring_note
 from train.monitor import SpeedMonitor
 from train.multigrid import Schedule
 from train.plan import draw_plan, plan_table
@@ -63,6 +64,9 @@ def train(config: Config) -> Path:
         if devices.is_first:
             log_to(Path(config.log_file or job.folder / "train.log"))
         log.info("%s, %d classes, on %s", config.network, len(job.classes), devices.describe())
+        note = scoring_note(config)
+        if note:
+            log.info(note)
         run_epochs(job, signals)
         log.info("done: best top1 %.2f, results in %s", job.best_top1, job.folder)
     return job.folder
@@ -158,7 +162,8 @@ def net_to_score(job: Job) -> nn.Module:
         job.synchronise_batch_norm(False)  # the processes may have different numbers of batches
         batches = job.plain_batches(job.config.precise_bn)
         with job.devices.autocast():
-            update_bn((normalise(job.devices.to_device(b.clips)) for b in batches), net)
+            clips = (normalise(job.devices.to_device(batch.clips)) for batch in batches)
+            estimate_statistics(net, clips)
     job.devices.share_first(net.buffers())
     return job.spread_net if job.devices.gpus > 1 and net is job.net else net
 

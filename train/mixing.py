@@ -28,3 +28,22 @@ def mixed(clips: Tensor, labels: Tensor, num_classes: int, config: Config) -> tu
     video = tv_tensors.Video(clips.transpose(1, 2))  # (B, T, 3, H, W)
     video, targets = v2.RandomChoice(choices)(video, labels)
     return video.as_subclass(Tensor).transpose(1, 2), targets
+
+
+def heavier_labels(targets: Tensor) -> Tensor:
+    """The class with the largest share of each clip, int64 (B,): what training accuracy counts.
+
+    Args:
+        targets: as `mixed` returns them, (B,) labels or (B, num_classes) shares of each class.
+    """
+    return targets if targets.ndim == 1 else targets.argmax(1)
+
+
+def scoring_note(config: Config) -> str | None:
+    """One sentence for the log on what training's top1 and top5 count where clips are mixed."""
+    if not (config.mixup or config.cutmix):
+        return None
+    return (
+        "top1 and top5 of training count the class that has the larger share of a mixed clip "
+        "(--mixup, --cutmix); those of validation are of clips that are not mixed"
+    )

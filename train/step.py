@@ -15,7 +15,7 @@ from data.loading import Batch, StepPlan
 from train.batchnorm import too_few_clips
 from train.errors import DivergedError
 from train.job import Job
-from train.mixing import mixed
+from train.mixing import heavier_labels, mixed
 from train.monitor import SpeedMonitor
 from train.optim import set_learning_rate
 
@@ -67,7 +67,7 @@ def train_step(job: Job, batch: Batch, monitor: SpeedMonitor) -> StepResult:
         if finite:
             update(job)
     if finite:
-        job.meter.add(torch.cat(seen), labels, losses)
+        job.meter.add(torch.cat(seen), heavier_labels(targets), losses)
     else:
         for buffer, before in zip(job.net.buffers(), buffers, strict=False):
             buffer.copy_(before)
