@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from data.classes import class_key
+from data.duplicates import warn_of_repeats
 from data.errors import DataError
-from data.labels import TEST, TRAIN, VAL, LabelTable, class_key, load_labels
+from data.labels import TEST, TRAIN, UNSAID, VAL, LabelTable, load_labels
 from data.videos import Videos, find_videos
 
 log = logging.getLogger(__name__)
@@ -128,6 +130,7 @@ def open_split(
     if ready_made:
         videos = _subset(videos, classes)
     _report_rejected(videos, ready_made=ready_made, skip_bad=skip_bad)
+    warn_of_repeats(videos)
     if part == "train" and spec.classes and len(videos.classes) != spec.classes:
         log.info(
             "%d classes, as the labels have, of the %d of %s",
@@ -182,29 +185,45 @@ def _sibling(train_csv: Path, part: str) -> Path:
 
 
 def _of_part(table: LabelTable, part: str, *, shared: bool) -> LabelTable:
-    """The rows of one part, as the csv's split tells; all of them where it says nothing.
+    """The rows of one part, as the csv's split tells; all of them where no row says one.
 
-    For validation, `val` rows go before `test` rows. `shared`: the csv is the training csv too, so
-    that rows which say nothing are training rows.
+    For validation, `test` rows are taken only where there are no `val` rows. `shared`: the csv is
+    the training csv too, so that rows which say nothing are training rows. A row that says nothing
+    is rejected where others say `train`, or `val` in a csv of validation rows: it would otherwise
+    be dropped without a word.
+
+    Raises:
+        DataError: the csv has no row of this part.
     """
-    there = set(np.unique(table.parts).tolist())
-    wanted = [
-        number for number in ((TRAIN,) if part == "train" else (VAL, TEST)) if number in there
-    ]
-    if part == "val" and not wanted and (shared or TRAIN in there):
+    if not len(table):
+        return table
+    said = set(np.unique(table.parts).tolist())
+    order = (TRAIN,) if part == "train" else (VAL, TEST)
+    wanted = next((number for number in order if number in said), UNSAID)
+    if part == "val" and wanted == UNSAID and (shared or TRAIN in said):
         raise DataError(
             f"{table.path}: holds no validation rows; put a csv with `val` for `train` in its "
             "name beside it, or rows whose split is `val` into it"
         )
-    if not wanted:
-        return table
-    keep = table.parts == wanted[0]
+    if wanted not in said:
+        raise DataError(
+            f"{table.path}:{table.rows[0]}: the csv holds no training rows: the split of each "
+            "row says val or test"
+        )
+    rejected = table.rejected
+    of_training = shared and TRAIN not in said  # whose rows say nothing because they train
+    if wanted != UNSAID and UNSAID in said and not of_training:
+        reason = "says no split, but other rows of the csv do"
+        unsaid = table.rows[table.parts == UNSAID].tolist()
+        rejected = sorted([*rejected, *((row, reason) for row in unsaid)])
+    keep = table.parts == wanted
     return replace(
         table,
         ids=table.ids[keep],
         labels=table.labels[keep],
         parts=table.parts[keep],
         rows=table.rows[keep],
+        rejected=rejected,
     )
 
 
@@ -219,7 +238,11 @@ def _subset(videos: Videos, classes: Sequence[str] | None) -> Videos:
     if not keep.any():
         raise DataError(f"{videos.source}: none of its videos is of a class of the training part")
     return replace(
-        videos, folders=videos.folders[keep], labels=labels[keep], classes=tuple(classes)
+        videos,
+        folders=videos.folders[keep],
+        labels=labels[keep],
+        classes=tuple(classes),
+        rows=videos.rows[keep],
     )
 
 

@@ -2,15 +2,15 @@
 
 The format: a header, then a row a video. Columns are found by name, in any order, in any case:
 `label`; `youtube_id` or `id`; optionally `time_start` and `time_end`, both or neither; optionally
-`split`. Others are ignored. Comma, semicolon or tab; quoted or not; with or without byte order
-mark; plain or `.gz`. A class may be spelled with spaces or underscores, and in any case.
+`split` (train, val or test; empty: not said). Others are ignored. Comma, semicolon or tab; quoted
+or not; with or without byte order mark; plain or `.gz`. A class may be spelled with spaces or
+underscores, and in any case.
 """
 
 from __future__ import annotations
 
 import csv
 import gzip
-import json
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,8 @@ from typing import TextIO
 
 import numpy as np
 
-from data.errors import DataError
+from data.classes import ClassNumbers, class_dictionary
+from data.errors import DataError, Unusable
 
 COLUMNS = {
     "label": ("label", "class", "class_name", "category", "action"),
@@ -35,11 +36,8 @@ PARTS = {
     **dict.fromkeys(("test", "testing"), TEST),
 }
 CHUNK = 16_384  # rows held as Python objects at a time
+LONGEST_HEADER = 100_000  # characters: csv's own limit for a field is little more
 LONGEST_ID = 230  # bytes: a folder's name holds 255
-
-
-class Unusable(ValueError):
-    """A row that cannot be used. The message is the reason, without file and row."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +82,8 @@ def load_labels(path: str | Path, classes: Sequence[str] | None = None) -> Label
     """
     path = Path(path)
     if classes is None:
-        classes = _dictionary(path)
-    numbers = _ClassNumbers(classes)
+        classes = class_dictionary(path)
+    numbers = ClassNumbers(classes)
     rejected: list[tuple[int, str]] = []
     try:
         with _open(path) as file:
@@ -109,11 +107,6 @@ def load_labels(path: str | Path, classes: Sequence[str] | None = None) -> Label
     )
 
 
-def class_key(name: str) -> str:
-    """What spellings of a class have in common: `Brush_Hair` and `brush hair` are one."""
-    return " ".join(name.replace("_", " ").split()).casefold()
-
-
 def _open(path: Path) -> TextIO:
     # Escaped, bytes that are not UTF-8 still name the file that they name on the disk.
     options = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}
@@ -124,7 +117,11 @@ def _open(path: Path) -> TextIO:
 
 def _reader(path: Path, file: TextIO) -> tuple[Iterator[list[str]], dict[str, int]]:
     """A csv reader behind the header, and the column that holds each of COLUMNS."""
-    start = file.readline()
+    start = file.readline(LONGEST_HEADER)
+    if len(start) == LONGEST_HEADER:
+        raise DataError(f"{path}:1: the line is too long for a header; is this a csv?")
+    if "\0" in start:
+        raise DataError(f"{path}:1: is no text, or is UTF-16; save it as a UTF-8 csv")
     delimiter = next((mark for mark in ",;\t" if mark in start), ",")
     header = [name.strip().lower() for name in next(csv.reader([start], delimiter=delimiter), [])]
     if {"classname", "label"} <= set(header):
@@ -133,6 +130,8 @@ def _reader(path: Path, file: TextIO) -> tuple[Iterator[list[str]], dict[str, in
     for column, names in COLUMNS.items():
         at = next((header.index(name) for name in names if name in header), None)
         if at is not None:
+            if header.count(header[at]) > 1:
+                raise DataError(f"{path}:1: two columns of the header are named {header[at]!r}")
             columns[column] = at
         elif column in ("label", "id"):
             found = ", ".join(header[:8])[:100] or "nothing"
@@ -191,7 +190,7 @@ def _lines(reader, rejected: list[tuple[int, str]]) -> Iterator[tuple[int, list[
 class _RowParser:
     """Fields of a row -> (folder name, class number, part). Raises Unusable."""
 
-    def __init__(self, columns: dict[str, int], numbers: _ClassNumbers):
+    def __init__(self, columns: dict[str, int], numbers: ClassNumbers):
         self.label, self.id = columns["label"], columns["id"]
         self.times = (columns["start"], columns["end"]) if "start" in columns else ()
         self.split = columns.get("split")
@@ -204,38 +203,18 @@ class _RowParser:
         name = row[self.id].strip()
         if not name:
             raise Unusable("has no video id")
-        if "/" in name or "\0" in name or name in (".", "..") or len(name) > LONGEST_ID:
+        size = len(name.encode(errors="surrogateescape"))
+        if "/" in name or "\0" in name or name in (".", "..") or size > LONGEST_ID:
             raise Unusable(f"has the id {name[:40]!r}, which no folder can be named")
         if self.times:
             start, end = self.stamps[row[self.times[0]]], self.stamps[row[self.times[1]]]
             if bool(start) != bool(end):
                 raise Unusable("has only one of time_start and time_end")
             name += start + end
-        number = self.numbers[row[self.label]]  # last: a rejected row numbers no class
         split = self.split
         part = self.parts[row[split]] if split is not None and split < len(row) else UNSAID
+        number = self.numbers[row[self.label]]  # last: a rejected row numbers no class
         return name, number, part
-
-
-class _ClassNumbers(dict):
-    """Label as spelled in a row -> number. With no `classes` given, new labels get the next."""
-
-    def __init__(self, classes: Sequence[str] | None):
-        self.names = list(classes or ())
-        self.closed = classes is not None
-        self.by_key = {class_key(name): number for number, name in enumerate(self.names)}
-
-    def __missing__(self, label: str) -> int:
-        key = class_key(label)
-        if not key:
-            raise Unusable("has no label")
-        if key not in self.by_key:
-            if self.closed:
-                raise Unusable(f"has the unknown class {label[:60]!r}")
-            self.by_key[key] = len(self.names)
-            self.names.append(label.strip())
-        self[label] = self.by_key[key]
-        return self[label]
 
 
 class _Stamps(dict):
@@ -255,29 +234,11 @@ class _Stamps(dict):
 
 
 class _Parts(dict):
-    """A row's split -> TRAIN, VAL, TEST or UNSAID."""
+    """A row's split -> TRAIN, VAL, TEST, or UNSAID where it is empty."""
 
     def __missing__(self, text: str) -> int:
-        self[text] = PARTS.get(text.strip().lower(), UNSAID)
+        word = text.strip().lower()
+        if word and word not in PARTS:
+            raise Unusable(f"has the split {text[:20]!r}, which is none of train, val and test")
+        self[text] = PARTS.get(word, UNSAID)
         return self[text]
-
-
-def _dictionary(path: Path) -> list[str] | None:
-    """Class names in order from the `<prefix>dictionary.json` that belongs to the csv, if any."""
-    suffix = "dictionary.json"
-    beside = path.parent.glob(f"*{suffix}") if path.parent.is_dir() else ()
-    own = [file for file in beside if path.name.startswith(file.name.removesuffix(suffix))]
-    if not own:
-        return None
-    file = max(own, key=lambda file: len(file.name))
-    try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
-        pairs = list(content.items())
-        if all(isinstance(value, str) for _, value in pairs):
-            pairs = [(name, number) for number, name in pairs]
-        by_number = {int(number): name for name, number in pairs}
-    except (ValueError, TypeError, AttributeError, OSError) as error:
-        raise DataError(f"{file}: is not a json of {{class: number}} ({error})") from error
-    if sorted(by_number) != list(range(len(pairs))) or not pairs:
-        raise DataError(f"{file}: its numbers are not 0..{len(pairs) - 1}, each once")
-    return [by_number[number] for number in range(len(pairs))]

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data.classes import class_key
 from data.errors import DataError
-from data.labels import PARTS, TEST, TRAIN, VAL, class_key, load_labels
+from data.labels import PARTS, TEST, TRAIN, VAL, load_labels
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from data.classes import class_key
 from data.errors import DataError
-from data.labels import LabelTable, class_key
+from data.labels import LabelTable
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Videos:
         classes: names of the classes.
         rejected: ("file:row", reason) of each row that cannot be used.
         source: the label csv.
+        rows: int32 (N,), line numbers in the csv; None where the videos come from no csv.
     """
 
     root: Path
@@ -33,6 +35,7 @@ class Videos:
     classes: tuple[str, ...]
     rejected: list[tuple[str, str]]
     source: Path
+    rows: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.folders)
@@ -101,6 +104,7 @@ def find_videos(root: str | Path, table: LabelTable) -> Videos:
         classes=table.classes,
         rejected=rejected,
         source=table.path,
+        rows=table.rows[found],
     )
 
 

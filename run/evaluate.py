@@ -7,6 +7,7 @@ or shuffled: what is left of the accuracy then does not come from motion.
 
 from __future__ import annotations
 
+import csv
 import logging
 import sys
 from collections.abc import Iterable, Iterator
@@ -159,12 +160,13 @@ def _write(folder: Path, trained: Trained, matrix: np.ndarray, scores: dict[str,
     folder.mkdir(parents=True, exist_ok=True)
     title = f"{trained.config.network}: top-1 {scores['top1']:.1f} %"
     draw_confusion(matrix, trained.classes, title, folder / "confusion.png")
-    lines = ["Class,Clips,Top1"]
-    for number, name in enumerate(trained.classes):
-        clips = matrix[number].sum()
-        top1 = f"{100 * matrix[number, number] / clips:.2f}" if clips else ""
-        lines.append(f'"{name}",{clips},{top1}')
-    (folder / "classes.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path = folder / "classes.csv"
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("Class", "Clips", "Top1"))
+        for name, row, hits in zip(trained.classes, matrix, matrix.diagonal(), strict=True):
+            clips = row.sum()
+            writer.writerow((name, clips, f"{100 * hits / clips:.2f}" if clips else ""))
     log.info("confusion.png and classes.csv are in %s", folder)
 
 

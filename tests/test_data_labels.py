@@ -60,7 +60,7 @@ def test_gzip(tmp_path):
 
 
 def test_parts(tmp_path):
-    words = ["train", "validate", "val", "Validation", "testing", "test", "", "later"]
+    words = ["train", "validate", "val", "Validation", "testing", "test", "", " "]
     text = "label,id,split\n" + "".join(f"x,{n},{word}\n" for n, word in enumerate(words))
     parts = table_of(tmp_path, text).parts.tolist()
     assert parts == [TRAIN, VAL, VAL, VAL, TEST, TEST, UNSAID, UNSAID]

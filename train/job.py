@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from data.clips import ClipDataset, ClipOptions
 from data.datasets import DatasetSpec, dataset_spec, open_split
+from data.duplicates import warn_of_overlap
 from data.loading import StepPlan, training_loader, validation_loader
 from network import build_network, load_weights
 from train.batchnorm import split_batch_norm, synchronise_batch_norm
@@ -341,6 +342,7 @@ def _open_clips(config: Config, spec: DatasetSpec) -> tuple[ClipDataset, ClipDat
     train = open_split(spec, config.dataset, "train", **where)
     val = open_split(spec, config.dataset, "val", classes=train.classes, **where)
     log.info("%d training and %d validation videos", len(train), len(val))
+    warn_of_overlap(train, val)
     train_clips, val_clips = (
         ClipDataset(
             videos,
