@@ -7,6 +7,7 @@ interpreter; `fresh` and `launcher` start one as a user does.
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -70,8 +71,12 @@ def start(
     fresh: bool = False,
     launcher: tuple[str, ...] = (),
     cwd: Path = ROOT,
+    variables: dict[str, str] | None = None,
 ) -> Run:
-    """Start a run, the first process of a session and group of its own."""
+    """Start a run, the first process of a session and group of its own.
+
+    `variables` are added to its environment.
+    """
     folder = tempfile.TemporaryDirectory()
     words = command(root, out, *options, launcher=launcher)
     if fresh or launcher:
@@ -83,12 +88,12 @@ def start(
                 words,
                 stdout=stdout,
                 stderr=stderr,
-                env=environment(),
+                env=environment() | (variables or {}),
                 cwd=cwd,
                 start_new_session=True,
             )
         return Run(process.pid, process.wait, folder)
-    forked = SERVER.Process(target=_forked, args=(words[1:], folder.name, cwd))
+    forked = SERVER.Process(target=_forked, args=(words[1:], folder.name, cwd, variables))
     forked.start()
     while not (Path(folder.name) / "stderr").exists() and forked.is_alive():
         time.sleep(0.005)
@@ -100,11 +105,28 @@ def start(
     return Run(forked.pid, wait, folder)
 
 
-def _forked(argv: list[str], folder: str, cwd: Path) -> None:
+def as_ranks(world: int) -> list[dict[str, str]]:
+    """For each rank of a distributed run on this machine, what a launcher puts in its environment.
+
+    Without a launcher nobody ends the other ranks where one has failed: they have to notice.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world)}
+    return [
+        {**place, "RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(world)}
+        for rank in range(world)
+    ]
+
+
+def _forked(
+    argv: list[str], folder: str, cwd: Path, variables: dict[str, str] | None = None
+) -> None:
     os.setsid()
     os.chdir(cwd)
     multiprocessing.set_start_method(None, force=True)  # workers start as they would anywhere
-    os.environ.update(environment())
+    os.environ.update(environment() | (variables or {}))
     torch.set_num_threads(1)
     for number, name in ((1, "stdout"), (2, "stderr")):
         file = os.open(Path(folder) / name, os.O_CREAT | os.O_WRONLY, 0o600)

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -83,6 +84,21 @@ class Devices:
         """Give every process the first one's `tensors`, in place."""
         for tensor in tensors if self.world > 1 else ():
             dist.broadcast(tensor, 0)
+
+    def broadcast_object(self, value: Any) -> Any:
+        """The first rank's `value`, in every rank. It is pickled, so it should hold no tensors."""
+        values = [value]
+        if self.world > 1:
+            dist.broadcast_object_list(values, src=0, device=self.device)
+        return values[0]
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        """Every rank's `value`, in every rank, by rank. It is pickled and should be small."""
+        values = [value]
+        if self.world > 1:
+            values = [None] * self.world
+            dist.all_gather_object(values, value)
+        return values
 
     def _reduce(self, values: Tensor, how: dist.ReduceOp) -> Tensor:
         if self.world == 1:

@@ -19,6 +19,7 @@ from data.datasets import DatasetSpec, dataset_spec, open_split
 from data.duplicates import warn_of_overlap
 from data.loading import StepPlan, training_loader, validation_loader
 from network import build_network, load_weights
+from train.agreement import broadcast_state, check_same_run, check_same_state, together
 from train.batchnorm import split_batch_norm, synchronise_batch_norm
 from train.checkpoint_state import check_scaler, check_tensors, load_checkpoint
 from train.config import Config
@@ -202,13 +203,31 @@ class Job:
             if not steps.start <= step <= steps.stop:
                 raise TrainError(
                     f"{path}: is at step {step} of epoch {epoch}, which here has the steps from "
-                    f"{steps.start} to {steps.stop}; resume with the options and the number of "
-                    "devices that it was trained with"
+                    f"{steps.start} to {steps.stop}: it is of another schedule; take its weights "
+                    "by --pretrained-3d"
                 )
         return state
 
+    def share_first_state(self) -> None:
+        """Give every process the first one's state, and make sure that all have it.
+
+        Raises:
+            TrainError: a process has another step or other weights than the first one.
+        """
+        if self.devices.world == 1:
+            return
+        state = broadcast_state(self.devices, self.state())
+        if not self.devices.is_first:
+            self.take_state(state)
+        state = self.state()
+        shared = {name: state[name] for name in ("state_dict", "optimizer", "ema")}
+        check_same_state(self.devices, self.step, shared)
+
     def take_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `checked_state` returned."""
+        """Go on from what `state` returned, in an earlier run or in this one's first process.
+
+        What comes from a file is checked by `checked_state` before.
+        """
         self.net.load_state_dict(state["state_dict"])
         restore_optimiser(self.optimiser, state["optimizer"])
         if state["scaler"]:  # empty where the precision was another one
@@ -258,14 +277,9 @@ def prepare(config: Config, devices: Devices) -> Job:
         TrainError, data.errors.DataError, network.errors.NetworkError: something cannot be used.
     """
     config = replace(config, workers=_workers(config, devices), precision=devices.precision)
-    spec = dataset_spec(config.benchmark, config.variant)
-    train_clips, val_clips = _open_clips(config, spec)
-    classes = train_clips.videos.classes
-    schedule = make_schedule(config, len(train_clips))
-    check_shares(schedule, devices.world)
-    torch.manual_seed(config.random_seed)
-    net = _network(config, len(classes), devices)
-    split_batch_norm(net, config.bn_clips)
+    train_clips, val_clips, schedule, net = together(devices, lambda: _open(config, devices))
+    classes, fingerprint = train_clips.videos.classes, train_clips.videos.fingerprint()
+    check_same_run(devices, config, fingerprint)
     per_pass = clips_per_pass(net, devices, config.micro_batch, schedule.largest_shapes())
     optimiser = build_optimiser(net, config)
     if devices.shares > 1:
@@ -283,7 +297,7 @@ def prepare(config: Config, devices: Devices) -> Job:
         devices=devices,
         folder=results_folder(config),
         classes=classes,
-        fingerprint=train_clips.videos.fingerprint(),
+        fingerprint=fingerprint,
         schedule=schedule,
         train_clips=train_clips,
         val_clips=val_clips,
@@ -295,8 +309,22 @@ def prepare(config: Config, devices: Devices) -> Job:
         per_pass=per_pass,
         meter=Meter(devices.device),
     )
-    _resume(job)
+    # only the first process needs to see the files that the run goes on from
+    together(devices, lambda: _resume(job) if devices.is_first else None)
+    job.share_first_state()
     return job
+
+
+def _open(config: Config, devices: Devices) -> tuple[ClipDataset, ClipDataset, Schedule, nn.Module]:
+    """The parts of a run that each process makes for itself: clips, schedule and network."""
+    spec = dataset_spec(config.benchmark, config.variant)
+    train_clips, val_clips = _open_clips(config, spec)
+    schedule = make_schedule(config, len(train_clips))
+    check_shares(schedule, devices.world)
+    torch.manual_seed(config.random_seed)
+    net = _network(config, len(train_clips.videos.classes), devices)
+    split_batch_norm(net, config.bn_clips)
+    return train_clips, val_clips, schedule, net
 
 
 def check_shares(schedule: Schedule, world: int) -> None:
@@ -363,7 +391,7 @@ def _network(config: Config, n_classes: int, devices: Devices) -> nn.Module:
         place=config.place,
         recurrent_init=config.recurrent_init,
     )
-    if config.pretrained_3d:
+    if config.pretrained_3d and devices.is_first:  # the others receive its weights
         report = load_weights(net, config.pretrained_3d)
         log.info(
             "%s: %d tensors loaded, %d skipped, %d missing",

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from data.loading import StepPlan
+from train.agreement import together
 from train.devices import Devices
 from train.errors import TrainError
 
@@ -43,32 +44,15 @@ def clips_per_pass(
         if not option.isdecimal() or int(option) < 1:
             raise TrainError(f"--micro-batch {option}: give auto or a number of clips from 1 on")
         return lambda frames, size: int(option)
-    free = free_bytes(devices)
-    with left_as_it_was(net, devices):
-        if devices.gpus:
-            net.train()
-            free = int(MEASURED_SHARE * free) - COPIES * parameter_bytes(net)
-            fitting = [
-                most_clips(
-                    lambda clips, shape=shape: peak_bytes(net, devices, shape, clips),
-                    -(-shape.batch // devices.shares),
-                    free,
-                )
-                for shape in shapes
-            ]
-            torch.cuda.empty_cache()
-        else:
-            net.eval()  # or batch norm would take one clip otherwise than two; little else differs
-            free = int(SHARE * max(0, free))
-            fitting = estimated_clips(net, devices, shapes, free)
+    free, fitting = together(devices, lambda: _fitting_clips(net, devices, shapes))
+    # the smallest number over the processes: all of them divide a step into as many passes
+    fitting = [-int(most) for most in devices.largest([-float(clips) for clips in fitting])]
     for shape, clips in zip(shapes, fitting, strict=True):
         if not clips:
             raise TrainError(
                 f"one clip of {shape.frames}x{shape.size}x{shape.size} does not fit into the "
                 f"{free / 2**30:.1f} GiB that are free for it: lower --clip-size or --clip-length"
             )
-    # equally many passes in every process
-    fitting = [-int(most) for most in devices.largest([-float(clips) for clips in fitting])]
     clips_of: dict[tuple[int, int], int] = {}
     for shape, clips in zip(shapes, fitting, strict=True):
         clips_of[shape.frames, shape.size] = clips
@@ -78,6 +62,30 @@ def clips_per_pass(
                 shape.batch, shape.frames, shape.size, shape.size, clips,
             )  # fmt: skip
     return lambda frames, size: clips_of[frames, size]
+
+
+def _fitting_clips(
+    net: nn.Module, devices: Devices, shapes: Sequence[StepPlan]
+) -> tuple[int, list[int]]:
+    """The bytes that a pass may take here, and how many clips of each shape fit into them."""
+    free = free_bytes(devices)
+    with left_as_it_was(net, devices):
+        if not devices.gpus:
+            net.eval()  # or batch norm would take one clip otherwise than two; little else differs
+            free = int(SHARE * max(0, free))
+            return free, estimated_clips(net, devices, shapes, free)
+        net.train()
+        free = int(MEASURED_SHARE * free) - COPIES * parameter_bytes(net)
+        fitting = [
+            most_clips(
+                lambda clips, shape=shape: peak_bytes(net, devices, shape, clips),
+                -(-shape.batch // devices.shares),
+                free,
+            )
+            for shape in shapes
+        ]
+        torch.cuda.empty_cache()
+        return free, fitting
 
 
 def most_clips(peak: Callable[[int], int], clips: int, free: int) -> int:
