@@ -1,18 +1,24 @@
 """Split batch norm: each sub-batch as `BatchNorm3d` would treat it, nothing else changed."""
 
 import copy
+import multiprocessing
 
 import pytest
 import torch
+import torch.distributed as dist
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from network.srtg import SRTG, gate_rates
 from train.batchnorm import (
     SplitBatchNorm3d,
+    StepNorms,
     estimate_statistics,
+    number_of_groups,
+    shortage,
     split_batch_norm,
     synchronise_batch_norm,
-    too_few_clips,
 )
 from train.devices import Devices
 
@@ -195,19 +201,99 @@ def test_no_part_has_one_value_a_channel(over, batch, parts):
 
 
 @pytest.mark.parametrize(
-    ("gpus", "world", "batch", "over", "wanted"),
+    ("world", "batch", "clips", "groups"),
     [
-        (1, 4, 32, 8, False),
-        (1, 4, 31, 8, True),  # a device has seven
-        (1, 4, 4, 8, True),  # the rest of an epoch
-        (1, 4, 4, 0, False),  # over what the device has
-        (1, 1, 4, 8, False),  # nobody to synchronise with
-        (4, 1, 4, 8, False),  # DataParallel
-        (0, 4, 4, 8, False),  # torch synchronises on GPUs only
+        (8, 32, 8, 4),  # pairs of four clips each
+        (4, 32, 8, 4),  # each device has enough
+        (4, 31, 8, 4),  # seven are nearer to eight than fourteen
+        (4, 16, 8, 2),
+        (4, 20, 8, 2),  # ten, not five
+        (4, 8, 8, 1),
+        (4, 4, 8, 1),  # fewer than eight in all
+        (6, 12, 8, 2),  # two groups of three: no other number divides them into eights
+        (7, 14, 8, 2),  # groups of four and of three
+        (5, 10, 8, 1),
+        (2, 64, 8, 2),  # each device splits its own 32
+        (16, 1024, 8, 16),
+        (64, 64, 8, 8),
+        (4, 4, 1, 4),
     ],
 )
-def test_batch_norm_is_synchronised_where_a_device_has_too_few_clips(
-    gpus, world, batch, over, wanted
-):
-    devices = Devices(torch.device("meta"), gpus, "fp32", world=world)
-    assert too_few_clips(batch, devices, over) is wanted
+def test_groups_of_ranks_have_about_the_clips_asked_for(world, batch, clips, groups):
+    assert number_of_groups(world, batch, clips) == groups
+
+
+@given(st.integers(1, 64), st.integers(1, 32), st.integers(1, 64))
+def test_no_other_number_of_equal_groups_is_nearer(world, share, clips):
+    number, batch = number_of_groups(world, world * share, clips), world * share
+    assert 1 <= number <= world
+    off = max(-(-world // number) * share / clips, clips / (world // number * share))
+    for other in (n for n in range(1, world + 1) if world % n == 0):
+        assert off <= max(batch / other / clips, clips * other / batch) + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("gpus", "world"),
+    [(1, 1), (4, 1), (0, 4)],
+    ids=["nobody to share with", "DataParallel", "torch shares on GPUs only"],
+)
+def test_devices_that_cannot_share_split_their_own_clips(gpus, world):
+    net = network()
+    norms = StepNorms(net, Devices(torch.device("meta"), gpus, "fp32", world=world), 8)
+    norms.arrange(4)
+    assert type(net[1]) is SplitBatchNorm3d and net[1].clips == 8
+
+
+def test_what_cannot_be_had_is_said_in_one_line():
+    def said(gpus, world, batch, clips=8):
+        return shortage(Devices(torch.device("meta"), gpus, "fp32", world=world), batch, clips)
+
+    assert "DataParallel: each GPU" in said(4, 1, 16) and "its own 4 clips" in said(4, 1, 16)
+    assert "--nproc-per-node 4" in said(4, 1, 16) and "\n" not in said(4, 1, 16)
+    assert "on the CPU" in said(0, 2, 8)
+    for enough in (said(4, 1, 32), said(1, 4, 16), said(1, 1, 4), said(0, 2, 16), said(4, 1, 4, 0)):
+        assert enough is None
+
+
+def sharing_rank(rank: int, world: int, file: str, answers) -> None:
+    """What four processes find in the groups of a run whose batches change from step to step."""
+    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=world)
+    # one GPU each, as far as the arrangement is concerned; only the layers themselves need one
+    devices = Devices(torch.device("cpu"), 1, "fp32", rank=rank, world=world)
+    net = network()
+    norms, found = StepNorms(net, devices, 8), []
+    for batch in (32, 16, 8, 16, 32, 16):
+        norms.arrange(batch)
+        if type(net[1]) is SplitBatchNorm3d:
+            found.append((batch, None, net[1].clips))
+            continue
+        assert type(net[3]) is nn.SyncBatchNorm and net[1].process_group is net[3].process_group
+        total = torch.tensor(10.0**rank)
+        dist.all_reduce(total, group=net[1].process_group)
+        ranks = dist.get_world_size(net[1].process_group)
+        found.append((batch, int(total), ranks * batch // world))
+    norms.split()
+    found.append(("split", type(net[1]) is SplitBatchNorm3d, len(norms._group_of)))
+    answers.put((rank, found))
+    dist.destroy_process_group()
+
+
+def test_four_processes_make_the_same_groups_once(tmp_path):
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    ranks = [
+        context.Process(target=sharing_rank, args=(rank, 4, str(tmp_path / "store"), answers))
+        for rank in range(4)
+    ]
+    for process in ranks:
+        process.start()
+    found = dict(answers.get(timeout=120) for _ in ranks)
+    for process in ranks:
+        process.join()
+        assert process.exitcode == 0
+    for rank in range(4):
+        pair = 11 if rank < 2 else 1100
+        assert found[rank] == [
+            (32, None, 8), (16, pair, 8), (8, 1111, 8), (16, pair, 8), (32, None, 8),
+            (16, pair, 8), ("split", True, 2),
+        ]  # fmt: skip

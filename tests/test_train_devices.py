@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +14,8 @@ import time
 import psutil
 import pytest
 import torch
-from runs import ROOT, command, environment, folder, start, train
+from runs import ROOT, SERVER, command, environment, folder, start, train
+from two_steps import two_steps
 
 from train.devices import Stopwatch, open_devices
 from train.errors import TrainError
@@ -22,43 +24,66 @@ RATE = ("--lr-base", "0.01")  # of which a wrong gradient shows
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
-@pytest.fixture(scope="module")
-def one_process(tiny, tmp_path_factory):
-    """Weights and scores after two steps of one process."""
-    return steps(tiny, tmp_path_factory.mktemp("one") / "steps.pt")
+def options_in(tiny, out, *more: str) -> list[str]:
+    """Options of steps whose statistics of batch norm are over four clips."""
+    shape = ("--batch-size", "8", "--clip-size", "48", "--bn-clips", "4")
+    words = ("--multigrid", "off", "--workers", "0", *RATE, *shape, *more)
+    return command(tiny, out, *words)[2:]
 
 
-def steps(tiny, out, *more: str, launcher: tuple[str, ...] = ()) -> dict:
-    options = command(tiny, out.parent, "--multigrid", "off", "--workers", "0", *RATE, *more)[2:]
-    script = str(ROOT / "tests" / "frozen_steps.py")
-    answer = subprocess.run(
-        [sys.executable, *launcher, script, str(out), *options],
-        capture_output=True,
-        text=True,
-        env=environment(),
-    )
-    assert answer.returncode == 0, answer.stderr
+def rank_of_two(rank: int, port: int, out: str, options: list[str]) -> None:
+    torch.set_num_threads(1)
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", **where)
+    result = two_steps(options)
+    if rank == 0:
+        torch.save(result, out)
+
+
+def steps_of_two_processes(tiny, out) -> dict:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = options_in(tiny, out.parent)
+    ranks = [
+        SERVER.Process(target=rank_of_two, args=(rank, port, str(out), options)) for rank in (0, 1)
+    ]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join()
+    assert [process.exitcode for process in ranks] == [0, 0]
     return torch.load(out, weights_only=True)
 
 
-@pytest.mark.parametrize(
-    ("launcher", "options"),
-    [(TORCHRUN, ()), ((), ("--micro-batch", "3"))],
-    ids=["two processes", "passes of three clips"],
-)
-def test_parts_of_a_batch_give_the_gradients_of_the_whole(
-    tiny, tmp_path, one_process, launcher, options
-):
-    compare(one_process, steps(tiny, tmp_path / "steps.pt", *options, launcher=launcher))
+def test_two_processes_give_the_gradients_of_one(tiny, tmp_path):
+    parts = steps_of_two_processes(tiny, tmp_path / "steps.pt")
+    compare(two_steps(options_in(tiny, tmp_path), shares=2), parts)
+    # batch norm was in training mode: with other clips in its sub-batches, the update is another
+    assert difference(two_steps(options_in(tiny, tmp_path), shares=1), parts) > 0.5
+    assert difference(two_steps(options_in(tiny, tmp_path, "--bn-clips", "8")), parts) > 0.5
+
+
+def test_micro_batches_give_the_gradients_of_the_whole(tiny, tmp_path):
+    parts = two_steps(options_in(tiny, tmp_path, "--micro-batch", "4"))
+    compare(two_steps(options_in(tiny, tmp_path)), parts)
+
+
+def difference(one_process: dict, parts: dict) -> float:
+    """The length of the difference of two runs' updates, over the length of the first's update."""
+    start, end, other = (
+        torch.cat([weight.detach().flatten() for weight in weights.values()])
+        for weights in (one_process["before"], one_process["after"], parts["after"])
+    )
+    return float((other - end).norm() / (end - start).norm())
 
 
 def compare(one_process: dict, parts: dict) -> None:
-    """Weights and scores are equal but for rounding."""
-    for name, value in one_process["net"].items():
-        assert torch.allclose(value, parts["net"][name], rtol=1e-4, atol=1e-6), name
-    assert one_process["scores"]["clips"] == parts["scores"]["clips"] == 8
+    """Updates and scores are equal but for rounding, which batch norm over few values amplifies."""
+    assert difference(one_process, parts) < 0.05
+    assert one_process["scores"]["clips"] == parts["scores"]["clips"] == 14
     for name in ("top1", "top5", "loss"):
-        assert one_process["scores"][name] == pytest.approx(parts["scores"][name], rel=1e-5)
+        assert one_process["scores"][name] == pytest.approx(parts["scores"][name], rel=1e-4)
 
 
 def test_a_run_under_torchrun_writes_one_set_of_files(tiny, tmp_path):
@@ -114,15 +139,15 @@ wait $second
 
 
 @pytest.mark.slow
-def test_two_hosts_give_the_gradients_of_one(tiny, tmp_path, one_process):
+def test_two_hosts_give_the_gradients_of_one(tiny, tmp_path):
     """Two network namespaces, which vanish with their last process, joined by a cable."""
     namespace = ("unshare", "--net")
     if not shutil.which("unshare") or not shutil.which("ip"):
         pytest.skip("needs unshare and ip")
     if subprocess.run([*namespace, "ip", "link", "add", "left", "type", "veth"]).returncode:
         pytest.skip("this user may not make network namespaces")
-    options = command(tiny, tmp_path, "--multigrid", "off", "--workers", "0", *RATE)[2:]
-    script = [str(ROOT / "tests" / "frozen_steps.py"), str(tmp_path / "steps.pt"), *options]
+    options = options_in(tiny, tmp_path)
+    script = [str(ROOT / "tests" / "two_steps.py"), str(tmp_path / "steps.pt"), *options]
     process = subprocess.Popen(
         [*namespace, "sh", "-c", TWO_HOSTS, "hosts", *script],
         stderr=subprocess.PIPE,
@@ -136,6 +161,7 @@ def test_two_hosts_give_the_gradients_of_one(tiny, tmp_path, one_process):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 0, said
+    one_process = two_steps(options, shares=2)
     compare(one_process, torch.load(tmp_path / "steps.pt", weights_only=True))
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
@@ -86,7 +88,7 @@ def split_batch_norm(net: nn.Module, clips: int) -> None:
 
     In place: modules, their names, parameters and buffers stay the same objects, so an optimiser
     that holds them and checkpoints do not notice. Can be called again at any time. With several
-    devices, the sub-batches are of each device's own clips.
+    devices, the sub-batches are of each device's own clips (see `StepNorms`).
 
     Raises:
         ValueError: `clips` is negative.
@@ -98,24 +100,92 @@ def split_batch_norm(net: nn.Module, clips: int) -> None:
         module.clips = clips
 
 
-def synchronise_batch_norm(net: nn.Module) -> None:
-    """Make every `BatchNorm3d` of `net` take its training statistics over all processes' clips.
+def synchronise_batch_norm(net: nn.Module, group: dist.ProcessGroup | None = None) -> None:
+    """Make every `BatchNorm3d` of `net` take its training statistics over the ranks of `group`.
 
-    In place, as `split_batch_norm`, which undoes it. GPUs only: torch synchronises on no others.
+    None: over all ranks. In place, as `split_batch_norm`, which undoes it. GPUs only: torch
+    synchronises on no others.
     """
     for module in _norms(net):
         module.__class__ = nn.SyncBatchNorm
-        module.process_group = None  # all processes
+        module.process_group = group
 
 
-def too_few_clips(batch: int, devices: Devices, clips: int) -> bool:
-    """Whether batch norm over `clips` clips must be synchronised in a step of `batch` clips.
+def number_of_groups(world: int, batch: int, clips: int) -> int:
+    """Into how many groups `world` ranks are divided, so that each has about `clips` of the batch.
 
-    It must where a device's share, the smallest if they differ, is smaller, and can where each
-    process has one GPU. Every process answers alike. Only such steps: over all the clips of a
-    large batch, statistics would follow the batch.
+    Groups differ by at most one rank. The number is the one whose worst group is nearest to `clips`
+    by ratio; `world` means that each rank is by itself (and splits its own clips further).
     """
-    return devices.gpus == 1 and devices.world > 1 and batch // devices.world < clips
+    share = batch / world
+
+    def worst(number: int) -> float:
+        most, least = -(-world // number) * share, world // number * share
+        return max(most / clips, clips / least)
+
+    return min(range(1, world + 1), key=worst)
+
+
+class StepNorms:
+    """Batch norm's statistics over about `clips` clips in every step, whatever its batch.
+
+    Where a device has enough clips, each device splits its own (`SplitBatchNorm3d`). Where it has
+    fewer, ranks that have one GPU each share theirs in groups that have about `clips` together
+    (`SyncBatchNorm`). Statistics over all the ranks would follow the batch: 32 clips at the full
+    shape, where large batches of coarse clips are normalised in eights.
+
+    `clips` 0: the whole batch of each device.
+    """
+
+    def __init__(self, net: nn.Module, devices: Devices, clips: int) -> None:
+        self.net, self.devices, self.clips = net, devices, clips
+        self._group_of: dict[int, dist.ProcessGroup | None] = {1: None}  # by the number of groups
+        self._number = 0  # of groups now; 0: each device splits its own clips
+        split_batch_norm(net, clips)
+
+    def arrange(self, batch: int) -> None:
+        """Prepare for a pass over `batch` clips of all ranks. Every rank must call it alike."""
+        number, world = self.devices.world, self.devices.world
+        if self.devices.gpus == 1 and self.clips and world > 1:
+            number = number_of_groups(world, batch, self.clips)
+        if number == world:
+            self.split()
+        elif number != self._number:
+            synchronise_batch_norm(self.net, self._group(number))
+            self._number = number
+
+    def split(self) -> None:
+        """Let each device take its statistics over its own clips."""
+        if self._number:
+            split_batch_norm(self.net, self.clips)
+            self._number = 0
+
+    def _group(self, number: int) -> dist.ProcessGroup | None:
+        """This rank's group of so many. Made once, by all ranks at the same step."""
+        if number not in self._group_of:
+            ranks = [part.tolist() for part in np.array_split(range(self.devices.world), number)]
+            self._group_of[number], _ = dist.new_subgroups_by_enumeration(ranks)
+        return self._group_of[number]
+
+
+def shortage(devices: Devices, batch: int, clips: int) -> str | None:
+    """One sentence where `clips` cannot be had in a step of `batch` clips on these devices."""
+    share = batch // devices.shares
+    if share >= clips:
+        return None
+    if devices.gpus > 1:
+        return (
+            f"--bn-clips {clips} cannot be had with DataParallel: each GPU takes batch norm's "
+            f"statistics over its own {share} clips of a step; `torchrun --nproc-per-node "
+            f"{devices.gpus}` shares them between GPUs"
+        )
+    if devices.world > 1 and not devices.gpus:
+        return (
+            f"--bn-clips {clips} cannot be had with several processes on the CPU: each takes batch "
+            f"norm's statistics over its own {share} clips of a step (torch shares them on GPUs "
+            "only)"
+        )
+    return None
 
 
 @torch.no_grad()

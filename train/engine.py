@@ -159,7 +159,7 @@ def net_to_score(job: Job) -> nn.Module:
     """
     net = job.ema.module if job.ema else job.net
     if job.config.precise_bn:
-        job.synchronise_batch_norm(False)  # the processes may have different numbers of batches
+        job.norms.split()  # the processes may have different numbers of batches
         batches = job.plain_batches(job.config.precise_bn)
         with job.devices.autocast():
             clips = (normalise(job.devices.to_device(batch.clips)) for batch in batches)

@@ -18,9 +18,10 @@ from data.clips import ClipDataset, ClipOptions
 from data.datasets import DatasetSpec, dataset_spec, open_split
 from data.duplicates import warn_of_overlap
 from data.loading import StepPlan, training_loader, validation_loader
+from data.recipes import check_recipe
 from network import build_network, load_weights
 from train.agreement import broadcast_state, check_same_run, check_same_state, together
-from train.batchnorm import split_batch_norm, synchronise_batch_norm
+from train.batchnorm import StepNorms, shortage
 from train.checkpoint_state import check_scaler, check_tensors, load_checkpoint
 from train.config import Config
 from train.devices import Devices, usable_cores
@@ -81,6 +82,7 @@ class Job:
     val_clips: ClipDataset
     net: nn.Module  # bare: what is saved and counted
     spread_net: nn.Module  # the same, on all devices
+    norms: StepNorms  # its batch norm
     ema: AveragedModel | None
     optimiser: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
@@ -90,7 +92,6 @@ class Job:
     step: int = 0
     best_top1: float = -1.0
     skipped_steps: int = 0
-    synchronised: bool = False  # whether batch norm is, over the processes
     speed: SpeedReport | None = None  # of the steps that were logged last
     unreadable: set[int] = field(default_factory=set)  # videos that --skip-bad has replaced
 
@@ -144,14 +145,6 @@ class Job:
             "world": self.devices.world,
             "pin_memory": self.devices.pin_memory,
         }
-
-    def synchronise_batch_norm(self, wanted: bool) -> None:
-        """Have batch norm's statistics taken over all processes, or over `--bn-clips` of each."""
-        if wanted and not self.synchronised:
-            synchronise_batch_norm(self.net)
-        elif self.synchronised and not wanted:
-            split_batch_norm(self.net, self.config.bn_clips)
-        self.synchronised = wanted
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds: enough to go on as if nothing had happened."""
@@ -280,6 +273,10 @@ def prepare(config: Config, devices: Devices) -> Job:
     train_clips, val_clips, schedule, net = together(devices, lambda: _open(config, devices))
     classes, fingerprint = train_clips.videos.classes, train_clips.videos.fingerprint()
     check_same_run(devices, config, fingerprint)
+    norms = StepNorms(net, devices, config.bn_clips)
+    trouble = shortage(devices, config.batch_size, config.bn_clips)
+    if trouble:
+        log.warning(trouble)
     per_pass = clips_per_pass(net, devices, config.micro_batch, schedule.largest_shapes())
     optimiser = build_optimiser(net, config)
     if devices.shares > 1:
@@ -303,6 +300,7 @@ def prepare(config: Config, devices: Devices) -> Job:
         val_clips=val_clips,
         net=net,
         spread_net=devices.spread(net),
+        norms=norms,
         ema=ema,
         optimiser=optimiser,
         scaler=devices.grad_scaler(),
@@ -317,13 +315,13 @@ def prepare(config: Config, devices: Devices) -> Job:
 
 def _open(config: Config, devices: Devices) -> tuple[ClipDataset, ClipDataset, Schedule, nn.Module]:
     """The parts of a run that each process makes for itself: clips, schedule and network."""
+    _check_names(config)
     spec = dataset_spec(config.benchmark, config.variant)
     train_clips, val_clips = _open_clips(config, spec)
     schedule = make_schedule(config, len(train_clips))
     check_shares(schedule, devices.world)
     torch.manual_seed(config.random_seed)
     net = _network(config, len(train_clips.videos.classes), devices)
-    split_batch_norm(net, config.bn_clips)
     return train_clips, val_clips, schedule, net
 
 
@@ -338,6 +336,15 @@ def check_shares(schedule: Schedule, world: int) -> None:
         f"the smallest step of this run has {smallest} clips, which {world} processes cannot "
         f"share: start at most {smallest} processes{larger}"
     )
+
+
+def _check_names(config: Config) -> None:
+    """Check what the options name before the dataset is scanned, which can take minutes."""
+    check_recipe(config.augmentation)
+    with torch.device("meta"):  # costs no memory and next to no time
+        _build(config, 2)
+    if config.pretrained_3d and not Path(config.pretrained_3d).is_file():
+        raise TrainError(f"--pretrained-3d {config.pretrained_3d}: there is no such file")
 
 
 def _workers(config: Config, devices: Devices) -> int:
@@ -368,6 +375,11 @@ def clip_options(config: Config, spec: DatasetSpec, *, training: bool) -> ClipOp
 def _open_clips(config: Config, spec: DatasetSpec) -> tuple[ClipDataset, ClipDataset]:
     where = {"labels": config.labels, "split": config.split, "skip_bad": config.skip_bad}
     train = open_split(spec, config.dataset, "train", **where)
+    if len(train.classes) < 2:
+        raise TrainError(
+            f"{train.source}: all videos are of one class, {train.classes[0]!r}; "
+            "training needs at least two"
+        )
     val = open_split(spec, config.dataset, "val", classes=train.classes, **where)
     log.info("%d training and %d validation videos", len(train), len(val))
     warn_of_overlap(train, val)
@@ -383,14 +395,18 @@ def _open_clips(config: Config, spec: DatasetSpec) -> tuple[ClipDataset, ClipDat
     return train_clips, val_clips
 
 
-def _network(config: Config, n_classes: int, devices: Devices) -> nn.Module:
-    net = build_network(
+def _build(config: Config, n_classes: int) -> nn.Module:
+    return build_network(
         config.network,
         n_classes,
         gates=config.gates,
         place=config.place,
         recurrent_init=config.recurrent_init,
     )
+
+
+def _network(config: Config, n_classes: int, devices: Devices) -> nn.Module:
+    net = _build(config, n_classes)
     if config.pretrained_3d and devices.is_first:  # the others receive its weights
         report = load_weights(net, config.pretrained_3d)
         log.info(

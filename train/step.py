@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from data.clips import normalise
 from data.loading import Batch, StepPlan
-from train.batchnorm import too_few_clips
 from train.errors import DivergedError
 from train.job import Job
 from train.mixing import heavier_labels, mixed
@@ -46,7 +45,7 @@ def train_step(job: Job, batch: Batch, monitor: SpeedMonitor) -> StepResult:
     losses = torch.zeros((), dtype=torch.float64, device=devices.device)
     seen: list[Tensor] = []
     passes = number_of_passes(job, plan)
-    job.synchronise_batch_norm(too_few_clips(plan.batch // passes, devices, config.bn_clips))
+    job.norms.arrange(plan.batch // passes)
     for clips, wanted in zip(
         inputs.tensor_split(passes), targets.tensor_split(passes), strict=True
     ):
