@@ -86,6 +86,12 @@ RECIPES: dict[str, Callable[[ModuleType], Any]] = {
 }
 
 
+def check_recipe(name: str) -> None:
+    """Check, before any video is looked at, that `load_recipe(name)` will work. Raises as it."""
+    if name not in RECIPES:
+        load_recipe(name)
+
+
 def load_recipe(name: str) -> Any:
     """The imgaug augmenter called `name`, or the `pipeline` that the Python file `name` defines.
 

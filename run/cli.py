@@ -30,7 +30,15 @@ log = logging.getLogger(__name__)
 BAD_INPUT = 2  # exit codes, as the README lists them
 DIVERGED = 3
 #: What the disk or its owner says to a file that cannot be written.
-NOT_WRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+NOT_WRITTEN = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENAMETOOLONG,
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -42,9 +50,11 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
         """Parse, whichever of `-` and `_` the options are written with."""
-        return super().parse_known_args(
-            [_dashed(word) for word in (sys.argv[1:] if args is None else args)], namespace
-        )
+        words = [_dashed(word) for word in (sys.argv[1:] if args is None else args)]
+        for word in words:
+            if word.startswith("--") and word.endswith("=--"):  # argparse makes an empty list of it
+                self.error(f"argument {word.removesuffix('=--')}: -- is no value")
+        return super().parse_known_args(words, namespace)
 
     def parse_args(self, args=None, namespace=None):  # type: ignore[override]
         """Parse all of `args`; an option that does not exist is answered with the nearest ones."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from data.motion import ACTIONS, write_videos
 from run import convert, evaluate
 from run.cli import Parser, command, parse_config
+from train.bounds import Bounds, within
 from train.engine import train
 from train.recorder import results_folder, write_whole
 
@@ -86,7 +87,10 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--root", type=Path, default=Path("demo"), help="folder (default: demo)")
     parser.add_argument(
-        "--scale", type=float, default=1.0, help="share of the videos to make (default: 1)"
+        "--scale",
+        type=within(Bounds(0.01, 100), float),
+        default=1.0,
+        help="share of the videos to make (default: 1)",
     )
     args, training_options = parser.parse_known_args(argv)
     since = time.monotonic()

@@ -23,7 +23,8 @@ from data.datasets import dataset_spec, open_split
 from data.loading import Batch, validation_loader
 from run.checkpoints import Trained, open_checkpoint
 from run.cli import Parser, boolean, command
-from run.jobs import positive
+from train.bounds import Bounds, within
+from train.config import bounds_of
 from train.devices import open_devices
 from train.evaluation import evaluate
 from train.job import clip_options
@@ -31,6 +32,7 @@ from train.job import clip_options
 log = logging.getLogger(__name__)
 
 ORDERS = ("forward", "reversed", "shuffled")
+VIEWS = Bounds(1, 1000)
 LABELLED = 40  # classes up to which the confusion matrix names them
 
 
@@ -83,20 +85,27 @@ def build_parser() -> Parser:
     parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
     parser.add_argument("--dataset", required=True, help="the folder that holds jpg/")
     parser.add_argument("--labels", help="folder of label csvs, or the train csv")
-    parser.add_argument("--split", type=int, help="default: the checkpoint's")
     parser.add_argument(
-        "--views", type=positive, default=1, help="clips a video, averaged (default 1)"
+        "--split", type=within(bounds_of("split")), help="default: the checkpoint's"
     )
-    parser.add_argument("--clip-length", type=int, help="default: the checkpoint's")
-    parser.add_argument("--clip-size", type=int, help="default: the checkpoint's")
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument(
+        "--views", type=within(VIEWS), default=1, help="clips a video, averaged (default 1)"
+    )
+    for name in ("clip_length", "clip_size"):
+        flag, type_ = f"--{name.replace('_', '-')}", within(bounds_of(name))
+        parser.add_argument(flag, type=type_, help="default: the checkpoint's")
+    parser.add_argument("--batch-size", type=within(bounds_of("batch_size")), default=16)
+    parser.add_argument("--workers", type=within(bounds_of("workers")), default=1)
     parser.add_argument("--order", choices=(*ORDERS, "all"), default="forward")
     parser.add_argument(
         "--skip-bad", type=boolean, nargs="?", const=True, default=False, metavar="True|False",
         help="go on without rows and videos that cannot be used; count and list them",
     )  # fmt: skip
-    parser.add_argument("--gpus", type=int, help="0 is the CPU; default: one if there is one")
+    parser.add_argument(
+        "--gpus",
+        type=within(bounds_of("gpus")),
+        help="0 is the CPU; default: one if there is one",
+    )
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
     parser.add_argument("--out", type=Path, help="folder of confusion.png, classes.csv "
                         "(default: the checkpoint's)")  # fmt: skip

@@ -17,6 +17,8 @@ from tqdm import tqdm
 
 from data.errors import DataError
 from run.cli import BAD_INPUT
+from train.bounds import Bounds, within
+from train.config import bounds_of
 from train.devices import usable_cores
 from train.interrupts import caught_signals
 
@@ -35,15 +37,16 @@ class Job(NamedTuple):
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """The option of how many at a time: by default as many as this process may use cores."""
     parser.add_argument(
-        "--workers", type=positive, default=usable_cores(), metavar="N", help="videos at a time"
+        "--workers",
+        type=within(bounds_of("workers")),
+        default=usable_cores(),
+        metavar="N",
+        help="videos at a time",
     )
 
 
-def positive(text: str) -> int:
-    """A number above 0, as an option. Raises ArgumentTypeError otherwise."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return int(text)
+#: An option's type: a number from 1 on.
+positive = within(Bounds(1, 10_000))
 
 
 def printable(path: Path) -> str:

@@ -15,7 +15,9 @@ from tqdm import tqdm
 from network import build_network, list_networks
 from network.cost import count_macs, count_parameters
 from run.benchmark import as_table
-from run.cli import command
+from run.cli import Parser, command
+from train.bounds import Bounds, within
+from train.config import bounds_of
 
 #: Top-1 / top-5 in percent on HACS, 16 frames, as the authors published them beside the weights.
 HACS_ON_RECORD = {
@@ -45,11 +47,16 @@ def row(name: str, args: argparse.Namespace) -> dict:
 
 def main(argv: list[str] | None = None) -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m run.networks", description=__doc__)
+    parser = Parser(prog="python -m run.networks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="networks (default: all)")
-    parser.add_argument("--clip-length", type=int, default=16, help="frames (default: 16)")
-    parser.add_argument("--clip-size", type=int, default=224, help="side in pixels (default: 224)")
-    parser.add_argument("--classes", type=int, default=400, help="classes (default: 400)")
+    for flag, name, default, help in (
+        ("--clip-length", "clip_length", 16, "frames (default: 16)"),
+        ("--clip-size", "clip_size", 224, "side in pixels (default: 224)"),
+    ):
+        parser.add_argument(flag, type=within(bounds_of(name)), default=default, help=help)
+    parser.add_argument(
+        "--classes", type=within(Bounds(2, 100_000)), default=400, help="classes (default: 400)"
+    )
     args = parser.parse_args(argv)
     names = args.names or list_networks()
     rows = [row(name, args) for name in tqdm(names, unit="network", leave=False)]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from data.datasets import DATASETS
 from run.cli import Parser, add_options, command, complete
+from train.bounds import Bounds, within
 from train.multigrid import make_schedule
 from train.plan import draw_plan, plan_table
 
@@ -53,7 +54,7 @@ def build_plan_parser(argv: list[str] | None = None) -> Parser:
     parser.add_argument("-h", "--help", action="help", help="show this help message and exit")
     parser.add_argument(
         "--dataset-size",
-        type=int,
+        type=within(Bounds(1, 10**8)),
         required=True,
         default=argparse.SUPPRESS,
         metavar="N",

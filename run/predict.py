@@ -27,7 +27,9 @@ from data.loading import Batch, validation_loader
 from data.videos import Videos
 from run.checkpoints import Trained, open_checkpoint
 from run.cli import Parser, command
-from run.jobs import positive, printable
+from run.jobs import printable
+from train.bounds import Bounds, within
+from train.config import bounds_of
 from train.devices import Devices, open_devices
 from train.evaluation import predictions
 from train.job import clip_options
@@ -45,11 +47,25 @@ def build_parser() -> Parser:
     parser.add_argument("videos", nargs="+", type=Path, help="video files or frame stores' folders")
     parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
     parser.add_argument(
-        "--views", type=positive, default=3, help="clips a video, averaged (default 3)"
+        "--views",
+        type=within(Bounds(1, 1000)),
+        default=3,
+        help="clips a video, averaged (default 3)",
     )
-    parser.add_argument("--top", type=int, default=5, help="classes to name (default 5)")
-    parser.add_argument("--short-side", type=int, default=256, help="of frames that are decoded")
-    parser.add_argument("--gpus", type=int, help="0 is the CPU; default: one if there is one")
+    parser.add_argument(
+        "--top", type=within(Bounds(1, 100_000)), default=5, help="classes to name (default 5)"
+    )
+    parser.add_argument(
+        "--short-side",
+        type=within(Bounds(16, 4096)),
+        default=256,
+        help="of frames that are decoded",
+    )
+    parser.add_argument(
+        "--gpus",
+        type=within(bounds_of("gpus")),
+        help="0 is the CPU; default: one if there is one",
+    )
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all probabilities there")
     return parser

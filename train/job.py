@@ -315,7 +315,7 @@ def prepare(config: Config, devices: Devices) -> Job:
 
 def _open(config: Config, devices: Devices) -> tuple[ClipDataset, ClipDataset, Schedule, nn.Module]:
     """The parts of a run that each process makes for itself: clips, schedule and network."""
-    _check_names(config)
+    _check_names(config, devices)
     spec = dataset_spec(config.benchmark, config.variant)
     train_clips, val_clips = _open_clips(config, spec)
     schedule = make_schedule(config, len(train_clips))
@@ -338,12 +338,13 @@ def check_shares(schedule: Schedule, world: int) -> None:
     )
 
 
-def _check_names(config: Config) -> None:
+def _check_names(config: Config, devices: Devices) -> None:
     """Check what the options name before the dataset is scanned, which can take minutes."""
     check_recipe(config.augmentation)
     with torch.device("meta"):  # costs no memory and next to no time
         _build(config, 2)
-    if config.pretrained_3d and not Path(config.pretrained_3d).is_file():
+    missing = config.pretrained_3d and not Path(config.pretrained_3d).is_file()
+    if missing and devices.is_first:  # the others receive its weights
         raise TrainError(f"--pretrained-3d {config.pretrained_3d}: there is no such file")
 
 
