@@ -4,6 +4,7 @@ workers, and a resumed run, give the same bytes.
 
 from __future__ import annotations
 
+import functools
 import logging
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -152,5 +153,10 @@ def normalise(clips: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.
     Returns:
         dtype (B, 3, T, H, W): values in 0..1, less MEAN, divided by STD; memory order kept.
     """
-    mean = torch.tensor(MEAN, device=clips.device).view(3, 1, 1, 1) * 255
-    return ((clips.to(torch.float32) - mean) * (1 / (255 * STD))).to(dtype)
+    return ((clips.to(torch.float32) - _mean(clips.device)) * (1 / (255 * STD))).to(dtype)
+
+
+@functools.cache
+def _mean(device: torch.device) -> torch.Tensor:
+    """MEAN in units of a pixel's value, kept on the device: copying it there would wait for it."""
+    return torch.tensor(MEAN, device=device).view(3, 1, 1, 1) * 255

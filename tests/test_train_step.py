@@ -11,10 +11,11 @@ from data.clips import normalise
 from network import gate_rates
 from run.cli import parse_config
 from train.devices import open_devices
-from train.engine import net_to_score, train_step
+from train.engine import net_to_score
 from train.job import prepare
 from train.mixing import mixed
 from train.monitor import SpeedMonitor
+from train.step import settle, train_step
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def job(tiny, tmp_path):
     config = parse_config("custom", command(tiny, tmp_path, *words)[2:])
     with open_devices(0, "fp32") as devices:
         job = prepare(config, devices)
-        job.batches = iter(job.training_batches())
+        job.batches = devices.ahead(job.training_batches())
         job.spread_net.train()
         take_step(job)
         yield job
@@ -32,6 +33,7 @@ def job(tiny, tmp_path):
 
 def take_step(job):
     train_step(job, next(job.batches), SpeedMonitor(job.devices.device))
+    settle(job)
     job.step += 1
 
 

@@ -54,8 +54,9 @@ class SplitBatchNorm3d(nn.BatchNorm3d):
             return torch.cat([self._normalised(part) for part in parts])
         stats = self.running_mean.new_zeros(2, len(parts), self.num_features)
         outputs = [self._normalised(part, *stats[:, i]) for i, part in enumerate(parts)]
-        share = stats.new_tensor([[len(part) / batch] for part in parts])  # (parts, 1)
-        self._update(*(stats * share).sum(1))
+        # not by a tensor of the parts' shares: copying it to a GPU would wait for the GPU
+        weighted = [stats[:, i] * (len(part) / batch) for i, part in enumerate(parts)]
+        self._update(*torch.stack(weighted, 1).sum(1))
         return torch.cat(outputs)
 
     def _normalised(

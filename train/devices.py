@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from data.loading import Batch
 from train.errors import TrainError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -59,15 +60,73 @@ class Devices:
         return tensor.to(self.device, non_blocking=self.pin_memory)
 
     def spread(self, net: nn.Module) -> nn.Module:
-        """Wrap `net`, which is on `self.device`, for all devices: DDP, DataParallel or as it is."""
+        """Wrap `net`, which is on `self.device`, for mixed precision and for all devices.
+
+        Several GPUs of one process make it DataParallel, several processes DDP. What is replicated
+        enters autocast itself: DataParallel's threads do not inherit its dtype.
+        """
+        net = MixedPrecision(net, self)
         if self.world > 1:
             ids = [self.device.index] if self.gpus else None
             return nn.parallel.DistributedDataParallel(net, device_ids=ids)
         return nn.DataParallel(net, list(range(self.gpus))) if self.gpus > 1 else net
 
-    def gathering(self, net: nn.Module, last: bool) -> contextlib.AbstractContextManager[None]:
-        """The context of one of a step's passes: DDP adds gradients up in the last one only."""
+    def all_reduce_after_last(
+        self, net: nn.Module, last: bool
+    ) -> contextlib.AbstractContextManager[None]:
+        """The context of one micro-batch: DDP reduces gradients over the ranks in the last only."""
         return net.no_sync() if self.world > 1 and not last else contextlib.nullcontext()
+
+    def in_all_ranks(self, flag: Tensor) -> Tensor:
+        """Whether a bool `flag` on the device is true in all ranks; waits for nothing."""
+        return self._reduce(flag.float(), dist.ReduceOp.MIN).bool()
+
+    def fetch(self, numbers: Tensor) -> Callable[[], list[float]]:
+        """Start to copy `numbers` to the host; call what is returned to wait for them."""
+        host = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=self.pin_memory)
+        host.copy_(numbers, non_blocking=True)
+        copied = self._event()
+
+        def wait() -> list[float]:
+            if copied:
+                copied.synchronize()
+            return host.tolist()
+
+        return wait
+
+    def _event(self) -> torch.cuda.Event | None:
+        """Recorded behind the work that the device has been given so far; None on the CPU."""
+        return torch.cuda.current_stream(self.device).record_event() if self.gpus else None
+
+    def ahead(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches, each with clips and labels on the device, in their order.
+
+        The next batch is read, and its copy started, before the current one is handed out, so that
+        it is copied while the device computes.
+        """
+        # on a stream of its own: on the computing one it would wait for what was queued before
+        stream = torch.cuda.Stream(self.device) if self.gpus else None
+        following = None
+        for batch in batches:
+            with torch.cuda.stream(stream) if stream else contextlib.nullcontext():
+                copied = batch._replace(
+                    clips=self.to_device(batch.clips), labels=self.to_device(batch.labels)
+                )
+                copy_is_done = self._event()
+            if following:
+                yield self._arrived(*following)
+            following = copied, copy_is_done
+        if following:
+            yield self._arrived(*following)
+
+    def _arrived(self, batch: Batch, copy_is_done: torch.cuda.Event | None) -> Batch:
+        """Make the work that is queued from now on wait for the copy; the host does not wait."""
+        if copy_is_done:
+            computing = torch.cuda.current_stream(self.device)
+            computing.wait_event(copy_is_done)
+            for tensor in (batch.clips, batch.labels):
+                tensor.record_stream(computing)  # or its memory would be reused too early
+        return batch
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum of `values` over the processes, in each of them."""
@@ -75,10 +134,12 @@ class Devices:
 
     def largest(self, values: list[float]) -> list[float]:
         """For each value the largest over the processes, in each of them."""
-        if self.world == 1:
-            return values
-        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
-        return self._reduce(tensor, dist.ReduceOp.MAX).tolist()
+        return values if self.world == 1 else self.start_largest(values)()
+
+    def start_largest(self, values: list[float]) -> Callable[[], list[float]]:
+        """As `largest`, without waiting for the device: call what is returned to do so."""
+        host = torch.tensor(values, dtype=torch.float64, pin_memory=self.pin_memory)
+        return self.fetch(self._reduce(self.to_device(host), dist.ReduceOp.MAX))
 
     def share_first(self, tensors: Iterable[Tensor]) -> None:
         """Give every process the first one's `tensors`, in place."""
@@ -113,6 +174,43 @@ class Devices:
         count = f"{self.gpus} x " if self.gpus > 1 else ""
         processes = f", {self.world} processes" if self.world > 1 else ""
         return f"{count}{what}{processes}, {self.precision}"
+
+
+class MixedPrecision(nn.Module):
+    """A network whose forward pass enters autocast in the dtype of `devices` by itself."""
+
+    def __init__(self, net: nn.Module, devices: Devices):
+        super().__init__()
+        self.net = net
+        self.autocast = devices.autocast
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """As of the network that it wraps."""
+        with self.autocast():
+            return self.net(clips)
+
+
+class LateMaximum:
+    """The largest of what the ranks say, known one call later so that no rank waits for its device.
+
+    Of a rank that is alone it is known at once.
+    """
+
+    def __init__(self, devices: Devices):
+        self._devices = devices
+        self._earlier: Callable[[], list[float]] | None = None
+
+    def largest(self, values: list[float], *, wait: bool) -> list[float]:
+        """For each value the largest over the ranks: of the last call, or of this one (`wait`).
+
+        All ranks must call it alike.
+        """
+        if self._devices.world == 1:
+            return values
+        earlier, self._earlier = self._earlier, self._devices.start_largest(values)
+        if wait:
+            earlier, self._earlier = self._earlier, None
+        return earlier() if earlier else [0.0] * len(values)
 
 
 def usable_cores() -> int:

@@ -17,7 +17,7 @@ from network import gate_rates
 from train.batchnorm import estimate_statistics
 from train.checkpoint import drop_old, epoch_file, save_checkpoint, sweep_unfinished
 from train.config import Config
-from train.devices import open_devices
+from train.devices import LateMaximum, open_devices
 from train.errors import Interrupted
 from train.evaluation import evaluate
 from train.interrupts import Signals, caught_signals
@@ -26,9 +26,10 @@ from train.metrics import Meter
 from train.mixing import scoring_note
 from train.monitor import SpeedMonitor
 from train.multigrid import Schedule
+from train.outcome import StepOutcome
 from train.plan import draw_plan, plan_table
 from train.recorder import Recorder, log_file, write_config
-from train.step import StepResult, train_step
+from train.step import settle, train_step
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ def run_epochs(job: Job, signals: Signals) -> None:
         sweep_unfinished(job.folder)
         write_config(job.folder, job.config, classes=job.classes, fingerprint=job.fingerprint)
         recorder = Recorder(job.folder, job.config, first_epoch=job.epoch)
-    batches = iter(job.training_batches())
+    batches = job.devices.ahead(job.training_batches())
     validation = job.validation_batches()
     try:
         while job.epoch <= job.schedule.epochs:
@@ -129,26 +130,31 @@ def train_epoch(job: Job, batches: Iterator[Batch], signals: Signals) -> None:
     config, monitor = job.config, SpeedMonitor(job.devices.device)
     steps = job.schedule.epoch_steps(job.epoch)
     saved_at = time.monotonic()
+    asked = LateMaximum(job.devices)
     job.spread_net.train()
     with _bar(job, steps) as bar:
         while job.step < steps.stop:
             with monitor.reading():
                 batch = next(batches)
-            result = train_step(job, batch, monitor)
+            outcome = train_step(job, batch, monitor)
             monitor.clips += len(batch.labels)
             job.unreadable.update(batch.replaced[batch.replaced >= 0].tolist())
             job.step += 1
             bar.update()
             done = job.step - steps.start
-            if done % config.log_interval == 0 or job.step == steps.stop:
-                log_progress(job, done, batch, result, monitor)
-            due = _save_is_due(config, job.step, saved_at)
-            number, due = job.devices.largest([signals.number, due])
+            logged = done % config.log_interval == 0 or job.step == steps.stop
+            if logged:  # no other step waits for the device
+                settle(job)
+                log_progress(job, done, outcome, monitor)
+            minutes = (time.monotonic() - saved_at) / 60
+            late = bool(config.save_minutes and minutes >= config.save_minutes)
+            number, late = asked.largest([signals.number, late], wait=logged)
             if number:
                 raise Interrupted(int(number))
-            if due:
+            if late or (config.save_steps and job.step % config.save_steps == 0):
                 save_last(job)
                 saved_at = time.monotonic()
+                asked = LateMaximum(job.devices)  # what was asked before the save is answered by it
 
 
 def net_to_score(job: Job) -> nn.Module:
@@ -170,6 +176,7 @@ def net_to_score(job: Job) -> nn.Module:
 
 def finish_epoch(job: Job, recorder: Recorder | None, val: dict[str, float] | None) -> None:
     """Write down an epoch and save it; the next one is then under way. `val`: None without one."""
+    settle(job)
     trained = job.meter.scores(job.devices)
     gates = gate_rates(job.net, reset=True) if job.config.gates else {}
     parts = {"train": trained, "val": val} if val else {"train": trained}
@@ -206,15 +213,18 @@ def finish_epoch(job: Job, recorder: Recorder | None, val: dict[str, float] | No
 
 
 def save_last(job: Job) -> None:
-    """Write `last.pth`: the next step is the one that it goes on with."""
+    """Write `last.pth`: the next step is the one that it goes on with.
+
+    Raises:
+        DivergedError: the step taken last was not finite; `last.pth` is left as it was.
+    """
+    settle(job)
     state = job.state()
     if job.devices.is_first:
         save_checkpoint(job.folder / "last.pth", state)
 
 
-def log_progress(
-    job: Job, done: int, batch: Batch, result: StepResult, monitor: SpeedMonitor
-) -> None:
+def log_progress(job: Job, done: int, outcome: StepOutcome, monitor: SpeedMonitor) -> None:
     """The original's line: epoch, batch, speeds, loss, accuracy so far, batch shape, lr."""
     report = job.speed = monitor.report()
     scores = job.meter.scores(job.devices)
@@ -225,11 +235,11 @@ def log_progress(
         done,
         total,
         report,
-        result.loss,
+        outcome.loss,
         scores["top1"],
         scores["top5"],
-        ",".join(map(str, batch.clips.shape)),
-        result.lr,
+        ",".join(map(str, outcome.shape)),
+        outcome.lr,
     )
     verdict = report.verdict(job.config.workers)
     if verdict:
@@ -245,9 +255,3 @@ def _bar(job: Job, steps: range) -> tqdm:
         leave=False,
         disable=not (job.devices.is_first and sys.stderr.isatty()),
     )
-
-
-def _save_is_due(config: Config, step: int, saved_at: float) -> bool:
-    by_steps = config.save_steps and step % config.save_steps == 0
-    minutes = (time.monotonic() - saved_at) / 60
-    return bool(by_steps or (config.save_minutes and minutes >= config.save_minutes))

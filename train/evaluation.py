@@ -97,12 +97,13 @@ def predictions(
     """What `net` says of each video, batch by batch."""
     net.eval()
     hidden = not (devices.is_first and sys.stderr.isatty())
-    for batch in map(readable, tqdm(batches, desc=title, leave=False, disable=hidden)):
+    shown = tqdm(batches, desc=title, leave=False, disable=hidden)
+    for batch in devices.ahead(map(readable, shown)):
         if not len(batch.labels):
             continue
         with devices.autocast():
-            logits = net(normalise(devices.to_device(batch.clips))).float()
-        labels = devices.to_device(batch.labels)
+            logits = net(normalise(batch.clips)).float()
+        labels = batch.labels
         indices, views = batch.indices.unique_consecutive(return_counts=True)
         if len(indices) < len(logits):
             groups = logits.log_softmax(1).split(views.tolist())

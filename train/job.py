@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from data.clips import ClipDataset, ClipOptions
@@ -37,6 +37,7 @@ from train.optim import (
     restore_optimiser,
     saved_groups,
 )
+from train.outcome import StepOutcome
 from train.recorder import results_folder
 
 log = logging.getLogger(__name__)
@@ -92,6 +93,8 @@ class Job:
     step: int = 0
     best_top1: float = -1.0
     skipped_steps: int = 0
+    overflows: int = 0  # steps in a row, up to the last one settled, that updated nothing
+    unsettled: StepOutcome | None = None  # the step taken last, until its outcome is read
     speed: SpeedReport | None = None  # of the steps that were logged last
     unreadable: set[int] = field(default_factory=set)  # videos that --skip-bad has replaced
 
@@ -288,7 +291,7 @@ def prepare(config: Config, devices: Devices) -> Job:
         log.info("parameter groups\n%s", groups_table(optimiser))
     ema = None
     if config.ema:
-        ema = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
+        ema = AveragedModel(net, device=devices.device)
     job = Job(
         config=config,
         devices=devices,

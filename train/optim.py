@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from network.checkpoint_file import tensor_problem
 from train.config import Config
@@ -57,7 +59,7 @@ def build_optimiser(net: nn.Module, config: Config) -> torch.optim.Optimizer:
         return torch.optim.AdamW(
             groups, lr=config.lr_base, weight_decay=config.weight_decay, fused=True
         )
-    return torch.optim.SGD(
+    optimiser = torch.optim.SGD(
         groups,
         lr=config.lr_base,
         momentum=config.momentum,
@@ -65,6 +67,13 @@ def build_optimiser(net: nn.Module, config: Config) -> torch.optim.Optimizer:
         weight_decay=config.weight_decay,
         fused=True,
     )
+    if config.momentum:
+        # torch's fused SGD allocates these in the first step and leaves them uninitialised where
+        # that step is not applied (`found_inf`)
+        for parameter in net.parameters():
+            if parameter.requires_grad:
+                optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimiser
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
@@ -83,6 +92,8 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -
     problem = optimiser_problem(optimiser, state)
     if problem:
         raise TrainError(f"the optimiser's state cannot be used: {problem}")
+    if not state["state"]:  # saved before the first step: there is nothing to take
+        return
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": state["state"], "param_groups": groups})
     for parameter, values in optimiser.state.items():
@@ -144,6 +155,27 @@ def _state_names(optimiser: torch.optim.Optimizer) -> set[str]:
     if isinstance(optimiser, torch.optim.AdamW):
         return {"step", "exp_avg", "exp_avg_sq"}
     return {"momentum_buffer"} if optimiser.param_groups[0]["momentum"] else set()
+
+
+@torch.no_grad()
+def update_average(average: AveragedModel, net: nn.Module, decay: float, applied: Tensor) -> None:
+    """Move averaged weights and buffers towards the network's; the first update copies them.
+
+    Where `applied` (bool, on the device) is false, nothing changes. torch's `update_parameters`
+    cannot be told so without waiting for the device.
+    """
+    first = average.n_averaged == 0
+    share = torch.where(first, 1.0, 1.0 - decay) * applied  # 0: stays, 1: is copied
+    for own, new in zip(_values(average.module), _values(net), strict=True):
+        if own.is_floating_point():
+            own.lerp_(new, share.to(own.dtype))
+        else:
+            own.copy_(new)  # counts
+    average.n_averaged += applied
+
+
+def _values(net: nn.Module) -> Iterable[Tensor]:
+    return itertools.chain(net.parameters(), net.buffers())
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:

@@ -1,10 +1,14 @@
-"""One optimiser step: forward and backward passes that fit the memory, then the update."""
+"""One optimiser step: accumulate gradients over micro-batches, then update the weights.
+
+Nothing here waits for the device. Whether a step's loss and gradients were finite is known on the
+device, where the update is switched off if they were not, and the host reads it one step later.
+"""
 
 from __future__ import annotations
 
 import logging
 import math
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -16,112 +20,165 @@ from train.errors import DivergedError
 from train.job import Job
 from train.mixing import heavier_labels, mixed
 from train.monitor import SpeedMonitor
-from train.optim import set_learning_rate
+from train.optim import set_learning_rate, update_average
+from train.outcome import StepOutcome
 
 log = logging.getLogger(__name__)
 
-
-class StepResult(NamedTuple):
-    """What a step leaves to be logged."""
-
-    loss: float
-    lr: float
+#: Under fp16, a loss scale below this, or so many steps in a row whose gradients overflow, mean
+#: that no scale helps. Each such step halves the scale, which starts at 65536.
+SMALLEST_SCALE = 2.0**-10
+MOST_OVERFLOWS = 50
 
 
-def train_step(job: Job, batch: Batch, monitor: SpeedMonitor) -> StepResult:
-    """One optimiser step on this process's share of a batch, in passes that fit the memory.
+def train_step(job: Job, batch: Batch, monitor: SpeedMonitor) -> StepOutcome:
+    """Take one optimiser step on this rank's share of a batch.
 
-    Every random choice in it is drawn from (seed, step, rank).
+    A step whose loss or gradients are not finite changes no weight, no optimiser state, no average,
+    no buffer of the network and no score. The previous step is settled here, after this one has
+    been started; call `settle` to look at this one before the next.
+
+    Every random choice is drawn from (seed, step, rank).
+
+    Raises:
+        DivergedError: see `settle`.
     """
     config, devices = job.config, job.devices
     torch.manual_seed(hash((config.random_seed, job.step, devices.rank)) % 2**63)
     plan, lr = job.schedule.plan(job.step), job.schedule.lr(job.step)
     set_learning_rate(job.optimiser, lr)
     labels = devices.to_device(batch.labels)
-    inputs, targets = mixed(
-        normalise(devices.to_device(batch.clips)), labels, len(job.classes), config
-    )
-    buffers = [b.clone() for b in job.net.buffers()] if config.skippable_steps else []
-    losses = torch.zeros((), dtype=torch.float64, device=devices.device)
-    seen: list[Tensor] = []
-    passes = number_of_passes(job, plan)
-    job.norms.arrange(plan.batch // passes)
-    for clips, wanted in zip(
-        inputs.tensor_split(passes), targets.tensor_split(passes), strict=True
-    ):
-        last = len(seen) == passes - 1
-        with devices.gathering(job.spread_net, last), monitor.timing("forward"), devices.autocast():
-            logits = job.spread_net(clips).float()
-            loss = F.cross_entropy(
-                logits, wanted, reduction="sum", label_smoothing=config.label_smoothing
-            )
-        with devices.gathering(job.spread_net, last), monitor.timing("backward"):
-            # DDP averages gradients over the processes: this makes it the mean over all clips
-            job.scaler.scale(loss * (devices.world / plan.batch)).backward()
-        losses += loss.detach()
-        seen.append(logits.detach())
-    mean = losses.item() / len(batch.labels)
+    clips = normalise(devices.to_device(batch.clips))
+    clips, targets = mixed(clips, labels, len(job.classes), config)
+    # without loss scaling and without --on-nan skip, the run ends with a step that is not finite
+    goes_on = config.skippable_steps > 0 or job.scaler.is_enabled()
+    buffers_before = [buffer.clone() for buffer in job.net.buffers()] if goes_on else []
+
+    logits, loss_sum = accumulate_gradients(job, clips, targets, plan, monitor)
     with monitor.timing("backward"):
-        finite = _are_finite(job, mean, gradient_norm(job))
-        if finite:
-            update(job)
-    if finite:
-        job.meter.add(torch.cat(seen), heavier_labels(targets), losses)
-    else:
-        for buffer, before in zip(job.net.buffers(), buffers, strict=False):
-            buffer.copy_(before)
-        _leave_out(job, batch, mean, lr)
-    return StepResult(mean, lr)
+        loss_is_finite = devices.in_all_ranks(torch.isfinite(loss_sum))
+        applied = loss_is_finite & torch.isfinite(gradient_norm(job))
+        restore_unless(applied, job.net.buffers(), buffers_before)
+        update(job, applied)
 
+    left_out = ~loss_is_finite if job.scaler.is_enabled() else ~applied
+    sums_before = job.meter.sums.clone()
+    job.meter.add(logits, heavier_labels(targets), loss_sum)
+    restore_unless(~left_out, [job.meter.sums], [sums_before])
 
-def number_of_passes(job: Job, plan: StepPlan) -> int:
-    """In how many passes a step's share is computed: as many in every process."""
-    world = job.devices.world
-    per_pass = job.per_pass(plan.frames, plan.size) * max(1, job.devices.gpus)
-    largest_share = -(-plan.batch // world)
-    return max(1, min(-(-largest_share // per_pass), plan.batch // world))
-
-
-def gradient_norm(job: Job) -> float:
-    """The gradients' norm, before they are clipped if asked for; 0 where a scaler checks them."""
-    if job.config.clip_grad:
-        job.scaler.unscale_(job.optimiser)
-        norm = nn.utils.clip_grad_norm_(job.net.parameters(), job.config.clip_grad)
-    elif not job.scaler.is_enabled():
-        gradients = [p.grad for p in job.net.parameters() if p.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
-    return 0.0 if job.scaler.is_enabled() else norm.item()
-
-
-def update(job: Job) -> None:
-    """Apply the gradients and forget them."""
-    job.scaler.step(job.optimiser)
-    job.scaler.update()
-    job.optimiser.zero_grad(set_to_none=True)
-    if job.ema:
-        job.ema.update_parameters(job.net)
-
-
-def _are_finite(job: Job, *values: float) -> bool:
-    """Whether the values are finite in every process."""
-    return not job.devices.largest([float(not all(map(math.isfinite, values)))])[0]
-
-
-def _leave_out(job: Job, batch: Batch, loss: float, lr: float) -> None:
-    """Forget a step whose loss is not finite. Raises DivergedError beyond `--on-nan skip:K`."""
-    job.optimiser.zero_grad(set_to_none=True)
-    job.skipped_steps += 1
-    shape = ",".join(map(str, batch.clips.shape))
-    names = [job.train_clips.videos.folder(i).name for i in batch.indices[:8].tolist()]
-    what = (
-        f"the loss is {loss}{' (its gradients are not finite)' if math.isfinite(loss) else ''} "
-        f"at epoch {job.epoch}, step {job.step}, lr {lr:g}, batch ({shape}), "
-        f"clips {', '.join(names)}{', ...' if len(batch.indices) > 8 else ''}"
+    numbers = [loss_sum / len(labels), applied, left_out, loss_scale(job)]
+    started = StepOutcome(
+        epoch=job.epoch,
+        step=job.step,
+        lr=lr,
+        shape=tuple(batch.clips.shape),
+        videos=batch.indices.tolist(),
+        fetch=devices.fetch(torch.stack([number.double() for number in numbers])),
     )
-    if job.skipped_steps > job.config.skippable_steps:
-        last = job.folder / "last.pth"
-        kept = f"the last good checkpoint is {last}" if last.exists() else "none was saved yet"
+    settle(job)
+    job.unsettled = started
+    return started
+
+
+def accumulate_gradients(
+    job: Job, clips: Tensor, targets: Tensor, plan: StepPlan, monitor: SpeedMonitor
+) -> tuple[Tensor, Tensor]:
+    """Run forward and backward passes over micro-batches; the gradients add up.
+
+    Returns:
+        float32 (B, classes) logits, and the float64 sum of the clips' losses.
+    """
+    config, devices = job.config, job.devices
+    loss_sum = torch.zeros((), dtype=torch.float64, device=devices.device)
+    logits: list[Tensor] = []
+    number = number_of_micro_batches(job, plan)
+    job.norms.arrange(plan.batch // number)
+    micro_batches = zip(clips.tensor_split(number), targets.tensor_split(number), strict=True)
+    for i, (inputs, wanted) in enumerate(micro_batches):
+        with devices.all_reduce_after_last(job.spread_net, i == number - 1):
+            with monitor.timing("forward"):
+                outputs = job.spread_net(inputs).float()
+                loss = F.cross_entropy(
+                    outputs, wanted, reduction="sum", label_smoothing=config.label_smoothing
+                )
+            with monitor.timing("backward"):
+                # DDP averages gradients over the ranks: this makes it the mean over all clips
+                job.scaler.scale(loss * (devices.world / plan.batch)).backward()
+        loss_sum += loss.detach()
+        logits.append(outputs.detach())
+    return torch.cat(logits), loss_sum
+
+
+def number_of_micro_batches(job: Job, plan: StepPlan) -> int:
+    """Into how many micro-batches a step's share is divided: the same in all ranks."""
+    world = job.devices.world
+    clips = job.per_pass(plan.frames, plan.size) * max(1, job.devices.gpus)
+    largest_share = -(-plan.batch // world)
+    return max(1, min(-(-largest_share // clips), plan.batch // world))
+
+
+def gradient_norm(job: Job) -> Tensor:
+    """Undo the loss scaling and clip the gradients if asked for; return their norm before that."""
+    job.scaler.unscale_(job.optimiser)
+    if job.config.clip_grad:
+        return nn.utils.clip_grad_norm_(job.net.parameters(), job.config.clip_grad)
+    gradients = [p.grad for p in job.net.parameters() if p.grad is not None]
+    return nn.utils.get_total_norm(gradients)
+
+
+def update(job: Job, applied: Tensor) -> None:
+    """Update weights and averages where `applied` (bool, on the device) is true."""
+    # torch's fused optimisers read this on the device and do nothing where it is 1
+    job.optimiser.found_inf = (~applied).float()
+    job.optimiser.step()
+    job.optimiser.zero_grad(set_to_none=True)
+    if job.scaler.is_enabled():
+        job.scaler.update()
+    if job.ema:
+        update_average(job.ema, job.net, job.config.ema, applied)
+
+
+def restore_unless(wanted: Tensor, tensors: Iterable[Tensor], before: Sequence[Tensor]) -> None:
+    """Give `tensors` their values `before`, in place, unless `wanted` (bool, on the device)."""
+    for tensor, old in zip(tensors, before, strict=bool(before)):
+        tensor.copy_(torch.where(wanted, tensor, old))
+
+
+def loss_scale(job: Job) -> Tensor:
+    """The loss scale, on the device; 1 without loss scaling."""
+    return job.scaler.scale(torch.ones((), device=job.devices.device))
+
+
+def settle(job: Job) -> None:
+    """Read the outcome of the step taken last, if that has not been done yet.
+
+    Call it before saving: it is what keeps a run that has diverged from writing a checkpoint.
+
+    Raises:
+        DivergedError: its loss or gradients were not finite, once more than `--on-nan skip:K`
+            allows; or, under fp16, they overflow at any loss scale.
+    """
+    outcome, job.unsettled = job.unsettled, None
+    if outcome is None:
+        return
+    where = f"at {outcome.where(lambda video: job.train_clips.videos.folder(video).name)}"
+    job.overflows = 0 if outcome.applied else job.overflows + 1
+    if outcome.left_out:
+        job.skipped_steps += 1
+        gradients = " (its gradients are not finite)" if math.isfinite(outcome.loss) else ""
+        what = f"the loss is {outcome.loss}{gradients} {where}"
+        if job.skipped_steps > job.config.skippable_steps:
+            raise DivergedError(f"{what}; {_advice(job)}")
+        log.warning("left out a step: %s", what)
+    if outcome.scale < SMALLEST_SCALE or job.overflows > MOST_OVERFLOWS:
         raise DivergedError(
-            f"{what}; {kept}; lower --lr-base, or try --warmup-epochs 1 or --clip-grad 1"
+            f"the gradients overflow at any loss scale: it fell to {outcome.scale:g} {where}, "
+            f"after {job.overflows} steps in a row without an update; {_advice(job)}"
         )
-    log.warning("left out a step: %s", what)
+
+
+def _advice(job: Job) -> str:
+    last = job.folder / "last.pth"
+    kept = f"the last good checkpoint is {last}" if last.exists() else "none was saved yet"
+    precision = ", or --precision bf16" if job.scaler.is_enabled() else ""
+    return f"{kept}; lower --lr-base, or try --warmup-epochs 1 or --clip-grad 1{precision}"

@@ -193,7 +193,7 @@ def shape_changes(config: Config, *, epochs: int = 4) -> list[dict]:
     seen: dict[tuple[int, int, int], dict[str, list[float]]] = {}
     with open_devices(config.gpus, config.precision) as devices:
         job = prepare(config, devices)
-        batches, monitor = iter(job.training_batches()), SpeedMonitor(devices.device)
+        batches, monitor = devices.ahead(job.training_batches()), SpeedMonitor(devices.device)
         job.spread_net.train()
         before = None
         last = job.schedule.epoch_steps(min(epochs, job.schedule.epochs)).stop

@@ -43,7 +43,7 @@ def measure(args: argparse.Namespace) -> list[dict]:
     reports = []
     with open_devices(config.gpus, config.precision) as devices:
         job = prepare(config, devices)
-        batches = iter(job.training_batches())
+        batches = devices.ahead(job.training_batches())
         for _ in range(args.epochs + 1):
             train_epoch(job, batches, Signals())
             reports.append(job.speed)

@@ -1,0 +1,197 @@
+"""One training step: a step that is not finite leaves nothing behind, and nothing waits."""
+
+import math
+from collections import OrderedDict
+
+import pytest
+import torch
+from runs import command, same_bits
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from data.loading import Batch
+from run.cli import parse_config
+from train import job as job_module
+from train import step as step_module
+from train.devices import open_devices
+from train.engine import finish_epoch, save_last
+from train.errors import DivergedError
+from train.job import prepare
+from train.monitor import SpeedMonitor
+from train.step import settle, train_step
+
+PLAIN = ["--workers", "0", "--multigrid", "off", "--micro-batch", "4"]
+ALL = ("--mixup", "0.2", "--ema", "0.9", "--clip-grad", "1", "--label-smoothing", "0.1")
+
+
+def small_network() -> nn.Module:
+    """A network with batch norm that takes a millisecond."""
+    return nn.Sequential(
+        OrderedDict(
+            conv=nn.Conv3d(3, 8, 3, padding=1),
+            norm=nn.BatchNorm3d(8),
+            relu=nn.ReLU(),
+            pool=nn.AdaptiveAvgPool3d(1),
+            flat=nn.Flatten(),
+            fc=nn.Linear(8, 3),
+        )
+    )
+
+
+def batch(step: int) -> Batch:
+    """Four clips of the first step's videos in turn; what they show does not matter here."""
+    random = torch.Generator().manual_seed(step)
+    clips = torch.randint(0, 256, (4, 3, 2, 16, 16), dtype=torch.uint8, generator=random)
+    indices = torch.arange(4) + step
+    return Batch(clips, indices % 3, indices, torch.full((4,), -1))
+
+
+@pytest.fixture
+def new_job(tiny, tmp_path, monkeypatch):
+    """Makes a job with options of its own, a small network, and four batches, `job.batches`."""
+    monkeypatch.setattr(job_module, "_network", lambda *_: small_network())
+
+    def make(*options, precision="fp32"):
+        words = command(tiny, tmp_path, *PLAIN, "--precision", precision, *options)[2:]
+        with open_devices(0, precision) as devices:
+            job = prepare(parse_config("custom", words), devices)
+        job.batches = [batch(step) for step in range(4)]
+        job.spread_net.train()
+        return job
+
+    return make
+
+
+def take(job, count=1):
+    """Take `count` steps."""
+    for _ in range(count):
+        train_step(job, job.batches[job.step % len(job.batches)], SpeedMonitor(job.devices.device))
+        job.step += 1
+
+
+def spoil(job, what):
+    """Make the loss NaN, or only the gradients infinite. Returns what undoes it."""
+    if what == "loss":
+        return job.net.register_forward_hook(lambda module, inputs, output: output * math.nan)
+    parameter = next(job.net.parameters())
+    return parameter.register_hook(lambda gradient: gradient * math.inf)
+
+
+def lasting(job):
+    """What a step that is left out must not change."""
+    state = {k: v for k, v in job.state().items() if k not in ("step", "skipped_steps", "scaler")}
+    return torch.utils._pytree.tree_map(
+        lambda value: value.clone() if torch.is_tensor(value) else value, state
+    )
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+@pytest.mark.parametrize("what", ["loss", "gradients"])
+def test_a_step_that_is_not_finite_leaves_nothing_behind(new_job, what, optimiser, precision):
+    """Not even in the optimiser's first step, nor in the steps that follow."""
+    options = ("--optimiser", optimiser, "--on-nan", "skip:5", *ALL)
+    job, other = (new_job(*options, precision=precision) for _ in range(2))
+    before = lasting(job)
+    spoiled = spoil(job, what)
+    take(job)
+    spoiled.remove()
+    settle(job)
+    after = lasting(job)
+    if what == "gradients" and precision == "fp16":  # its loss was finite: its clips are scored
+        assert after.pop("meter")[0] == len(job.batches[0].labels)
+        before.pop("meter")
+        assert job.skipped_steps == 0  # the loss scale was too large, no more
+    else:
+        assert job.skipped_steps == 1
+    for name in before:
+        if name == "optimizer" and not before[name]["state"]:  # AdamW makes its state, of zeros
+            assert not any(v.any() for s in after[name]["state"].values() for v in s.values())
+        else:
+            assert same_bits(before[name], after[name]), name
+    take(job, 2)
+    other.step = 1
+    if precision == "fp16":
+        other.scaler.load_state_dict(job.scaler.state_dict())  # was halved
+        assert job.scaler.get_scale() == 2.0**15
+    take(other, 2)
+    assert same_bits(lasting(job)["state_dict"], lasting(other)["state_dict"])
+    assert same_bits(lasting(job)["optimizer"], lasting(other)["optimizer"])
+    assert same_bits(lasting(job)["ema"], lasting(other)["ema"])
+
+
+class Waits(TorchDispatchMode):
+    """Notes what would make the host wait for a GPU: reading a number, copying one from Python."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.name().removeprefix("aten::")
+        if name in ("_local_scalar_dense", "is_nonzero", "equal", "nonzero", "lift_fresh"):
+            self.seen.append(name)
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+def test_a_step_does_not_wait_for_the_device(new_job, optimiser, precision):
+    options = ("--optimiser", optimiser, "--ema", "0.9", "--clip-grad", "1", "--bn-clips", "2")
+    job = new_job(*options, "--on-nan", "skip:1", precision=precision)
+    take(job)
+    with Waits() as waits:
+        take(job)
+    assert waits.seen == []
+
+
+def test_divergence_is_noticed_a_step_late_and_names_the_right_step(new_job):
+    job = new_job()
+    take(job)
+    spoiled = spoil(job, "loss")
+    take(job)
+    spoiled.remove()
+    names = [job.train_clips.videos.folder(i).name for i in job.batches[1].indices.tolist()]
+    with pytest.raises(DivergedError, match=rf"step 1, .*clips {', '.join(names)};"):
+        take(job)
+
+
+def test_nothing_is_saved_of_a_step_that_diverged(new_job):
+    for save in (save_last, lambda job: finish_epoch(job, None, None)):
+        job = new_job()
+        job.folder.mkdir(parents=True, exist_ok=True)
+        last = job.folder / "last.pth"
+        take(job)
+        save_last(job)
+        good = last.read_bytes()
+        spoil(job, "gradients")
+        take(job)
+        with pytest.raises(DivergedError, match=r"its gradients are not finite\) at .*last\.pth"):
+            save(job)
+        assert last.read_bytes() == good
+
+
+def test_fp16_goes_on_after_a_step_left_out_with_clipped_gradients(new_job):
+    job = new_job("--clip-grad", "1", "--on-nan", "skip:2", precision="fp16")
+    spoiled = spoil(job, "loss")
+    take(job, 2)
+    spoiled.remove()
+    before = lasting(job)["state_dict"]
+    take(job, 2)
+    settle(job)
+    assert job.skipped_steps == 2 and not same_bits(before, job.net.state_dict())
+    assert job.scaler.get_scale() == 2.0**14
+
+
+@pytest.mark.parametrize("sign", ["the scale collapses", "many steps in a row"])
+def test_fp16_gradients_that_are_never_finite_are_divergence(new_job, monkeypatch, sign):
+    job = new_job(precision="fp16")
+    before = lasting(job)["state_dict"]
+    spoil(job, "gradients")
+    if sign == "the scale collapses":
+        job.scaler.load_state_dict(job.scaler.state_dict() | {"scale": 2.0**-7})
+    else:
+        monkeypatch.setattr(step_module, "MOST_OVERFLOWS", 3)
+    with pytest.raises(DivergedError, match="4 steps in a row without an update"):
+        take(job, 10)
+    assert same_bits(before, job.net.state_dict())
