@@ -14,11 +14,9 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import sqlite3
 import struct
 import threading
-import time
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,9 +27,9 @@ import numpy as np
 from data.ahead import extent, fetch, knots
 from data.errors import DataError
 from data.jpegs import BadJpeg, BadJpegAt, check_jpeg, decode_jpegs, shrink_jpeg
+from data.unfinished import unfinished_folder
 
 DATABASE, COUNT = "frames.db", "n_frames"
-PART = ".part-"  # begins the name of a store that is being written
 APPLICATION_ID, LAYOUT = 0x46524D53, 2  # in the file's header: "FRMS", and the version of ours
 PAGE_SIZE = 4096
 OPEN_STORES = 64  # connections that `open_store` keeps in a thread: a file descriptor each
@@ -324,18 +322,13 @@ def write_store(
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    part = folder.parent / f"{PART}{os.getpid()}-{threading.get_ident()}"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
-    try:
+    with unfinished_folder(folder.parent) as part:
         n_frames = _write_database(part / DATABASE, video_id, jpegs, companions)
         (part / COUNT).write_text(f"{n_frames}\n")
         for name in (DATABASE, COUNT):
             _sync(part / name)
         _sync(part)
         _move_into_place(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return n_frames
 
 
@@ -352,13 +345,6 @@ def is_finished(folder: str | os.PathLike) -> bool:
     except DataError:
         return False
     return (folder / COUNT).exists()
-
-
-def sweep_unfinished(parent: str | os.PathLike) -> None:
-    """Remove what killed `write_store`s left in `parent` more than a day ago."""
-    for part in Path(parent).glob(f"{PART}*"):
-        if time.time() - part.stat().st_mtime > 24 * 3600:
-            shutil.rmtree(part, ignore_errors=True)
 
 
 def _write_database(

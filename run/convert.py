@@ -6,12 +6,20 @@ import argparse
 import functools
 import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 
 from data.errors import DataError
-from data.extract import Stopped, extract_jpegs, ffmpeg_executable
-from data.frames import is_finished, sweep_unfinished, upgrade_store, write_store
+from data.extract import (
+    PATIENCE,
+    Stopped,
+    check_regular_file,
+    extract_jpegs,
+    ffmpeg_executable,
+)
+from data.frames import is_finished, upgrade_store, write_store
+from data.unfinished import sweep_unfinished
 from data.videos import video_folders
 from run.cli import Parser, command
 from run.jobs import Job, add_workers, positive, report, run_jobs
@@ -75,6 +83,13 @@ def build_parser() -> Parser:
         "--keep-damaged", action="store_true", help="store what can be decoded of broken videos"
     )
     parser.add_argument(
+        "--patience",
+        type=positive,
+        default=int(PATIENCE),
+        metavar="SECONDS",
+        help="give a video up where ffmpeg has produced no frame for so long",
+    )
+    parser.add_argument(
         "--upgrade",
         action="store_true",
         help="rewrite older stores in --dataset in place, their JPEGs byte for byte",
@@ -88,11 +103,14 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.upgrade == ("videos" in args):
         parser.error("either --videos or --upgrade is needed")
+    broken: list[tuple[Path, str]] = []
     if args.upgrade:
-        jobs = [Job(folder, folder) for folder in video_folders(args.dataset)]
+        jobs = found = [Job(folder, folder) for folder in video_folders(args.dataset)]
         work = functools.partial(_upgrade, companions=args.companion)
     else:
-        found = find_videos_to_convert(args.videos, args.dataset / "jpg")
+        found, broken = find_videos_to_convert(args.videos, args.dataset / "jpg")
+        for _, reason in broken:
+            log.error("%s", reason)
         jobs = [job for job in found if not is_finished(job.folder)]
         log.info("%d videos; %d of them are finished", len(found), len(found) - len(jobs))
         ffmpeg_executable()
@@ -102,41 +120,74 @@ def main(argv: list[str] | None = None) -> None:
             quality=args.quality,
             companions=args.companion,
             keep_damaged=args.keep_damaged,
+            patience=args.patience,
         )
-        for folder in {job.folder.parent for job in jobs}:
-            sweep_unfinished(folder)
-    broken = run_jobs(jobs, work, args.workers)
-    report(broken, args.dataset / "broken.csv", done=len(jobs) - len(broken))
+    for folder in {job.folder.parent for job in found}:
+        sweep_unfinished(folder)
+    failed = run_jobs(jobs, work, args.workers)
+    args.dataset.mkdir(parents=True, exist_ok=True)
+    report([*broken, *failed], args.dataset / "broken.csv", done=len(jobs) - len(failed))
 
 
-def find_videos_to_convert(videos: Path, jpg: Path) -> list[Job]:
+def find_videos_to_convert(videos: Path, jpg: Path) -> tuple[list[Job], list[tuple[Path, str]]]:
     """A job for each video in a folder, or in the folders in it, in order of their names.
 
+    Returns:
+        The jobs, and (path, reason) of each video or folder that cannot be used: it is no regular
+        file, cannot be read, or would become the same store as another.
+
     Raises:
-        DataError: no such folder, no video in it, or two videos that would be one store.
+        DataError: no such folder, or no video in it.
     """
     if not videos.is_dir():
         raise DataError(f"{videos}: no such folder; --videos names one of class folders of videos")
-    jobs: dict[Path, Job] = {}
+    broken: list[tuple[Path, str]] = []
+    sources: dict[Path, list[Path]] = {}
     others = 0
-    for source in sorted([*videos.iterdir(), *videos.glob("*/*")]):
-        if source.name.startswith(".") or source.is_dir():
-            continue
+    for source in _files(videos, broken):
         if source.suffix.lower() not in ENDINGS:
             others += 1
             continue
         folder = (jpg / source.relative_to(videos)).with_name(source.stem)
-        if folder in jobs:
-            raise DataError(
-                f"{source} and {jobs[folder].source.name} beside it would both become "
-                f"{folder}; rename one"
-            )
-        jobs[folder] = Job(source, folder)
-    if not jobs:
+        sources.setdefault(folder, []).append(source)
+    if not sources and not broken:
         raise DataError(f"{videos}: no videos in it, nor in the folders in it")
     if others:
         log.info("%d files are no videos by their ending, and are left out", others)
-    return list(jobs.values())
+    classes = {folder.parent for folder in sources}
+    jobs = []
+    for folder, same in sources.items():
+        if len(same) > 1:
+            names = " and ".join(map(str, same))
+            reason = f"{names} would both become {folder}; rename all but one"
+            broken.append((same[0], reason))
+            continue
+        try:
+            check_regular_file(same[0])
+            if folder in classes:
+                raise DataError(f"{same[0]}: would become {folder}, the folder of a class")
+        except DataError as error:
+            broken.append((same[0], str(error)))
+        else:
+            jobs.append(Job(same[0], folder))
+    return jobs, broken
+
+
+def _files(videos: Path, broken: list[tuple[Path, str]]) -> Iterator[Path]:
+    """What is no folder in `videos` and in its folders. What cannot be read goes to `broken`."""
+    for path in _listing(videos, broken):
+        if path.is_dir():
+            yield from (inner for inner in _listing(path, broken) if not inner.is_dir())
+        else:
+            yield path
+
+
+def _listing(folder: Path, broken: list[tuple[Path, str]]) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        broken.append((folder, f"{folder}: cannot be read ({error.strerror})"))
+        return []
 
 
 def _convert(
@@ -147,6 +198,7 @@ def _convert(
     quality: int,
     companions: list[int],
     keep_damaged: bool,
+    patience: float,
 ) -> str | None:
     """Write one video's store. Returns what is wrong with the video, in one line, or None."""
     frames = extract_jpegs(
@@ -154,6 +206,7 @@ def _convert(
         short_side=short_side,
         quality=quality,
         keep_damaged=keep_damaged,
+        patience=patience,
         stop=stop,
     )
     try:

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from test_data_frames import write_legacy
 
-from data.errors import DataError
 from data.extract import _parts, extract_jpegs
 from data.frames import FrameStore, verify_store
 from data.motion import render, write_video
@@ -157,15 +156,17 @@ def test_two_videos_of_one_name(tmp_path):
     for name in ("a.mp4", "a.avi", "b.mp4"):
         (tmp_path / "x").mkdir(exist_ok=True)
         (tmp_path / "x" / name).touch()
-    with pytest.raises(DataError, match=r"a\.mp4 and a\.avi beside it would both become"):
-        find_videos_to_convert(tmp_path, tmp_path / "jpg")
+    jobs, ((path, reason),) = find_videos_to_convert(tmp_path, Path("jpg"))
+    assert [str(job.folder) for job in jobs] == ["jpg/x/b"]
+    assert path == tmp_path / "x" / "a.avi"
+    assert reason.startswith(f"{path} and {tmp_path}/x/a.mp4 would both become jpg/x/a; ")
 
 
 def test_classes_and_flat_videos(tmp_path):
     for name in ("x/a.mp4", "x/.hidden.mp4", "b.MKV", "x/deep/c.mp4"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    jobs = find_videos_to_convert(tmp_path, Path("jpg"))
+    jobs, _ = find_videos_to_convert(tmp_path, Path("jpg"))
     assert [str(job.folder) for job in jobs] == ["jpg/b", "jpg/x/a"]
 
 
