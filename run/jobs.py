@@ -103,7 +103,7 @@ def report(broken: list[tuple[Path, str]], path: Path, *, done: int) -> None:
         path.unlink(missing_ok=True)
         log.info("%d done", done)
         return
-    with path.open("w", newline="", errors="surrogateescape") as file:
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["video", "reason"])
         writer.writerows((video, why.removeprefix(f"{video}: ")) for video, why in sorted(broken))

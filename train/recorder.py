@@ -76,7 +76,7 @@ def log_file() -> Iterator[Callable[[Path], None]]:
     early = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
 
     def write_to(path: Path) -> None:
-        handler = logging.FileHandler(path, encoding="utf-8")
+        handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
         handler.setFormatter(PlainFormatter("%(asctime)s %(levelname)s %(message)s"))
         early.setTarget(handler)
         early.flush()
