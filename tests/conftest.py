@@ -18,6 +18,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="attack every promise as often as docs/reliability.md says, not just a few times",
     )
+    parser.addoption(
+        "--update-golden",
+        action="store_true",
+        help="write the losses of this tree into tests/golden/losses.json",
+    )
 
 
 @dataclass
