@@ -9,10 +9,13 @@ import argparse
 import difflib
 import errno
 import logging
+import os
 import signal
 import sys
+import sysconfig
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields
+from pathlib import Path
 from typing import NoReturn
 
 import coloredlogs
@@ -29,16 +32,13 @@ log = logging.getLogger(__name__)
 
 BAD_INPUT = 2  # exit codes, as the README lists them
 DIVERGED = 3
-#: What the disk or its owner says to a file that cannot be written.
-NOT_WRITTEN = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.ENAMETOOLONG,
-}
+#: What a full or protected disk, or a system short of descriptors, says: never a bug of ours.
+SYSTEM_LIMITS = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE,
+    errno.ENFILE, errno.ENAMETOOLONG,
+}  # fmt: skip
+#: Where Python and the installed packages are: no user's files.
+INSTALLED = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib"))
 
 
 class Parser(argparse.ArgumentParser):
@@ -195,6 +195,20 @@ def set_up_logging(*, debug: bool = False) -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
+def is_about_a_users_file(error: OSError) -> bool:
+    """Whether one line that names the file says it all; else it is a failure of our own.
+
+    An error that names a file is about that file: gone, a folder, on a broken disk, ... One that
+    names none is about a file only if the disk or the system's limits are its reason.
+    """
+    if error.errno is None:
+        return False
+    if not isinstance(error.filename, str | bytes | os.PathLike) or not error.filename:
+        return error.errno in SYSTEM_LIMITS
+    path = Path(os.fsdecode(error.filename)).absolute()
+    return not any(path.is_relative_to(folder) for folder in INSTALLED)
+
+
 def command(main: Callable[[], object]) -> int:
     """Run a command's `main` and return its exit code: what is wrong with the input in one line.
 
@@ -209,10 +223,11 @@ def command(main: Callable[[], object]) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return BAD_INPUT
     except OSError as error:
-        if error.errno not in NOT_WRITTEN:
+        if not is_about_a_users_file(error):
             raise
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        log.debug("the error came from here:", exc_info=True)
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        print(f"error: {' '.join(f'{where}{error.strerror}'.split())}", file=sys.stderr)
         return BAD_INPUT
     except DivergedError as error:
         print(f"error: {error}", file=sys.stderr)

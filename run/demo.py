@@ -18,7 +18,8 @@ from run import convert, evaluate
 from run.cli import Parser, command, parse_config
 from train.bounds import Bounds, within
 from train.engine import train
-from train.recorder import results_folder, write_whole
+from train.files import write_text
+from train.recorder import results_folder
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ def main(argv: list[str] | None = None) -> None:
     train(config)
     scores = evaluate.main(["--checkpoint", str(folder / "last.pth"), *where, "--order", "all"])
     summary = report(scores, folder, minutes=(time.monotonic() - since) / 60)
-    write_whole(folder / "demo.txt", summary)
+    write_text(folder / "demo.txt", summary)
     print(summary)
 
 

@@ -1,6 +1,7 @@
 """The command line: the original's options under their names, one-line errors, exit codes."""
 
 import errno
+import os
 import re
 import shlex
 import signal
@@ -124,6 +125,8 @@ def test_an_unknown_option_names_the_nearest(capsys):
     [
         (["--batch-size", "0"], "--batch-size"),
         (["--resume", "auto", "--resume-epoch", "2"], "exclude each other"),
+        (["--resume", "auto", "--overwrite", "True"], "--overwrite starts anew"),
+        (["--resume-epoch", "2", "--overwrite", "True"], "--overwrite starts anew"),
         (["--on-nan", "skip"], "--on-nan skip"),
     ],
 )
@@ -158,11 +161,46 @@ def test_exit_codes(error, code, start, capsys):
     assert capsys.readouterr().err.startswith(start)
 
 
+FILE_ERRORS = (
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP,
+    errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT,
+    errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENXIO, errno.ENODEV,
+    errno.ETXTBSY, errno.EBUSY, errno.ENOTEMPTY, errno.EINVAL, errno.EOVERFLOW,
+)  # fmt: skip
+
+
+@pytest.mark.fault
+def test_any_error_of_a_user_s_file_is_one_line_that_names_it(capsys, trials):
+    trial = trials("an error of a file is one line that names it", "each error number")
+    for number in FILE_ERRORS:
+        for path in ("results/x/last.pth", b"results/x/last.pth", Path("/d/jpg/a/b/frames.db")):
+            code = command(fail_with(OSError(number, os.strerror(number), path)))
+            said = capsys.readouterr().err
+            line = f"error: {os.fsdecode(path)}: {os.strerror(number)}\n"
+            trial.add(code == 2 and said == line, (number, path, said))
+
+
+def test_real_errors_of_files_are_one_line(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    for wrong in ("gone", "file/below", "circle", "x" * 300, "."):
+        path = tmp_path / wrong
+        assert command(lambda path=path: path.read_text()) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"error: {path}: ") and said.count("\n") == 1
+
+
 def test_our_own_failures_keep_their_traceback():
     with pytest.raises(ZeroDivisionError):
         command(lambda: 1 / 0)
     with pytest.raises(OSError, match="Input/output"):
-        command(fail_with(OSError(errno.EIO, "Input/output error")))
+        command(fail_with(OSError(errno.EIO, "Input/output error")))  # of no file
+    with pytest.raises(ConnectionRefusedError):
+        command(fail_with(ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")))
+    with pytest.raises(OSError, match="no number"):
+        command(fail_with(OSError("no number")))
+    with pytest.raises(FileNotFoundError):  # a file that a package should have brought along
+        command(lambda: Path(pytest.__file__).with_name("none.json").read_text())
 
 
 def test_the_readme_lists_exactly_the_options_there_are():

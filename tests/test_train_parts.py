@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from network import build_network
-from train.checkpoint import drop_old, epoch_file, save_checkpoint
+from train.checkpoint import save_checkpoint
 from train.checkpoint_state import load_checkpoint
 from train.config import Config
 from train.devices import Devices
@@ -30,7 +30,6 @@ from train.optim import (
     restore_optimiser,
     set_learning_rate,
 )
-from train.recorder import Table
 
 CPU = Devices(torch.device("cpu"), 0, "fp32")
 
@@ -156,14 +155,6 @@ STATE = {
 }  # fmt: skip
 
 
-def test_checkpoints_come_back_and_links_are_whole(tmp_path):
-    path, best = tmp_path / "last.pth", tmp_path / "best.pth"
-    save_checkpoint(path, STATE, also=[best])
-    save_checkpoint(path, {**STATE, "step": 8})
-    assert load_checkpoint(best)["step"] == 7 and load_checkpoint(path)["step"] == 8
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["best.pth", "last.pth"]
-
-
 def test_damaged_and_foreign_files_are_one_sentence(tmp_path):
     path = tmp_path / "x.pth"
     save_checkpoint(path, STATE)
@@ -195,26 +186,6 @@ def test_a_kill_while_saving_leaves_a_whole_checkpoint(tmp_path):
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         assert torch.equal(load_checkpoint(path)["state_dict"]["w"], torch.arange(2000.0))
-
-
-def test_keep_deletes_the_oldest(tmp_path):
-    for epoch in (1, 2, 10):
-        epoch_file(tmp_path, "net", epoch).touch()
-    drop_old(tmp_path, "net", 0, newest=10)
-    assert len(list(tmp_path.iterdir())) == 3
-    drop_old(tmp_path, "net", 1, newest=2)  # the tenth is an older run's
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["net_ep-0002.pth", "net_ep-0010.pth"]
-
-
-def test_a_table_replaces_the_rows_of_epochs_that_are_done_again(tmp_path):
-    table = Table(tmp_path / "t.csv")
-    for epoch in (1, 2, 3):
-        table.add(epoch, {"Top1": epoch / 3, "Top5": 1, "Loss": float("nan")})
-    again = Table(tmp_path / "t.csv")
-    again.add(2, {"Top1": 50.0, "Top5": 1, "Loss": 2})
-    lines = (tmp_path / "t.csv").read_text().splitlines()
-    assert lines[0].startswith("Epoch,Top1,Top5,Loss")
-    assert [line.split(",")[:2] for line in lines[1:]] == [["1", "0.333333"], ["2", "50"]]
 
 
 @pytest.fixture

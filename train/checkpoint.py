@@ -1,61 +1,95 @@
-"""Save checkpoints: a crash at any moment leaves a complete file under every name."""
+"""Save checkpoints: the files that an epoch leaves, and which keep the optimiser's state."""
 
 from __future__ import annotations
 
+import logging
 import os
-import shutil
-from collections.abc import Sequence
+import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 
+from train.checkpoint_state import load_checkpoint
+from train.config import Config
+from train.errors import TrainError
+from train.files import set_aside, write_atomically
 
-def save_checkpoint(path: Path, content: dict[str, Any], *, also: Sequence[Path] = ()) -> None:
-    """Write `content` to `path`: into a temporary file, to the disk, then renamed into place.
+log = logging.getLogger(__name__)
 
-    `also` names further files of the same content in the same folder. They are hard links where
-    the file system has them, which is safe: a checkpoint is replaced, never written into.
+#: So many of the newest epochs' checkpoints keep everything: exact resuming can go on from the one
+#: before the newest too, should the newest be damaged.
+FULL = 2
+OPTIMISER = "optimizer"  # the part of a checkpoint that holds the optimiser's state
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write `state` to `path` atomically.
 
     Raises:
-        OSError: the disk is full, or the folder cannot be written. What `path` held stays.
+        OSError: naming `path`; the disk is full, or the folder cannot be written. What `path` held
+            stays.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    second = path.with_name(f".{path.name}.{os.getpid()}.link")
-    try:
-        with unfinished.open("wb") as file:
-            _write(content, file, path)
-            file.flush()
-            os.fsync(file.fileno())
-        for other in also:
-            try:
-                os.link(unfinished, second)
-            except OSError:
-                shutil.copyfile(unfinished, second)
-            second.replace(other)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-        second.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    write_atomically(path, partial(_write, state))
 
 
-def _write(content: dict[str, Any], file: BinaryIO, path: Path) -> None:
+def _write(state: dict[str, Any], file: BinaryIO) -> None:
     try:
-        torch.save(content, file)
+        torch.save(state, file)
     except RuntimeError as error:
-        # torch fails once more while it closes its archive, and the disk's own word is lost
+        # torch fails once more while it closes its archive; the disk's own error is the first one
         if isinstance(error.__context__, OSError):
-            raise OSError(error.__context__.errno, error.__context__.strerror, path) from error
+            raise error.__context__ from None
         raise
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def holds_optimiser(path: Path) -> bool:
+    """Whether a checkpoint has the optimiser's state, seen without reading its tensors.
+
+    A file too damaged to tell counts as one: reading it says what is wrong.
+    """
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        with zipfile.ZipFile(path) as archive:
+            names = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+            return OPTIMISER.encode() in archive.read(next(names))
+    except Exception:  # zipfile raises a dozen kinds for a damaged file
+        return True
+
+
+def slimmed(state: dict[str, Any]) -> dict[str, Any]:
+    """The checkpoint without the optimiser's state: enough to evaluate, predict and fine-tune."""
+    return {name: part for name, part in state.items() if name != OPTIMISER}
+
+
+def save_epoch(
+    folder: Path, config: Config, state: dict[str, Any], *, improved: bool, last: bool
+) -> None:
+    """Save a finished epoch in every file that it belongs into, and thin out older epochs' files.
+
+    `last.pth` is written last: a run that ends before goes on in the epoch, and writes the others
+    again. Each is a file of its own, so that no damage hits two.
+
+    Args:
+        folder: the results folder.
+        config: says which epochs are kept, and which of them whole.
+        state: what `Job.state` gives after the epoch.
+        improved: whether its validation is the best one so far.
+        last: whether it is the last epoch.
+
+    Raises:
+        OSError: naming the file that could not be written; older checkpoints are whole.
+    """
+    epoch = state["epoch"]
+    if epoch % config.save_frequency == 0 or last:
+        save_checkpoint(epoch_file(folder, config.network, epoch), state)
+    keep_all = config.keep_optimiser == "all"
+    if improved:
+        save_checkpoint(folder / "best.pth", state if keep_all else slimmed(state))
+    save_checkpoint(folder / "last.pth", state)
+    drop_old(folder, config.network, config.keep, newest=epoch)
+    if not keep_all:
+        slim_old(folder, config.network, newest=epoch)
 
 
 def epoch_file(folder: Path, network: str, epoch: int) -> Path:
@@ -63,16 +97,36 @@ def epoch_file(folder: Path, network: str, epoch: int) -> Path:
     return folder / f"{network}_ep-{epoch:04d}.pth"
 
 
+def epoch_files(folder: Path, network: str) -> dict[int, Path]:
+    """The checkpoints of finished epochs in `folder`, by epoch, in ascending order."""
+    found = {}
+    for path in folder.glob(f"{network}_ep-*.pth"):
+        number = path.stem.removeprefix(f"{network}_ep-")
+        if number.isdecimal() and path.is_file():
+            found[int(number)] = path
+    return dict(sorted(found.items()))
+
+
 def drop_old(folder: Path, network: str, keep: int, *, newest: int) -> None:
     """Delete all but the last `keep` checkpoints of epochs up to `newest`; 0 keeps all."""
-    if keep:
-        limit = epoch_file(folder, network, newest)
-        paths = sorted(path for path in folder.glob(f"{network}_ep-*.pth") if path <= limit)
-        for path in paths[:-keep]:
-            path.unlink()
+    for path in _up_to(folder, network, newest)[:-keep] if keep else ():
+        path.unlink()
 
 
-def sweep_unfinished(folder: Path) -> None:
-    """Delete what a killed run was writing."""
-    for path in folder.glob(".*.pth.*"):
-        path.unlink(missing_ok=True)
+def slim_old(folder: Path, network: str, *, newest: int) -> None:
+    """Rewrite all but the newest two checkpoints up to `newest` without the optimiser's state."""
+    for path in _up_to(folder, network, newest)[:-FULL]:
+        if not holds_optimiser(path):
+            continue
+        try:
+            state = load_checkpoint(path, to_resume=False)
+        except TrainError as error:
+            log.warning("%s; it is now %s", error, set_aside(path, "damaged").name)
+        else:
+            finished = path.stat()
+            save_checkpoint(path, slimmed(state))
+            os.utime(path, ns=(finished.st_atime_ns, finished.st_mtime_ns))  # when it was trained
+
+
+def _up_to(folder: Path, network: str, newest: int) -> list[Path]:
+    return [path for epoch, path in epoch_files(folder, network).items() if epoch <= newest]

@@ -31,7 +31,9 @@ PARTS = {
     "fingerprint": str,
 }
 #: The parts that only resuming needs; a checkpoint for evaluation and fine-tuning may lack them.
-PARTS_TO_RESUME = {"optimizer": dict, "scaler": dict, "meter": Tensor, "counts": dict}
+PARTS_TO_RESUME = {"scaler": dict, "meter": Tensor, "counts": dict}
+#: Older epochs' checkpoints are saved without "optimizer", earlier versions' have no "history".
+OPTIONAL_PARTS = {"optimizer": dict, "history": dict}
 
 
 def load_checkpoint(path: Path, *, to_resume: bool = True) -> dict[str, Any]:
@@ -61,7 +63,7 @@ def load_checkpoint(path: Path, *, to_resume: bool = True) -> dict[str, Any]:
             f"{path}: lacks what {what} needs ({', '.join(missing)}); "
             "its weights can be used by --pretrained-3d"
         )
-    for name, kind in (PARTS | PARTS_TO_RESUME).items():
+    for name, kind in (PARTS | PARTS_TO_RESUME | OPTIONAL_PARTS).items():
         if name in content and not _is_a(content[name], kind):
             raise _unusable(path, f"its {name} is of type {type(content[name]).__name__}")
     _check_config(path, content["config"])

@@ -276,14 +276,23 @@ class Config:
     keep: int = option(
         0, "how many epochs' checkpoints to keep (0: all)", group=RESULTS, low=0, high=MANY
     )
+    keep_optimiser: str = option(
+        "newest",
+        "which checkpoints of epochs keep the optimiser's state: the newest two, or all",
+        group=RESULTS,
+        choices=("newest", "all"),
+    )
     resume: str = option(
         "no",
-        "auto goes on from last.pth where there is one",
+        "auto goes on from the newest whole checkpoint where there is one",
         group=RESULTS,
         choices=("no", "auto"),
     )
     resume_epoch: int = option(
         0, "epoch to go on with, weights from --pretrained-3d", group=RESULTS, low=0, high=100_000
+    )
+    overwrite: bool = option(
+        False, "delete the earlier run in the results folder and start anew", group=RESULTS
     )
     tensorboard: bool = option(True, "write TensorBoard event files", group=RESULTS)
     wandb: str = option("", "Weights & Biases project to log to", group=RESULTS)
@@ -325,6 +334,8 @@ class Config:
             raise TrainError("--wandb needs its package: pip install wandb")
         if self.resume == "auto" and self.resume_epoch:
             raise TrainError("--resume auto and --resume-epoch exclude each other: give one")
+        if self.overwrite and (self.resume == "auto" or self.resume_epoch):
+            raise TrainError("--overwrite starts anew: give it without --resume or --resume-epoch")
 
     def _check_numbers(self, item: Field) -> None:
         """Raise TrainError where a number of the field is out of its bounds."""

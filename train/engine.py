@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
@@ -14,8 +15,9 @@ from tqdm import tqdm
 from data.clips import normalise
 from data.loading import Batch
 from network import gate_rates
+from train.agreement import together
 from train.batchnorm import estimate_statistics
-from train.checkpoint import drop_old, epoch_file, save_checkpoint, sweep_unfinished
+from train.checkpoint import save_checkpoint, save_epoch
 from train.config import Config
 from train.devices import LateMaximum, open_devices
 from train.errors import Interrupted
@@ -29,6 +31,7 @@ from train.multigrid import Schedule
 from train.outcome import StepOutcome
 from train.plan import draw_plan, plan_table
 from train.recorder import Recorder, log_file, write_config
+from train.results import held_results, start_results
 from train.step import settle, train_step
 
 log = logging.getLogger(__name__)
@@ -53,7 +56,10 @@ def train(config: Config) -> Path:
         open_devices(config.gpus, config.precision) as devices,
         caught_signals() as signals,
         log_file() as log_to,
+        contextlib.ExitStack() as stack,
     ):
+        writes = devices.is_first and not config.plan
+        together(devices, lambda: stack.enter_context(held_results(config)) if writes else None)
         if not devices.is_first:
             logging.getLogger().setLevel(logging.WARNING)  # or every line would come `world` times
         job = prepare(config, devices)
@@ -61,8 +67,8 @@ def train(config: Config) -> Path:
             if devices.is_first:
                 print_plan(job.schedule)
             return job.folder
-        job.folder.mkdir(parents=True, exist_ok=True)
-        if devices.is_first:
+        together(devices, lambda: start_results(job) if writes else None)
+        if writes:
             log_to(Path(config.log_file or job.folder / "train.log"))
         log.info("%s, %d classes, on %s", config.network, len(job.classes), devices.describe())
         note = scoring_note(config)
@@ -88,9 +94,8 @@ def run_epochs(job: Job, signals: Signals) -> None:
     """Train and validate epoch after epoch, from the job's own on."""
     recorder = None
     if job.devices.is_first:
-        sweep_unfinished(job.folder)
         write_config(job.folder, job.config, classes=job.classes, fingerprint=job.fingerprint)
-        recorder = Recorder(job.folder, job.config, first_epoch=job.epoch)
+        recorder = Recorder(job.folder, job.config, job.history, first_epoch=job.epoch)
     batches = job.devices.ahead(job.training_batches())
     validation = job.validation_batches()
     try:
@@ -196,20 +201,17 @@ def finish_epoch(job: Job, recorder: Recorder | None, val: dict[str, float] | No
     improved = val is not None and val["top1"] > job.best_top1
     if improved:
         job.best_top1 = val["top1"]
-    if recorder:
-        lr = job.schedule.lr(job.step - 1)
-        speeds = job.speed.speeds if job.speed else {}
-        recorder.add_epoch(job.epoch, parts, lr=lr, gates=gates, speeds=speeds)
+    lr = job.schedule.lr(job.step - 1)
+    job.history.add_epoch(job.epoch, parts, lr=lr, gates=gates)
     finished, job.epoch = job.epoch, job.epoch + 1
     job.meter = Meter(job.devices.device)
     state = job.state()
-    if not job.devices.is_first:
-        return
-    also = [job.folder / "best.pth"] if improved else []
-    if finished % job.config.save_frequency == 0 or job.epoch > job.schedule.epochs:
-        also.append(epoch_file(job.folder, job.config.network, finished))
-    save_checkpoint(job.folder / "last.pth", state, also=also)
-    drop_old(job.folder, job.config.network, job.config.keep, newest=finished)
+    if recorder:
+        # the checkpoint first: it has the rows that the csv files lack if the run dies in between
+        is_last = finished == job.schedule.epochs
+        save_epoch(job.folder, job.config, state, improved=improved, last=is_last)
+        speeds = job.speed.speeds if job.speed else {}
+        recorder.write_epoch(finished, parts, lr=lr, gates=gates, speeds=speeds)
 
 
 def save_last(job: Job) -> None:

@@ -5,6 +5,10 @@ class TrainError(ValueError):
     """Options or a checkpoint that cannot be used (exit code 2). The message is one line."""
 
 
+class OtherRunError(TrainError):
+    """A checkpoint of another run than the one that is to go on: other data, labels or options."""
+
+
 class DivergedError(RuntimeError):
     """The loss became NaN or infinite (exit code 3). The last good checkpoint is kept."""
 

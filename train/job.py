@@ -22,10 +22,12 @@ from data.recipes import check_recipe
 from network import build_network, load_weights
 from train.agreement import broadcast_state, check_same_run, check_same_state, together
 from train.batchnorm import StepNorms, shortage
+from train.checkpoint import OPTIMISER
 from train.checkpoint_state import check_scaler, check_tensors, load_checkpoint
 from train.config import Config
 from train.devices import Devices, usable_cores
-from train.errors import TrainError
+from train.errors import OtherRunError, TrainError
+from train.history import History, check_history, read_history, restored_history
 from train.memory import clips_per_pass
 from train.metrics import Meter
 from train.monitor import SpeedReport
@@ -39,6 +41,7 @@ from train.optim import (
 )
 from train.outcome import StepOutcome
 from train.recorder import results_folder
+from train.resume import newest_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +63,8 @@ FREE = {
     "save_steps",
     "save_minutes",
     "keep",
+    "keep_optimiser",
+    "overwrite",
     "resume",
     "pretrained_3d",
     "tensorboard",
@@ -97,6 +102,7 @@ class Job:
     unsettled: StepOutcome | None = None  # the step taken last, until its outcome is read
     speed: SpeedReport | None = None  # of the steps that were logged last
     unreadable: set[int] = field(default_factory=set)  # videos that --skip-bad has replaced
+    history: History = field(default_factory=History)  # scores of the finished epochs
 
     def training_batches(self) -> DataLoader:
         """The loader of all the steps that are left."""
@@ -155,34 +161,26 @@ class Job:
             "state_dict": self.net.state_dict(),
             "epoch": self.epoch - 1,
             "step": self.step,
-            "optimizer": self.optimiser.state_dict(),
+            OPTIMISER: self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
             "ema": self.ema.state_dict() if self.ema else None,
             "meter": self.devices.sum(self.meter.sums).cpu(),
             "counts": counts(self.net),
             "best_top1": self.best_top1,
             "skipped_steps": self.skipped_steps,
+            "history": self.history.rows(),
             "config": asdict(self.config),
             "classes": list(self.classes),
             "fingerprint": self.fingerprint,
         }
 
-    def restore(self, path: Path) -> None:
-        """Go on from a checkpoint of this very run.
+    def check_state(self, path: Path, state: dict[str, Any]) -> None:
+        """Check everything in `state`, the content of `path`, against this run; changes nothing.
 
         Raises:
-            TrainError: the file is damaged or of another run; the job is as it was.
+            OtherRunError: it is of another run.
+            TrainError: it is damaged.
         """
-        self.take_state(self.checked_state(path))
-        log.info("goes on from %s: epoch %d, step %d", path, self.epoch, self.step)
-
-    def checked_state(self, path: Path) -> dict[str, Any]:
-        """Read a checkpoint, and check everything in it against this run; changes nothing.
-
-        Raises:
-            TrainError: the file is damaged or of another run.
-        """
-        state = load_checkpoint(path)
         self._check_same_run(path, state)
         check_tensors(path, "state_dict", state["state_dict"], self.net.state_dict())
         if self.ema:
@@ -190,19 +188,20 @@ class Job:
         check_tensors(path, "counts", state["counts"], counts(self.net))
         check_tensors(path, "scores", {"meter": state["meter"]}, {"meter": self.meter.sums})
         check_scaler(path, state["scaler"], self.scaler)
-        problem = optimiser_problem(self.optimiser, state["optimizer"])
-        if problem:
-            raise TrainError(f"{path}: the optimiser's state cannot be used: {problem}")
+        if OPTIMISER in state:
+            problem = optimiser_problem(self.optimiser, state[OPTIMISER])
+            if problem:
+                raise TrainError(f"{path}: the optimiser's state cannot be used: {problem}")
+        check_history(path, state)
         epoch, step = state["epoch"] + 1, state["step"]
         if epoch <= self.schedule.epochs:
             steps = self.schedule.epoch_steps(epoch)
             if not steps.start <= step <= steps.stop:
-                raise TrainError(
+                raise OtherRunError(
                     f"{path}: is at step {step} of epoch {epoch}, which here has the steps from "
                     f"{steps.start} to {steps.stop}: it is of another schedule; take its weights "
                     "by --pretrained-3d"
                 )
-        return state
 
     def share_first_state(self) -> None:
         """Give every process the first one's state, and make sure that all have it.
@@ -216,16 +215,17 @@ class Job:
         if not self.devices.is_first:
             self.take_state(state)
         state = self.state()
-        shared = {name: state[name] for name in ("state_dict", "optimizer", "ema")}
+        shared = {name: state[name] for name in ("state_dict", OPTIMISER, "ema")}
         check_same_state(self.devices, self.step, shared)
 
     def take_state(self, state: dict[str, Any]) -> None:
         """Go on from what `state` returned, in an earlier run or in this one's first process.
 
-        What comes from a file is checked by `checked_state` before.
+        What comes from a file is checked by `check_state` before.
         """
         self.net.load_state_dict(state["state_dict"])
-        restore_optimiser(self.optimiser, state["optimizer"])
+        if OPTIMISER in state:
+            restore_optimiser(self.optimiser, state[OPTIMISER])
         if state["scaler"]:  # empty where the precision was another one
             self.scaler.load_state_dict(state["scaler"])
         if self.ema:
@@ -236,10 +236,12 @@ class Job:
                 count.copy_(state["counts"][name])
         self.epoch, self.step = state["epoch"] + 1, state["step"]
         self.best_top1, self.skipped_steps = state["best_top1"], state["skipped_steps"]
+        self.history = restored_history(state, self.folder)
+        self.history.keep_until(self.epoch - 1)
 
     def _check_same_run(self, path: Path, state: dict[str, Any]) -> None:
         if state.get("fingerprint") != self.fingerprint:
-            raise TrainError(
+            raise OtherRunError(
                 f"{path}: was trained on other videos or labels; resume with the same ones, "
                 "or take its weights by --pretrained-3d"
             )
@@ -250,7 +252,7 @@ class Job:
         other = [k for k in now if k not in free and k in then and now[k] != then[k]]
         if other:
             name = other[0]
-            raise TrainError(
+            raise OtherRunError(
                 f"{path}: was trained with --{name.replace('_', '-')} {then[name]}, not "
                 f"{now[name]}; give the same options, or take its weights by --pretrained-3d"
             )
@@ -426,9 +428,19 @@ def _network(config: Config, n_classes: int, devices: Devices) -> nn.Module:
 
 
 def _resume(job: Job) -> None:
-    config, last = job.config, job.folder / "last.pth"
-    if config.resume == "auto" and last.exists():
-        job.restore(last)
+    config = job.config
+    if config.resume == "auto":
+        found = newest_checkpoint(job.folder, config.network, job.check_state)
+        if found:
+            path, state = found
+            job.take_state(state)
+            log.info("goes on from %s: epoch %d, step %d", path, job.epoch, job.step)
+            if OPTIMISER not in state:
+                log.warning(
+                    "%s was saved without the optimiser's state, which saves disk space (see "
+                    "--keep-optimiser): the optimiser starts anew, so the results will differ "
+                    "from those of a run that was never interrupted", path,
+                )  # fmt: skip
     elif config.resume_epoch:
         if not config.pretrained_3d:
             log.warning("--resume-epoch without --pretrained-3d: the weights are random")
@@ -439,6 +451,8 @@ def _resume(job: Job) -> None:
             )
         job.epoch = config.resume_epoch
         job.step = job.schedule.epoch_steps(job.epoch).start
+        job.history = read_history(job.folder)
+        job.history.keep_until(job.epoch - 1)
         if config.pretrained_3d and not config.fine_tune:
             _take_optimiser(job, Path(config.pretrained_3d))
 
@@ -450,6 +464,12 @@ def _take_optimiser(job: Job, path: Path) -> None:
     except TrainError as error:
         log.warning("the optimiser starts afresh: %s", error)
         return
+    if OPTIMISER not in state:
+        log.warning(
+            "the optimiser starts afresh: %s was saved without its state, which saves disk space "
+            "(see --keep-optimiser)", path,
+        )  # fmt: skip
+        return
     own = job.net.state_dict()
     shapes = {name: getattr(value, "shape", ()) for name, value in state["state_dict"].items()}
     if shapes != {name: tensor.shape for name, tensor in own.items()}:
@@ -458,17 +478,17 @@ def _take_optimiser(job: Job, path: Path) -> None:
     if state["config"]["optimiser"] != job.config.optimiser:
         log.warning("the optimiser starts afresh: it was %s", state["config"]["optimiser"])
         return
-    if saved_groups(state["optimizer"]) != saved_groups(job.optimiser.state_dict()):
+    if saved_groups(state[OPTIMISER]) != saved_groups(job.optimiser.state_dict()):
         log.warning("the optimiser starts afresh: its groups of parameters were others")
         return
-    problem = optimiser_problem(job.optimiser, state["optimizer"])
+    problem = optimiser_problem(job.optimiser, state[OPTIMISER])
     if problem:
         raise TrainError(f"{path}: the optimiser's state cannot be used: {problem}")
     averaged = job.ema and state["ema"]
     if averaged:
         check_tensors(path, "ema", state["ema"], job.ema.state_dict())
     check_scaler(path, state["scaler"], job.scaler)
-    restore_optimiser(job.optimiser, state["optimizer"])
+    restore_optimiser(job.optimiser, state[OPTIMISER])
     if state["scaler"]:
         job.scaler.load_state_dict(state["scaler"])
     job.best_top1 = state["best_top1"]

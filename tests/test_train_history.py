@@ -1,0 +1,81 @@
+"""The scores of finished epochs: csv files and checkpoints have the same, damage loses none."""
+
+import pytest
+
+from train.history import COLUMNS, History, Table, read_history, restored_history
+
+SCORES = {"top1": 100 / 3, "top5": 100.0, "loss": 0.123456789, "clips": 14.0}
+
+
+def history_of(epochs: int) -> History:
+    history = History()
+    for epoch in range(1, epochs + 1):
+        parts = {"train": SCORES, "val": SCORES} if epoch % 2 else {"train": SCORES}
+        history.add_epoch(epoch, parts, lr=0.1 / epoch, gates={"layer1.0": epoch / 10})
+    return history
+
+
+def test_a_table_replaces_the_rows_of_epochs_that_are_done_again(tmp_path):
+    table = Table(COLUMNS)
+    for epoch in (1, 2, 3):
+        table.add(epoch, {"Top1": epoch / 3, "Top5": 1, "Loss": float("nan")})
+    (tmp_path / "t.csv").write_text(table.as_csv())
+    again = Table.from_csv(tmp_path / "t.csv", COLUMNS)
+    again.add(2, {"Top1": 50.0, "Top5": 1, "Loss": 2})
+    lines = again.as_csv().splitlines()
+    assert lines[0].startswith("Epoch,Top1,Top5,Loss")
+    assert [line.split(",")[:2] for line in lines[1:]] == [["1", "0.333333"], ["2", "50"]]
+
+
+def test_the_csv_files_have_what_was_added(tmp_path):
+    history_of(3).write(tmp_path)
+    texts = {path.name: path.read_text().splitlines() for path in tmp_path.iterdir()}
+    assert texts["train_results.csv"] == [
+        "Epoch,Top1,Top5,Loss,Lr,Clips",
+        "1,33.3333,100,0.123457,0.1,14",
+        "2,33.3333,100,0.123457,0.05,14",
+        "3,33.3333,100,0.123457,0.0333333,14",
+    ]
+    assert [line.split(",")[0] for line in texts["val_results.csv"]] == ["Epoch", "1", "3"]
+    assert texts["gates.csv"] == ["Epoch,layer1.0", "1,0.1", "2,0.2", "3,0.3"]
+    read_history(tmp_path).write(tmp_path)  # once through a file changes nothing
+    assert texts == {path.name: path.read_text().splitlines() for path in tmp_path.iterdir()}
+
+
+DAMAGED = {
+    "empty": b"",
+    "half a row": b"Epoch,Top1,Top5,Loss,Lr,Clips\n1,33.3,100,0.1,0.1,14\n2,3",
+    "not text": b"\xff\xfe\x00\x01" * 50,
+    "a NUL": b"Epoch,Top1\n1,\x002\n",
+    "words": b"Epoch,Top1\none,high\n",
+    "too many cells": b"Epoch,Top1\n1,2,3,4\n",
+    "no epochs": b"a,b\n1,2\n",
+    "epochs twice": b"Epoch,Top1\n1,2\n1,2\n",
+    "an open quote": b'Epoch,Top1\n1,"2\n',
+    "zeros": b"\0" * 4096,
+}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+def test_damaged_csv_files_are_rebuilt_from_the_checkpoint(tmp_path, content):
+    history = history_of(3)
+    history.write(tmp_path)
+    whole = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for name in whole:
+        (tmp_path / name).write_bytes(content)
+    restored_history({"history": history.rows()}, tmp_path).write(tmp_path)
+    assert whole == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_csv_is_set_aside_where_no_checkpoint_has_its_rows(tmp_path, name, caplog):
+    history_of(2).write(tmp_path)
+    (tmp_path / "val_results.csv").write_bytes(DAMAGED[name])
+    history = restored_history({}, tmp_path)
+    assert [row["Epoch"] for row in history.tables["train_results.csv"].rows] == [1, 2]
+    assert history.tables["val_results.csv"].rows == []
+    assert (tmp_path / "val_results.csv.damaged").read_bytes() == DAMAGED[name]
+    said = caplog.messages[-1]
+    assert str(tmp_path / "val_results.csv") in said and "val_results.csv.damaged" in said

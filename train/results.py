@@ -1,0 +1,54 @@
+"""The results folder of a run: held for it alone, and made ready for its first step."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+from train.config import Config
+from train.files import sweep_unfinished
+from train.job import Job
+from train.lock import locked
+from train.recorder import results_folder
+from train.resume import delete_run, refuse_second_start, set_later_epochs_aside
+from train.space import check_space, checkpoint_sizes
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def held_results(config: Config) -> Iterator[None]:
+    """Make the results folder and hold its lock. Only the first process of a run does that.
+
+    Raises:
+        TrainError: another training holds it, or there is a run in it that nobody asked to go on
+            with or to delete.
+    """
+    folder = results_folder(config)
+    with locked(folder):
+        sweep_unfinished(folder)
+        if config.resume == "no" and not config.resume_epoch and not config.overwrite:
+            refuse_second_start(folder, config.network)
+        yield
+
+
+def start_results(job: Job) -> None:
+    """Make room for what the run will write, once everything else is known to be in order.
+
+    Raises:
+        TrainError: its checkpoints will not fit on the disk; nothing was changed then.
+    """
+    config, folder = job.config, job.folder
+    said = check_space(
+        folder,
+        config,
+        checkpoint_sizes(job.net, config),
+        first_epoch=job.epoch,
+        last_epoch=job.schedule.epochs,
+    )
+    log.info(said)
+    if config.overwrite:
+        delete_run(folder, config.network)
+    if config.resume_epoch:
+        set_later_epochs_aside(folder, config.network, job.epoch)
