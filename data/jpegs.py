@@ -7,6 +7,7 @@ import numpy as np
 import simplejpeg
 
 START, END = b"\xff\xd8", b"\xff\xd9"
+MOST_PIXELS = 2**25  # of a frame: 8K is fewer. A header may claim 65,535 x 65,535
 
 
 class BadJpeg(ValueError):
@@ -14,7 +15,10 @@ class BadJpeg(ValueError):
 
 
 def check_jpeg(jpeg: bytes) -> tuple[int, int]:
-    """Height and width of a JPEG whose start, header and end marker are there, else BadJpeg."""
+    """Height and width of a JPEG whose start, header and end marker are there, else BadJpeg.
+
+    One of more than MOST_PIXELS is refused before anything is allocated for it.
+    """
     if not jpeg.startswith(START):
         raise BadJpeg("is not a JPEG")
     # A decoder fills the rest of a truncated image with grey, or with an earlier image.
@@ -24,6 +28,11 @@ def check_jpeg(jpeg: bytes) -> tuple[int, int]:
         height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
     except ValueError as error:
         raise BadJpeg(f"has a broken JPEG header ({error})") from error
+    if height * width > MOST_PIXELS:
+        raise BadJpeg(
+            f"says that it is {width}x{height}; frames of more than {MOST_PIXELS:,} pixels are "
+            "not read: convert the video with a smaller --short-side"
+        )
     return height, width
 
 
@@ -62,6 +71,8 @@ def decode_jpegs(
         except BadJpeg as error:
             raise BadJpegAt(position, str(error)) from error
         except ValueError as error:
+            if "memory" in str(error).lower():
+                raise MemoryError(str(error)) from error  # not the JPEG's fault
             raise BadJpegAt(position, _what_is_wrong(jpeg, size, error)) from error
     return frames
 

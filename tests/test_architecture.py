@@ -77,7 +77,7 @@ def test_scripts_stay_under_ten_lines(path):
 @pytest.mark.parametrize(
     ("pattern", "home"),
     [
-        (r"\bsqlite3\b", {"data/frames.py"}),
+        (r"\bsqlite3\b", {f"data/store/{name}.py" for name in ("format", "reader", "writer")}),
         (r"torch\.device\((?!.meta)|\.cuda\(\)|\"cuda", {"train/devices.py"}),
     ],
     ids=["SQL", "device names"],

@@ -44,7 +44,7 @@ def test_a_stores_frames_lie_where_it_says(tmp_path):
     content = (tmp_path / "v" / "frames.db").read_bytes()
     asked = []
     with FrameStore(tmp_path / "v") as store, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("data.frames.fetch", lambda file, *part: asked.append(part))
+        patch.setattr("data.store.reader.fetch", lambda file, *part: asked.append(part))
         for indices in ([0, 2, 4], [20, 21, 22, 30], [37, 39]):
             asked.clear()
             store.jpegs(indices)

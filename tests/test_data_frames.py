@@ -57,8 +57,25 @@ def write_layout_1(folder: Path, jpegs, *, companion: int) -> Path:
         PRAGMA user_version = 1;
         """
     )
+    plain_checksums(connection, "Companions")
     connection.close()
     return folder
+
+
+def write_layout_2(folder: Path, jpegs, *, companion: int) -> Path:
+    """A store whose companions' checksums do not depend on the frame's number."""
+    write_store(folder, folder.name, jpegs, companions=[companion])
+    connection = sqlite3.connect(folder / "frames.db")
+    plain_checksums(connection, f"Companions{companion}")
+    connection.execute("PRAGMA user_version = 2")
+    connection.close()
+    return folder
+
+
+def plain_checksums(connection: sqlite3.Connection, table: str) -> None:
+    connection.create_function("crc32_of", 1, zlib.crc32)
+    connection.execute(f"UPDATE {table} SET crc32 = crc32_of(frames)")
+    connection.commit()
 
 
 @pytest.fixture
@@ -207,18 +224,20 @@ def assert_refused(folder: Path, *words: str) -> None:
         assert word in message, message
 
 
-def test_the_first_layout_is_read_and_upgraded(tmp_path):
+@pytest.mark.parametrize(("layout", "write"), [(1, write_layout_1), (2, write_layout_2)])
+def test_earlier_layouts_are_read_and_upgraded(tmp_path, layout, write):
     jpegs = [jpeg_of(i, 120, 160) for i in range(5)]
-    folder = write_layout_1(tmp_path / "v", jpegs, companion=40)
+    folder = write(tmp_path / "v", jpegs, companion=40)
     with FrameStore(folder) as store:
-        assert (store.layout, store.n_frames, store.companions) == (1, 5, (40,))
+        assert (store.layout, store.n_frames, store.companions) == (layout, 5, (40,))
         assert store.jpegs([4, 1]) == [jpegs[4], jpegs[1]]
         assert store.read_at_least([4, 1], 40).shape == (2, 40, 53, 3)
     verify_store(folder)
     assert upgrade_store(folder) and not upgrade_store(folder)
     with FrameStore(folder) as store:
-        assert (store.layout, store.n_frames, store.companions) == (2, 5, (40,))
+        assert (store.layout, store.n_frames, store.companions) == (3, 5, (40,))
         assert store.jpegs(range(5)) == jpegs
+        assert store.read_at_least([4, 1], 40).shape == (2, 40, 53, 3)
 
 
 class TestDamage:
@@ -407,7 +426,7 @@ def child_reads(folder, queue):
 
 class TestOpenStores:
     def test_stay_open_and_bounded(self, tmp_path, jpegs, monkeypatch):
-        monkeypatch.setattr(frames, "OPEN_STORES", 3)
+        monkeypatch.setattr("data.store.reader.OPEN_STORES", 3)
         folders = [tmp_path / str(i) for i in range(5)]
         for folder in folders:
             write_store(folder, folder.name, jpegs[:2])

@@ -1,0 +1,1 @@
+"""Frame stores on the disk. Use them through `data.frames`."""

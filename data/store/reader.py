@@ -1,0 +1,355 @@
+"""Read the frames of one video from its store."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data.ahead import extent, fetch
+from data.errors import DataError
+from data.jpegs import BadJpegAt, decode_jpegs
+from data.shortage import shortage
+from data.store.format import (
+    COUNT,
+    DATABASE,
+    PAGE_SIZE,
+    checksum,
+    frame_name,
+    open_file,
+    read_contents,
+    read_header,
+    unreadable,
+)
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
+OPEN_STORES = 64  # stores that `open_store` keeps open in a thread
+MOST_KEYS = 512  # frames in one query
+CACHE_KIB = 256  # of a connection. SQLite's own default is 2 MB
+LONGEST_COUNT = 64  # bytes that are read of an n_frames file
+TRIES = 100  # how often a store is opened anew that is replaced while it is opened
+FRAME_NAME = re.compile(r"frame_(\d{1,9})$")
+
+
+class FrameStore:
+    """One video's frames, read only. A context manager.
+
+    Args:
+        folder: the video's folder, which holds `frames.db` and, as a rule, `n_frames`.
+
+    Attributes:
+        n_frames: how many frames there are.
+        companions: short sides, in pixels, of the companion frames that there are, rising.
+        layout: the version of our layout, or 0 where it is not ours.
+
+    Raises:
+        DataError: the file is missing, damaged, incomplete or something else, or `n_frames` is
+            not the number of its frames. The message names the file.
+        MachineError: this process can open no more files.
+    """
+
+    def __init__(self, folder: str | os.PathLike):
+        self.folder = Path(folder)
+        self.path = self.folder / DATABASE
+        self._file: int | None = None
+        self._connection: sqlite3.Connection | None = None
+        for attempt in range(TRIES):
+            try:
+                self._open()
+                return
+            except BaseException as error:
+                replaced = self._was_replaced()
+                self.close()
+                if not (replaced and isinstance(error, DataError) and attempt < TRIES - 1):
+                    raise
+
+    def _open(self) -> None:
+        self._file = open_file(self.path)  # for its header and for hints to the kernel
+        fetch(self._file, 0, 2 * PAGE_SIZE)  # while the other file is read
+        count = self._read_count()
+        header = read_header(self.path, self._file)
+        with self._errors():
+            self._connect(immutable=header.ours)
+            contents = read_contents(self._connection, header)
+            self.layout, self._tables = contents.layout, contents.companions
+            self._places = contents.places
+            self._rows = None if self.layout else self._scan()
+            self.n_frames = self._check_count(count, contents.n_frames)
+        self.companions = tuple(self._tables)
+
+    def _was_replaced(self) -> bool:
+        """Whether another file has taken the place of the one that was opened first.
+
+        Its header, its frames and `n_frames` may then have been those of two stores.
+        """
+        if self._file is None:
+            return False
+        try:
+            return not os.path.samestat(self.path.stat(), os.fstat(self._file))
+        except OSError:
+            return False
+
+    def _connect(self, *, immutable: bool) -> None:
+        # Nobody writes into an indexed file: it is replaced as a whole. So SQLite need not lock.
+        mode = "mode=ro&immutable=1" if immutable else "mode=ro"
+        uri = f"{self.path.absolute().as_uri()}?{mode}"
+        self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+        self._connection.text_factory = lambda text: text.decode(errors="replace")
+        self._connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+
+    def __enter__(self) -> FrameStore:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self.n_frames
+
+    def close(self) -> None:
+        """Close the file. Reading raises afterwards."""
+        if self._connection is not None:
+            self._connection.close()
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        """Frames at 0-based `indices`, in that order, repeats allowed.
+
+        Returns:
+            uint8 (len(indices), H, W, 3), RGB.
+
+        Raises:
+            DataError: a frame is missing, damaged or truncated, with the file and the frame.
+            IndexError: an index is not in 0..n_frames - 1.
+        """
+        return self._decode(indices, "Images", 0)
+
+    def read_at_least(self, indices: Sequence[int], short_side: int) -> np.ndarray:
+        """As `read`, at a smaller size where that costs less.
+
+        Returns:
+            uint8 (len(indices), h, w, 3), RGB, of which min(h, w) is at least `short_side`, or
+            what `read` gives where the frames are no larger than that. Taken from the companion
+            frames where those are large enough, and decoded roughly and at a fraction of their
+            size: see `decode_jpegs`.
+        """
+        enough = (side for side in self.companions if 0 < short_side <= side)
+        table = self._tables.get(next(enough, 0), "Images")
+        return self._decode(indices, table, short_side)
+
+    def jpegs(self, indices: Sequence[int]) -> list[bytes]:
+        """The stored JPEGs at 0-based `indices`, as `read` takes them, undecoded."""
+        return self._fetch(np.asarray(indices, np.int64).tolist(), "Images")
+
+    def check_structure(self) -> None:
+        """Let SQLite check its pages and indices. Raises DataError."""
+        with self._errors():
+            (verdict,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
+        if verdict != "ok":
+            raise DataError(f"{self.path}: damaged ({verdict}); convert the video again")
+
+    def _decode(self, indices: Sequence[int], table: str, short_side: int) -> np.ndarray:
+        indices = np.asarray(indices, np.int64).tolist()
+        unique = sorted(set(indices))
+        if not unique:
+            raise IndexError(f"{self.path}: no frames were asked for")
+        jpegs = self._fetch(unique, table)
+        try:
+            frames = decode_jpegs(jpegs, short_side, companions=table != "Images")
+        except BadJpegAt as error:
+            raise self._bad_frame(unique[error.position], str(error)) from error
+        if indices == unique:
+            return frames
+        places = {index: place for place, index in enumerate(unique)}
+        return frames[[places[index] for index in indices]]
+
+    def _fetch(self, indices: list[int], table: str) -> list[bytes]:
+        """The JPEGs; in our layouts, those whose checksums and numbers are right."""
+        if indices and not 0 <= min(indices) <= max(indices) < self.n_frames:
+            raise IndexError(f"{self.path}: frames {indices} of 0..{self.n_frames - 1}")
+        keys = [i + 1 for i in indices] if self.layout else self._rows[indices].tolist()
+        if self._places and len(indices) > 1:
+            self._read_ahead(range(min(indices), max(indices) + 1), table)
+        rows = self._select(keys, table)
+        found = []
+        for index, key in zip(indices, keys, strict=True):
+            row = rows.get(key)
+            if row is None:
+                raise self._bad_frame(index, "is missing")
+            _, jpeg, crc32, name = row
+            if not isinstance(jpeg, bytes):
+                raise self._bad_frame(index, "is not a JPEG, but text or a number")
+            if self.layout:
+                self._check_row(index, table, jpeg, crc32, name)
+            found.append(jpeg)
+        return found
+
+    def _select(self, keys: list[int], table: str) -> dict[int, tuple]:
+        """Rows by their key: (key, JPEG, crc32 or None, ObjId or None)."""
+        columns = "rowid, frames, NULL, NULL"
+        if self.layout:
+            columns = f"frame, frames, crc32, {'ObjId' if table == 'Images' else 'NULL'}"
+        rows = {}
+        with self._errors():
+            for start in range(0, len(keys), MOST_KEYS):
+                wanted = keys[start : start + MOST_KEYS]
+                marks = ",".join("?" * len(wanted))
+                sql = f"SELECT {columns} FROM {table} WHERE {columns.split(',')[0]} IN ({marks})"
+                rows |= {row[0]: row for row in self._connection.execute(sql, wanted)}
+        return rows
+
+    def _check_row(
+        self, index: int, table: str, jpeg: bytes, crc32: object, name: str | None
+    ) -> None:
+        """Check that a row is whole, and is that of this frame: a key may be damaged too."""
+        if crc32 is None:
+            raise self._bad_frame(index, "is damaged (its crc32 is missing)")
+        if checksum(jpeg, index + 1, table, self.layout) != crc32:
+            raise self._bad_frame(index, "is damaged (its crc32 differs)")
+        if table == "Images" and not str(name).endswith(frame_name("", index + 1)):
+            raise self._bad_frame(index, f"is damaged (its row is named {name!r:.60})")
+
+    def _read_ahead(self, frames: range, table: str) -> None:
+        """Have the kernel fetch the frames at once, if they are on the disk only."""
+        place, shares = self._places[table], self._places["knots"]
+        if self._file is not None:
+            fetch(self._file, *extent(frames, self.n_frames, shares, place))
+
+    def _scan(self) -> np.ndarray:
+        """Row ids of the frames of an unordered table, in order of the frames: int64 (n,)."""
+        rows = []
+        for rowid, name in self._connection.execute("SELECT rowid, ObjId FROM Images"):
+            match = FRAME_NAME.search(str(name))
+            if not match or not isinstance(rowid, int):
+                raise DataError(
+                    f"{self.path}: row {rowid!r:.20} is named {name!r:.80}, not .../frame_00001"
+                )
+            rows.append((int(match[1]), rowid))
+        table = np.array(sorted(rows), np.int64).reshape(-1, 2)
+        gap = np.flatnonzero(table[:, 0] != np.arange(1, len(table) + 1))
+        if len(gap):
+            what, at = "is missing", gap[0]
+            if at and table[at, 0] == table[at - 1, 0]:
+                what, at = "is there twice", at - 1
+            raise self._bad_frame(at, what)
+        return table[:, 1]
+
+    def _read_count(self) -> str | None:
+        """What the file `n_frames` says. dataset2database writes none."""
+        path = self.folder / COUNT
+        try:
+            file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+            try:
+                text = os.read(file, LONGEST_COUNT)
+            finally:
+                os.close(file)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise shortage(error) or unreadable(path, error) from error
+        return text.decode("ascii", errors="replace").strip()
+
+    def _check_count(self, text: str | None, summarised: int | None) -> int:
+        """The number of frames. The file `n_frames`, the summary and the rows must not differ.
+
+        Args:
+            text: what the file says, if there is one.
+            summarised: what the summary says, if there is one. To count would read more pages.
+        """
+        said = int(text) if text and text.isdecimal() else None
+        if self._rows is not None:
+            found = len(self._rows)
+        elif said and said == summarised:
+            found = summarised
+        else:
+            found = self._count()
+        if not found:
+            raise DataError(f"{self.path}: holds no frames; convert the video again")
+        if text is not None and said != found:
+            raise DataError(
+                f"{self.folder / COUNT}: says {text[:20]!r}, but {DATABASE} holds {found} "
+                "frames; convert the video again, or delete this file if it is the one that is "
+                "wrong"
+            )
+        if text is None and summarised not in (None, found):
+            raise sqlite3.DatabaseError(f"its summary says {summarised} frames, it holds {found}")
+        return found
+
+    def _count(self) -> int:
+        (last,) = self._connection.execute("SELECT max(frame) FROM Images").fetchone()
+        if not isinstance(last, int | None):
+            raise sqlite3.DatabaseError(f"a frame's number is {last!r:.40}")
+        return last or 0
+
+    def _bad_frame(self, index: int, what: str) -> DataError:
+        return DataError(f"{self.path}: frame_{index + 1:05d} {what}")
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """SQLite's errors as DataError, or MachineError where it could not open the file."""
+        try:
+            yield
+        except sqlite3.ProgrammingError:
+            raise  # ours: a closed store
+        except sqlite3.Error as error:
+            raise self._shortage() or DataError(
+                f"{self.path}: damaged, or not a frame store ({error}); convert the video again"
+            ) from error
+
+    def _shortage(self) -> Exception | None:
+        """SQLite does not say that it could not open a file: try whether one can be opened."""
+        try:
+            os.close(os.dup(self._file))
+        except OSError as error:
+            return shortage(error)
+        return None
+
+
+class _OpenStores(threading.local):
+    """This thread's open stores, the latest used last."""
+
+    def __init__(self):
+        self.process, self.stores = os.getpid(), OrderedDict()
+        self.inherited = []
+
+
+_open_stores = _OpenStores()
+
+
+def open_store(folder: str | os.PathLike) -> FrameStore:
+    """A `FrameStore` that stays open for the next call: at most OPEN_STORES in a thread.
+
+    Do not close it, and do not keep it: the store that was asked for longest ago is closed.
+    """
+    cache = _open_stores
+    if cache.process != os.getpid():
+        # After a fork: a SQLite connection must be neither used nor closed by the child.
+        cache.inherited.append(cache.stores)
+        cache.process, cache.stores = os.getpid(), OrderedDict()
+    key = os.fspath(folder)
+    store = cache.stores.pop(key, None) or FrameStore(folder)
+    cache.stores[key] = store
+    while len(cache.stores) > _most_open():
+        cache.stores.popitem(last=False)[1].close()
+    return store
+
+
+def _most_open() -> int:
+    """OPEN_STORES, or so few that a quarter of the files that may be open is enough for them."""
+    if resource is None:
+        return OPEN_STORES
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return OPEN_STORES if limit < 0 else max(1, min(OPEN_STORES, limit // 8))

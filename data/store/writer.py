@@ -1,0 +1,206 @@
+"""Write a video's frames to its store, rewrite an older one, verify one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from data.ahead import knots
+from data.errors import DataError
+from data.jpegs import BadJpeg, check_jpeg, shrink_jpeg
+from data.store.format import (
+    APPLICATION_ID,
+    COMPANIONS,
+    COUNT,
+    DATABASE,
+    IMAGES,
+    LAYOUT,
+    PAGE_SIZE,
+    SUMMARY,
+    checksum,
+    frame_name,
+    open_file,
+    read_header,
+)
+from data.store.reader import FrameStore
+from data.unfinished import unfinished_folder
+
+CHUNK = 32  # frames that are decoded at a time to verify a store
+
+
+def write_store(
+    folder: str | os.PathLike,
+    video_id: str,
+    jpegs: Iterable[bytes],
+    *,
+    companions: Sequence[int] = (),
+) -> int:
+    """Write a video's frames; at every moment the folder holds all of them or what it held before.
+
+    Args:
+        folder: the video's folder, made if need be. A store there is replaced.
+        video_id: names the frames: ObjId is `<video_id>/frame_00001` and so on.
+        jpegs: the frames' JPEGs in order. Consumed one by one; what it raises passes through.
+        companions: also store each frame with these short sides, for `FrameStore.read_at_least`.
+
+    Returns:
+        The number of frames.
+
+    Raises:
+        DataError: no frames, or one that is not a whole JPEG.
+        OSError: the disk is full, or the folder cannot be written.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with unfinished_folder(folder.parent) as part:
+        n_frames = _write_database(part / DATABASE, video_id, jpegs, companions)
+        (part / COUNT).write_text(f"{n_frames}\n")
+        for name in (DATABASE, COUNT):
+            _sync(part / name)
+        _sync(part)
+        _move_into_place(part, folder)
+    return n_frames
+
+
+def is_finished(folder: str | os.PathLike) -> bool:
+    """Whether a folder holds a whole store, as far as the file's header and `n_frames` tell."""
+    folder = Path(folder)
+    path = folder / DATABASE
+    try:
+        file = open_file(path)
+        try:
+            read_header(path, file)
+        finally:
+            os.close(file)
+    except DataError:
+        return False
+    return (folder / COUNT).exists()
+
+
+def _write_database(
+    path: Path, video_id: str, jpegs: Iterable[bytes], companions: Sequence[int]
+) -> int:
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        # A crash leaves a .part folder that nobody reads, so SQLite need not guard the file.
+        connection.executescript(
+            f"PRAGMA page_size={PAGE_SIZE}; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
+            f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={LAYOUT}; BEGIN"
+        )
+        # ObjId must be UTF-8, which a file's name need not be.
+        video_id = os.fsencode(video_id).decode(errors="replace")
+        places, sizes = {}, []
+        small: dict[int, list[tuple]] = {side: [] for side in sorted(companions)}
+        with _placed(connection, "Images", places):
+            connection.execute(IMAGES)
+            for count, jpeg in enumerate(jpegs, start=1):
+                name = frame_name(video_id, count)
+                try:
+                    height, width = check_jpeg(jpeg)
+                    for side, rows in small.items():
+                        if side < min(height, width):
+                            smaller = shrink_jpeg(jpeg, side)
+                            crc32 = checksum(smaller, count, f"Companions{side}")
+                            rows.append((count, smaller, crc32))
+                except BadJpeg as error:
+                    raise DataError(f"{path.parent.parent / name} {error}") from error
+                row = (name, jpeg, width, count, checksum(jpeg, count, "Images"))
+                connection.execute("INSERT INTO Images VALUES (?, ?, ?, ?, ?)", row)
+                sizes.append(len(jpeg))
+        if not sizes:
+            raise DataError(f"{path.parent.parent / video_id}: no frames")
+        small = {side: rows for side, rows in small.items() if len(rows) == len(sizes)}
+        for side, rows in small.items():
+            with _placed(connection, f"Companions{side}", places):
+                connection.execute(COMPANIONS.format(side))
+                connection.executemany(f"INSERT INTO Companions{side} VALUES (?, ?, ?)", rows)
+        connection.execute("CREATE INDEX ImagesByObjId ON Images(ObjId)")
+        places |= {"companions": list(small), "knots": knots(sizes)}
+        summary = json.dumps(places, separators=(",", ":"))
+        connection.execute(SUMMARY.format(len(sizes), summary))
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise OSError(f"{path}: {error}") from error
+    finally:
+        connection.close()
+    return len(sizes)
+
+
+@contextlib.contextmanager
+def _placed(connection: sqlite3.Connection, table: str, places: dict) -> Iterator[None]:
+    """Note which bytes of the file what is written meanwhile takes."""
+
+    def end() -> int:
+        return connection.execute("PRAGMA page_count").fetchone()[0] * PAGE_SIZE
+
+    start = end()
+    yield
+    places[table] = [start, end()]
+
+
+def _move_into_place(part: Path, folder: Path) -> None:
+    if folder.exists():
+        # A store without n_frames is whole, one with another store's n_frames is not.
+        (folder / COUNT).unlink(missing_ok=True)
+        (part / DATABASE).replace(folder / DATABASE)
+        (part / COUNT).replace(folder / COUNT)
+        _sync(folder)
+    else:
+        part.rename(folder)
+    _sync(folder.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def upgrade_store(folder: str | os.PathLike, *, companions: Sequence[int] = ()) -> bool:
+    """Rewrite an older store in our layout, its JPEGs byte for byte; False where it has it already.
+
+    Companion frames that it has are made anew unless `companions` names others. The original's
+    layout has no checksums, so its frames are decoded first: damage that decoding shows is found,
+    before a checksum would declare it whole.
+
+    Raises:
+        DataError: the store is damaged. It is left as it is.
+    """
+    with FrameStore(folder) as store:
+        if store.layout == LAYOUT and store.companions == tuple(
+            sorted(companions or store.companions)
+        ):
+            return False
+        if store.layout == 0:
+            verify_frames(store)
+        frames = (store.jpegs([index])[0] for index in range(store.n_frames))
+        write_store(folder, Path(folder).name, frames, companions=companions or store.companions)
+    return True
+
+
+def verify_store(folder: str | os.PathLike) -> int:
+    """Read and decode every frame of a store. Returns their number.
+
+    Raises:
+        DataError: the first thing found wrong, with the file and the frame.
+    """
+    with FrameStore(folder) as store:
+        verify_frames(store)
+        store.check_structure()
+        return store.n_frames
+
+
+def verify_frames(store: FrameStore) -> None:
+    """Decode every frame, companions too. Raises DataError for the first that is damaged."""
+    for start in range(0, store.n_frames, CHUNK):
+        # Beside the first frame, since a clip's frames must be equally large.
+        chunk = [0, *range(start, min(start + CHUNK, store.n_frames))]
+        store.read(chunk)
+        for side in store.companions:
+            store.read_at_least(chunk, side)
