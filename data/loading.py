@@ -4,20 +4,16 @@ therefore live on when the shape changes.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
 
 from data.clips import ClipDataset, ClipRequest, Sample
+from data.workers import BATCH_TIMEOUT, Batches, errors_as_values, start_worker
 
 ORDER = 3  # its stream of random numbers, beside those of data.clips
 
@@ -120,14 +116,16 @@ def training_loader(
     rank: int = 0,
     world: int = 1,
     pin_memory: bool = False,
-) -> DataLoader:
-    """A loader that yields one `Batch` for each of `steps`, shaped as `plan` says.
+    timeout: float = BATCH_TIMEOUT,
+    look: Callable[[], None] | None = None,
+) -> Batches[Batch]:
+    """One `Batch` for each of `steps`, shaped as `plan` says. See `Batches` for its errors.
 
     Raises (while iterating):
         ValueError: a step has fewer clips than there are ranks.
     """
     sampler = StepSampler(len(clips), plan, steps, seed=seed, rank=rank, world=world)
-    return _loader(clips, sampler, workers, pin_memory)
+    return _batches(clips, sampler, workers, pin_memory, timeout, look)
 
 
 def validation_loader(
@@ -141,29 +139,60 @@ def validation_loader(
     world: int = 1,
     views: int = 1,
     pin_memory: bool = False,
-) -> DataLoader:
-    """A loader of every clip once, the same clips in the same order each time.
+    timeout: float = BATCH_TIMEOUT,
+    look: Callable[[], None] | None = None,
+) -> Batches[Batch]:
+    """Every clip once, the same clips in the same order each time. See `Batches` for its errors.
 
     With several `views`, the rows of one video stand together in one `Batch`, with equal
     `indices`; a batch is then of ``batch // views`` videos, but at least one.
     """
     sampler = ViewSampler(len(clips), batch, frames, size, rank=rank, world=world, views=views)
-    return _loader(clips, sampler, workers, pin_memory)
+    return _batches(clips, sampler, workers, pin_memory, timeout, look)
 
 
-def _loader(
-    clips: ClipDataset, sampler: Sampler[list[ClipRequest]], workers: int, pin_memory: bool
-) -> DataLoader:
-    return DataLoader(
-        clips,
+def _batches(
+    clips: ClipDataset,
+    sampler: Sampler[list[ClipRequest]],
+    workers: int,
+    pin_memory: bool,
+    timeout: float,
+    look: Callable[[], None] | None,
+) -> Batches[Batch]:
+    loader = DataLoader(
+        _BatchReader(clips),
         batch_sampler=sampler,
         num_workers=workers,
-        collate_fn=collate,
-        worker_init_fn=one_thread,
+        collate_fn=_as_it_is,
+        worker_init_fn=start_worker,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
         generator=torch.Generator(),  # iter() draws from it: the global one stays as it is
     )
+
+    def name(request: ClipRequest) -> str:
+        return str(clips.videos.folder(request.index))
+
+    return Batches(loader, name=name, timeout=timeout, look=look)
+
+
+class _BatchReader(Dataset):
+    """Whole batches, read where the loader asks for them: in a worker, if there is one."""
+
+    def __init__(self, clips: ClipDataset):
+        self.clips = clips
+
+    @errors_as_values
+    def __getitems__(self, requests: list[ClipRequest]) -> Batch:
+        batch = collate([self.clips[request] for request in requests])
+        if get_worker_info() is not None:
+            for part in batch:
+                part.share_memory_()  # if memory is short, it shows here, not on the way
+        return batch
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
 
 
 def collate(samples: list[Sample]) -> Batch:
@@ -176,24 +205,3 @@ def collate(samples: list[Sample]) -> Batch:
         torch.tensor(indices),
         torch.tensor(replaced),
     )
-
-
-def one_thread(worker: int) -> None:
-    """One OpenCV and one torch thread: the workers themselves are the parallelism.
-
-    A signal to the whole group of processes, as of Ctrl-C or a scheduler, is left to the process
-    that they read for: it goes on to the end of its step. SIGTERM from that process ends them.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):  # not on macOS and Windows
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_end_when_told, daemon=True).start()
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
-
-
-def _end_when_told() -> None:
-    reader_for = multiprocessing.parent_process()  # not getppid(), which may be a fork server
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != reader_for.pid:
-        pass
-    os._exit(0)

@@ -22,7 +22,7 @@ import coloredlogs
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from data.datasets import DatasetSpec, dataset_spec
-from data.errors import DataError
+from data.errors import DataError, MachineError
 from network.errors import NetworkError
 from train.config import Config
 from train.errors import DivergedError, Interrupted, TrainError
@@ -219,7 +219,7 @@ def command(main: Callable[[], object]) -> int:
     try:
         with logging_redirect_tqdm():
             main()
-    except (DataError, NetworkError, TrainError) as error:
+    except (DataError, MachineError, NetworkError, TrainError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return BAD_INPUT
     except OSError as error:

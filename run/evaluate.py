@@ -21,6 +21,7 @@ from torch import Tensor
 from data.clips import ClipDataset
 from data.datasets import dataset_spec, open_split
 from data.loading import Batch, validation_loader
+from data.workers import BATCH_TIMEOUT
 from run.checkpoints import Trained, open_checkpoint
 from run.cli import Parser, boolean, command
 from train.bounds import Bounds, within
@@ -96,6 +97,12 @@ def build_parser() -> Parser:
         parser.add_argument(flag, type=type_, help="default: the checkpoint's")
     parser.add_argument("--batch-size", type=within(bounds_of("batch_size")), default=16)
     parser.add_argument("--workers", type=within(bounds_of("workers")), default=1)
+    parser.add_argument(
+        "--batch-timeout",
+        type=within(bounds_of("batch_timeout"), float),
+        default=BATCH_TIMEOUT,
+        help="seconds to wait for a batch (default %(default)g; 0: for ever)",
+    )
     parser.add_argument("--order", choices=(*ORDERS, "all"), default="forward")
     parser.add_argument(
         "--skip-bad", type=boolean, nargs="?", const=True, default=False, metavar="True|False",
@@ -144,6 +151,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
             config.clip_length,
             config.clip_size,
             workers=args.workers,
+            timeout=args.batch_timeout,
             views=args.views,
         )
         results = {}

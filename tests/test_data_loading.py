@@ -62,7 +62,7 @@ def batches(clips, workers, steps=range(6), context=None, **ranks):
         warnings.filterwarnings("ignore", message="This DataLoader will create")
         loader = training_loader(clips, plan, steps, seed=9, workers=workers, **ranks)
         if context:
-            loader.multiprocessing_context = context
+            loader.loader.multiprocessing_context = context
         return list(loader)
 
 

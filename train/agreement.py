@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from data.errors import DataError
+from data.errors import DataError, MachineError
 from network.errors import NetworkError
 from train.config import Config
 from train.devices import Devices
@@ -19,7 +19,7 @@ from train.errors import TrainError
 Result = TypeVar("Result")
 
 #: Errors that are the user's to mend. Others are failures of ours and keep their traceback.
-USER_ERRORS = (DataError, NetworkError, TrainError, OSError)
+USER_ERRORS = (DataError, MachineError, NetworkError, TrainError, OSError)
 
 #: Options that may differ between the machines of one run: where files lie, and how they are read.
 PER_MACHINE = {"dataset", "labels", "model_dir", "log_file", "pretrained_3d", "gpus", "workers"}

@@ -236,6 +236,13 @@ class Config:
         low=0,
         high=256,
     )
+    batch_timeout: float = option(
+        600.0,
+        "seconds to wait for a batch before the run ends (0: for ever)",
+        group=MACHINE,
+        low=0,
+        high=MANY,
+    )
     micro_batch: str = option(
         "auto", "clips of one forward pass on a device: auto or a number", group=MACHINE
     )

@@ -13,6 +13,7 @@ from torch import nn
 from tqdm import tqdm
 
 from data.clips import normalise
+from data.errors import DataError, MachineError
 from data.loading import Batch
 from network import gate_rates
 from train.agreement import together
@@ -96,8 +97,14 @@ def run_epochs(job: Job, signals: Signals) -> None:
     if job.devices.is_first:
         write_config(job.folder, job.config, classes=job.classes, fingerprint=job.fingerprint)
         recorder = Recorder(job.folder, job.config, job.history, first_epoch=job.epoch)
-    batches = job.devices.ahead(job.training_batches())
-    validation = job.validation_batches()
+
+    def look() -> None:
+        # One process of several cannot save alone: it goes on waiting for its batch.
+        if signals.number and job.devices.world == 1:
+            raise Interrupted(signals.number)
+
+    batches = job.devices.ahead(job.training_batches(look))
+    validation = job.validation_batches(look)
     try:
         while job.epoch <= job.schedule.epochs:
             train_epoch(job, batches, signals)
@@ -134,13 +141,18 @@ def train_epoch(job: Job, batches: Iterator[Batch], signals: Signals) -> None:
     """Take the steps that are left of the epoch under way."""
     config, monitor = job.config, SpeedMonitor(job.devices.device)
     steps = job.schedule.epoch_steps(job.epoch)
-    saved_at = time.monotonic()
+    saved_at, last_saved = time.monotonic(), job.step
     asked = LateMaximum(job.devices)
     job.spread_net.train()
     with _bar(job, steps) as bar:
         while job.step < steps.stop:
             with monitor.reading():
-                batch = next(batches)
+                try:
+                    batch = next(batches)
+                except (DataError, MachineError):
+                    if job.step > last_saved and job.devices.world == 1:
+                        save_last(job)  # the steps taken are not lost
+                    raise
             outcome = train_step(job, batch, monitor)
             monitor.clips += len(batch.labels)
             job.unreadable.update(batch.replaced[batch.replaced >= 0].tolist())
@@ -158,7 +170,7 @@ def train_epoch(job: Job, batches: Iterator[Batch], signals: Signals) -> None:
                 raise Interrupted(int(number))
             if late or (config.save_steps and job.step % config.save_steps == 0):
                 save_last(job)
-                saved_at = time.monotonic()
+                saved_at, last_saved = time.monotonic(), job.step
                 asked = LateMaximum(job.devices)  # what was asked before the save is answered by it
 
 

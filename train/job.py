@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader
 
 from data.clips import ClipDataset, ClipOptions
 from data.datasets import DatasetSpec, dataset_spec, open_split
 from data.duplicates import warn_of_overlap
-from data.loading import StepPlan, training_loader, validation_loader
+from data.loading import Batch, StepPlan, training_loader, validation_loader
 from data.recipes import check_recipe
+from data.workers import Batches
 from network import build_network, load_weights
 from train.agreement import broadcast_state, check_same_run, check_same_state, together
 from train.batchnorm import StepNorms, shortage
@@ -52,6 +52,7 @@ FREE = {
     "labels",
     "gpus",
     "workers",
+    "batch_timeout",
     "micro_batch",
     "model_dir",
     "task_name",
@@ -104,27 +105,29 @@ class Job:
     unreadable: set[int] = field(default_factory=set)  # videos that --skip-bad has replaced
     history: History = field(default_factory=History)  # scores of the finished epochs
 
-    def training_batches(self) -> DataLoader:
-        """The loader of all the steps that are left."""
+    def training_batches(self, look: Callable[[], None] | None = None) -> Batches[Batch]:
+        """The loader of all the steps that are left. `look`: see `data.workers.Batches`."""
         return training_loader(
             self.train_clips,
             self.schedule.plan,
             range(self.step, self.schedule.total_steps),
             seed=self.config.random_seed,
+            look=look,
             **self._loading(),
         )
 
-    def validation_batches(self) -> DataLoader:
-        """The loader of the validation clips, at the full shape."""
+    def validation_batches(self, look: Callable[[], None] | None = None) -> Batches[Batch]:
+        """The loader of the validation clips, at the full shape. `look`: see `Batches`."""
         return validation_loader(
             self.val_clips,
             max(1, self.config.batch_size // self.devices.world),
             self.config.clip_length,
             self.config.clip_size,
+            look=look,
             **self._loading(),
         )
 
-    def plain_batches(self, number: int) -> DataLoader:
+    def plain_batches(self, number: int) -> Batches[Batch]:
         """The loader of up to `number` batches of training clips, cut as validation cuts them.
 
         At the full shape, drawn by (seed, epoch): the first ones of the list are often all of one
@@ -153,6 +156,7 @@ class Job:
             "rank": self.devices.rank,
             "world": self.devices.world,
             "pin_memory": self.devices.pin_memory,
+            "timeout": self.config.batch_timeout,
         }
 
     def state(self) -> dict[str, Any]:
