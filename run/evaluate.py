@@ -122,8 +122,7 @@ def build_parser() -> Parser:
 def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     """Score, print, draw. Returns the scores by order of the frames."""
     args = build_parser().parse_args(argv)
-    gpus = min(1, torch.cuda.device_count()) if args.gpus is None else args.gpus
-    with open_devices(gpus, args.precision) as devices:
+    with open_devices(args.gpus, args.precision, most=1) as devices:
         trained = open_checkpoint(args.checkpoint, devices)
         # --skip-bad is this command's own: the checkpoint's is about the videos it was trained on
         config = replace(

@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from data.clips import ClipDataset
 from data.datasets import dataset_spec
@@ -150,10 +149,12 @@ def main(argv: list[str] | None = None) -> None:
     Leaves with exit code 2 if there was no answer for a video; the others get theirs.
     """
     args = build_parser().parse_args(argv)
-    gpus = min(1, torch.cuda.device_count()) if args.gpus is None else args.gpus
     rows: list[dict[str, object]] = []
     failed = 0
-    with open_devices(gpus, args.precision) as devices, tempfile.TemporaryDirectory() as scratch:
+    with (
+        open_devices(args.gpus, args.precision, most=1) as devices,
+        tempfile.TemporaryDirectory() as scratch,
+    ):
         trained = open_checkpoint(args.checkpoint, devices)
         for number, source in enumerate(args.videos):
             try:

@@ -1,5 +1,6 @@
 """How many clips a pass takes: measured or estimated, within all limits, and without a trace."""
 
+import contextlib
 import copy
 import itertools
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import pytest
 import torch
 from runs import ROOT, environment
+from small_jobs import small_job
 
 from data.loading import StepPlan
 from network import build_network
@@ -81,7 +83,7 @@ def test_halves_until_it_fits(net):
         """Stands in for a GPU's: runs the pass, and runs out of memory with more than ten clips."""
         tried.append(clips)
         if clips > 10:
-            raise torch.cuda.OutOfMemoryError
+            raise torch.OutOfMemoryError
         training_pass(net, CPU, empty_clips(CPU, SHAPES[0], clips))
         return saved_bytes(net, CPU, SHAPES[0], clips)
 
@@ -90,6 +92,88 @@ def test_halves_until_it_fits(net):
         assert most_clips(peak, 12, needed) == 3
         assert tried == [12, 6, 3]
         assert most_clips(peak, 1, 1) == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["cuDNN error: CUDNN_STATUS_ALLOC_FAILED", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when ..."],
+)
+def test_libraries_that_cannot_allocate_have_run_out_of_memory(words):
+    def peak(clips: int) -> int:
+        if clips > limit:
+            raise RuntimeError(words)
+        return 1
+
+    limit = 3
+    assert most_clips(peak, 8, 1) == 2
+    limit = 0  # not even one clip: it may be another fault, which must be seen
+    with pytest.raises(RuntimeError, match=words[:20]):
+        most_clips(peak, 8, 1)
+
+
+def test_other_failures_of_a_pass_are_seen():
+    def peak(clips: int) -> int:
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        most_clips(peak, 8, 1)
+
+
+class CountedGPUs:
+    """Stands in for torch.accelerator: counts the clips that each GPU has seen as its memory."""
+
+    def __init__(self, monkeypatch, *names: str):
+        self.peak = dict.fromkeys(names, 0)
+        for name, value in {
+            "empty_cache": lambda: None,
+            "reset_peak_memory_stats": lambda device: self.peak.update({device: 0}),
+            "memory_allocated": lambda device: 0,
+            "max_memory_allocated": lambda device: self.peak[device],
+            "get_memory_info": lambda device: (1000, 1000),
+        }.items():
+            monkeypatch.setattr(torch.accelerator, name, value)
+
+
+def test_the_fullest_gpu_of_data_parallel_bounds_a_pass(monkeypatch):
+    """The first GPU gathers what the others computed: there, each clip costs more."""
+    names = ("first", "second")
+    gpus = CountedGPUs(monkeypatch, *names)
+
+    class Spread(torch.nn.Conv3d):
+        def forward(self, clips):
+            gpus.peak["first"] += 30 * len(clips)  # of both halves
+            gpus.peak["second"] += 20 * len(clips) // 2
+            return super().forward(clips)
+
+    net = Spread(3, 1, 1)
+    monkeypatch.setattr(Devices, "replicated", lambda devices, net: net)
+    monkeypatch.setattr(Devices, "all", names)
+    monkeypatch.setattr(memory, "COPIES", 0)
+    monkeypatch.setattr(torch.random, "fork_rng", lambda **_: contextlib.nullcontext())
+    devices = Devices(CPU.device, 2, "fp32")
+    per_pass = clips_per_pass(net, devices, "auto", [StepPlan(1, 0, 64, 2, 8)])
+    assert per_pass(2, 8) == 8  # of 64: 2 x 8 clips take 480 of 900 bytes, 2 x 16 take 960
+
+
+def test_batches_that_score_are_no_larger_than_training_has_room_for(tiny, tmp_path, monkeypatch):
+    """Validation and precise batch norm, with DataParallel and with averaged weights on one GPU."""
+    for options, gpus, validation in (((), 0, 2), ((), 2, 4), (("--ema", "0.9"), 2, 2)):
+        devices = Devices(CPU.device, gpus, "fp32")
+        words = ("--micro-batch", "2", "--batch-size", "6", *options)
+        job = small_job(monkeypatch, tiny, tmp_path, *words, devices=devices)
+        assert {len(batch.labels) for batch in job.validation_batches()} <= {validation, 2}
+        assert len(next(iter(job.validation_batches())).labels) == validation
+        plain = [len(batch.labels) for batch in job.plain_batches(1)]
+        assert plain == [2, 2, 2]  # as many clips as in a batch
+
+
+def test_the_full_shape_is_tried_even_where_no_step_has_it(tiny, tmp_path, monkeypatch):
+    devices = Devices(CPU.device, 0, "fp32")
+    words = ("--micro-batch", "auto", "--multigrid", "paper", "--batch-size", "8")
+    job = small_job(monkeypatch, tiny, tmp_path, *words, devices=devices)
+    full = (job.config.clip_length, job.config.clip_size)
+    assert full not in {(shape.frames, shape.size) for shape in job.schedule.largest_shapes()}
+    assert next(iter(job.validation_batches())).clips.shape[2:4] == full
 
 
 def test_the_estimate_is_what_fits_but_for_a_clip(net):

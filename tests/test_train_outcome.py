@@ -1,72 +1,31 @@
 """One training step: a step that is not finite leaves nothing behind, and nothing waits."""
 
 import math
-from collections import OrderedDict
 
 import pytest
 import torch
-from runs import command, same_bits
-from torch import nn
+from runs import same_bits
+from small_jobs import small_job, take
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from data.loading import Batch
-from run.cli import parse_config
-from train import job as job_module
 from train import step as step_module
-from train.devices import open_devices
+from train.devices import Devices
 from train.engine import finish_epoch, save_last
 from train.errors import DivergedError
-from train.job import prepare
-from train.monitor import SpeedMonitor
-from train.step import settle, train_step
+from train.step import settle
 
-PLAIN = ["--workers", "0", "--multigrid", "off", "--micro-batch", "4"]
 ALL = ("--mixup", "0.2", "--ema", "0.9", "--clip-grad", "1", "--label-smoothing", "0.1")
-
-
-def small_network() -> nn.Module:
-    """A network with batch norm that takes a millisecond."""
-    return nn.Sequential(
-        OrderedDict(
-            conv=nn.Conv3d(3, 8, 3, padding=1),
-            norm=nn.BatchNorm3d(8),
-            relu=nn.ReLU(),
-            pool=nn.AdaptiveAvgPool3d(1),
-            flat=nn.Flatten(),
-            fc=nn.Linear(8, 3),
-        )
-    )
-
-
-def batch(step: int) -> Batch:
-    """Four clips of the first step's videos in turn; what they show does not matter here."""
-    random = torch.Generator().manual_seed(step)
-    clips = torch.randint(0, 256, (4, 3, 2, 16, 16), dtype=torch.uint8, generator=random)
-    indices = torch.arange(4) + step
-    return Batch(clips, indices % 3, indices, torch.full((4,), -1))
 
 
 @pytest.fixture
 def new_job(tiny, tmp_path, monkeypatch):
-    """Makes a job with options of its own, a small network, and four batches, `job.batches`."""
-    monkeypatch.setattr(job_module, "_network", lambda *_: small_network())
+    """Makes a small job with options of its own."""
 
     def make(*options, precision="fp32"):
-        words = command(tiny, tmp_path, *PLAIN, "--precision", precision, *options)[2:]
-        with open_devices(0, precision) as devices:
-            job = prepare(parse_config("custom", words), devices)
-        job.batches = [batch(step) for step in range(4)]
-        job.spread_net.train()
-        return job
+        devices = Devices(torch.device("cpu"), 0, precision)
+        return small_job(monkeypatch, tiny, tmp_path, *options, devices=devices)
 
     return make
-
-
-def take(job, count=1):
-    """Take `count` steps."""
-    for _ in range(count):
-        train_step(job, job.batches[job.step % len(job.batches)], SpeedMonitor(job.devices.device))
-        job.step += 1
 
 
 def spoil(job, what):

@@ -177,3 +177,26 @@ def _replaced(value: Any, kind: type, replace: Callable[[Any], Any]) -> Any:
     if isinstance(value, list | tuple):
         return type(value)([_replaced(item, kind, replace) for item in value])
     return value
+
+
+class LateMaximum:
+    """The largest of what the ranks say, known one call later so that no rank waits for its device.
+
+    Of a rank that is alone it is known at once.
+    """
+
+    def __init__(self, devices: Devices):
+        self._devices = devices
+        self._earlier: Callable[[], list[float]] | None = None
+
+    def largest(self, values: list[float], *, wait: bool) -> list[float]:
+        """For each value the largest over the ranks: of the last call, or of this one (`wait`).
+
+        All ranks must call it alike.
+        """
+        if self._devices.world == 1:
+            return values
+        earlier, self._earlier = self._earlier, self._devices.start_largest(values)
+        if wait:
+            earlier, self._earlier = self._earlier, None
+        return earlier() if earlier else [0.0] * len(values)

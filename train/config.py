@@ -229,6 +229,9 @@ class Config:
     precision: str = option(
         "auto", "number format", group=MACHINE, choices=("auto", "fp32", "bf16", "fp16")
     )
+    deterministic: bool = option(
+        False, "give the same bits each time on GPUs too, by slower algorithms", group=MACHINE
+    )
     workers: int | None = option(
         None,
         "processes that read clips (default: the cores, less one a device)",

@@ -43,7 +43,18 @@ class Devices:
     @property
     def pin_memory(self) -> bool:
         """Whether batches are to be read into page-locked memory."""
-        return self.gpus > 0
+        return self._on_gpu
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self.device.type == "cuda"
+
+    @property
+    def all(self) -> list[torch.device]:
+        """The devices that this process computes on; clips and weights lie on the first."""
+        if not self._on_gpu:
+            return [self.device] * max(1, self.gpus)
+        return [torch.device("cuda", self.device.index + i) for i in range(self.gpus)]
 
     def autocast(self) -> torch.autocast:
         """The context of forward passes: mixed precision, or nothing for fp32."""
@@ -62,13 +73,19 @@ class Devices:
     def spread(self, net: nn.Module) -> nn.Module:
         """Wrap `net`, which is on `self.device`, for mixed precision and for all devices.
 
-        Several GPUs of one process make it DataParallel, several processes DDP. What is replicated
-        enters autocast itself: DataParallel's threads do not inherit its dtype.
+        Several processes make it DDP, several GPUs of one process DataParallel.
         """
-        net = MixedPrecision(net, self)
         if self.world > 1:
             ids = [self.device.index] if self.gpus else None
-            return nn.parallel.DistributedDataParallel(net, device_ids=ids)
+            return nn.parallel.DistributedDataParallel(MixedPrecision(net, self), device_ids=ids)
+        return self.replicated(net)
+
+    def replicated(self, net: nn.Module) -> nn.Module:
+        """Wrap `net` for mixed precision and for the devices of this process.
+
+        What is replicated enters autocast itself: DataParallel's threads do not inherit its dtype.
+        """
+        net = MixedPrecision(net, self)
         return nn.DataParallel(net, list(range(self.gpus))) if self.gpus > 1 else net
 
     def all_reduce_after_last(
@@ -96,7 +113,7 @@ class Devices:
 
     def _event(self) -> torch.cuda.Event | None:
         """Recorded behind the work that the device has been given so far; None on the CPU."""
-        return torch.cuda.current_stream(self.device).record_event() if self.gpus else None
+        return torch.cuda.current_stream(self.device).record_event() if self._on_gpu else None
 
     def ahead(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """The batches, each with clips and labels on the device, in their order.
@@ -105,7 +122,7 @@ class Devices:
         it is copied while the device computes.
         """
         # on a stream of its own: on the computing one it would wait for what was queued before
-        stream = torch.cuda.Stream(self.device) if self.gpus else None
+        stream = torch.cuda.Stream(self.device) if self._on_gpu else None
         following = None
         for batch in batches:
             with torch.cuda.stream(stream) if stream else contextlib.nullcontext():
@@ -190,48 +207,31 @@ class MixedPrecision(nn.Module):
             return self.net(clips)
 
 
-class LateMaximum:
-    """The largest of what the ranks say, known one call later so that no rank waits for its device.
-
-    Of a rank that is alone it is known at once.
-    """
-
-    def __init__(self, devices: Devices):
-        self._devices = devices
-        self._earlier: Callable[[], list[float]] | None = None
-
-    def largest(self, values: list[float], *, wait: bool) -> list[float]:
-        """For each value the largest over the ranks: of the last call, or of this one (`wait`).
-
-        All ranks must call it alike.
-        """
-        if self._devices.world == 1:
-            return values
-        earlier, self._earlier = self._earlier, self._devices.start_largest(values)
-        if wait:
-            earlier, self._earlier = self._earlier, None
-        return earlier() if earlier else [0.0] * len(values)
-
-
 def usable_cores() -> int:
     """How many cores this process may use, where the system says so; else how many there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 @contextlib.contextmanager
-def open_devices(gpus: int | None, precision: str) -> Iterator[Devices]:
+def open_devices(
+    gpus: int | None, precision: str, *, most: int | None = None, deterministic: bool = False
+) -> Iterator[Devices]:
     """The devices asked for; under torchrun, one process each, joined for the time of the context.
 
     Args:
         gpus: how many, 0 for the CPU, None for all there are. Under torchrun: 0, or one a process.
         precision: auto, fp32, bf16 or fp16; auto is mixed precision on GPUs, fp32 on the CPU.
+        most: how many GPUs to use at most where `gpus` is None.
+        deterministic: whether GPUs are to give the same bits each time (see `determinism`).
 
     Raises:
         TrainError: there are fewer GPUs than asked for.
     """
     there = torch.cuda.device_count()
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    asked = there if gpus is None else gpus
+    asked = gpus
+    if gpus is None:
+        asked = there if most is None else min(there, most)
     if not 0 <= asked <= there:
         raise TrainError(f"--gpus {asked}: this machine has {there}")
     if world > 1:
@@ -249,10 +249,35 @@ def open_devices(gpus: int | None, precision: str) -> Iterator[Devices]:
         dist.init_process_group("nccl" if asked else "gloo")
     try:
         neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-        yield Devices(device, asked, precision, rank, world, neighbours)
+        with determinism(deterministic):
+            yield Devices(device, asked, precision, rank, world, neighbours)
     finally:
         if world > 1:
             dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def determinism(wanted: bool) -> Iterator[None]:
+    """Have torch use algorithms that give the same bits each time, for the time of the context.
+
+    On the CPU it does so anyway, for a given number of threads. On GPUs some sums are added up in
+    the order in which threads arrive, cuDNN may choose another algorithm each time, and cuBLAS
+    needs a workspace of a fixed size. An operation that has no deterministic algorithm fails. TF32
+    stays as torch has it (on in convolutions): it rounds more, but always alike.
+    """
+    if not wanted:
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
+    cudnn = torch.backends.cudnn
+    before = torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark
+    torch.use_deterministic_algorithms(True)
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        _, cudnn.deterministic, cudnn.benchmark = before
 
 
 class Stopwatch:

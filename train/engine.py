@@ -16,11 +16,11 @@ from data.clips import normalise
 from data.errors import DataError, MachineError
 from data.loading import Batch
 from network import gate_rates
-from train.agreement import together
+from train.agreement import LateMaximum, together
 from train.batchnorm import estimate_statistics
 from train.checkpoint import save_checkpoint, save_epoch
 from train.config import Config
-from train.devices import LateMaximum, open_devices
+from train.devices import open_devices
 from train.errors import Interrupted
 from train.evaluation import evaluate
 from train.interrupts import Signals, caught_signals
@@ -54,7 +54,7 @@ def train(config: Config) -> Path:
     """
     config.check()
     with (
-        open_devices(config.gpus, config.precision) as devices,
+        open_devices(config.gpus, config.precision, deterministic=config.deterministic) as devices,
         caught_signals() as signals,
         log_file() as log_to,
         contextlib.ExitStack() as stack,

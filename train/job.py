@@ -51,6 +51,7 @@ FREE = {
     "dataset",
     "labels",
     "gpus",
+    "deterministic",
     "workers",
     "batch_timeout",
     "micro_batch",
@@ -117,10 +118,16 @@ class Job:
         )
 
     def validation_batches(self, look: Callable[[], None] | None = None) -> Batches[Batch]:
-        """The loader of the validation clips, at the full shape. `look`: see `Batches`."""
+        """The loader of the validation clips, at the full shape.
+
+        Batches are those of training, but no larger than what training has room for: averaged
+        weights are scored on one GPU, whatever the number of GPUs. `look`: see `Batches`.
+        """
+        gpus = 1 if self.ema else len(self.devices.all)
+        batch = min(self.config.batch_size // self.devices.world, gpus * self._fitting_clips())
         return validation_loader(
             self.val_clips,
-            max(1, self.config.batch_size // self.devices.world),
+            max(1, batch),
             self.config.clip_length,
             self.config.clip_size,
             look=look,
@@ -131,7 +138,7 @@ class Job:
         """The loader of up to `number` batches of training clips, cut as validation cuts them.
 
         At the full shape, drawn by (seed, epoch): the first ones of the list are often all of one
-        class.
+        class. Where a batch does not fit a device, more and smaller ones have as many clips.
         """
         clips = ClipDataset(
             self.train_clips.videos,
@@ -139,7 +146,8 @@ class Job:
             training=False,
             seed=self.config.random_seed,
         )
-        batch = min(self.config.batch_size, len(clips))
+        batch = min(self.config.batch_size, len(clips), self._fitting_clips() * self.devices.world)
+        number = number * self.config.batch_size // batch
         plan = functools.partial(
             _plain_plan,
             epoch=self.epoch,
@@ -149,6 +157,10 @@ class Job:
         )
         steps = range(min(number, len(clips) // batch))
         return training_loader(clips, plan, steps, seed=self.config.random_seed, **self._loading())
+
+    def _fitting_clips(self) -> int:
+        """How many clips of the full shape one device has room for, in training."""
+        return self.per_pass(self.config.clip_length, self.config.clip_size)
 
     def _loading(self) -> dict[str, Any]:
         return {
@@ -286,7 +298,7 @@ def prepare(config: Config, devices: Devices) -> Job:
     trouble = shortage(devices, config.batch_size, config.bn_clips)
     if trouble:
         log.warning(trouble)
-    per_pass = clips_per_pass(net, devices, config.micro_batch, schedule.largest_shapes())
+    per_pass = clips_per_pass(net, devices, config.micro_batch, _shapes(schedule))
     optimiser = build_optimiser(net, config)
     if devices.shares > 1:
         log.info(
@@ -332,6 +344,14 @@ def _open(config: Config, devices: Devices) -> tuple[ClipDataset, ClipDataset, S
     torch.manual_seed(config.random_seed)
     net = _network(config, len(train_clips.videos.classes), devices)
     return train_clips, val_clips, schedule, net
+
+
+def _shapes(schedule: Schedule) -> list[StepPlan]:
+    """Each shape with its largest batch, most pixels first; the full one, of validation, always."""
+    shapes, full = schedule.largest_shapes(), schedule.full
+    if any((shape.frames, shape.size) == (full.frames, full.size) for shape in shapes):
+        return shapes
+    return [StepPlan(1, 0, *full), *shapes]
 
 
 def check_shares(schedule: Schedule, world: int) -> None:

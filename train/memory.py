@@ -22,6 +22,16 @@ SHARE = 0.5  # of the free memory that a pass may keep; at its peak it takes up 
 MEASURED_SHARE = 0.9  # where gradients and workspaces were measured too; the rest is fragmentation
 #: Copies of the parameters that come after the probe: two moments, averaged weights, DDP's buckets.
 COPIES = 4
+#: What cuDNN and cuBLAS say when they cannot allocate.
+LACK_OF_MEMORY = (
+    "out of memory",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR",
+    "CUDNN_STATUS_NOT_SUPPORTED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+    "unable to find an engine",
+)
 
 
 def clips_per_pass(
@@ -76,15 +86,16 @@ def _fitting_clips(
             return free, estimated_clips(net, devices, shapes, free)
         net.train()
         free = int(MEASURED_SHARE * free) - COPIES * parameter_bytes(net)
+        spread = devices.replicated(net)  # or the gathering on the first GPU would not be counted
         fitting = [
             most_clips(
-                lambda clips, shape=shape: peak_bytes(net, devices, shape, clips),
+                lambda clips, shape=shape: peak_bytes(spread, devices, shape, clips),
                 -(-shape.batch // devices.shares),
                 free,
             )
             for shape in shapes
         ]
-        torch.cuda.empty_cache()
+        torch.accelerator.empty_cache()
         return free, fitting
 
 
@@ -92,22 +103,51 @@ def most_clips(peak: Callable[[int], int], clips: int, free: int) -> int:
     """`clips`, halved until `peak(clips)` bytes fit into `free`; 0 where one clip does not.
 
     A `peak` that runs out of memory does not fit.
+
+    Raises:
+        RuntimeError: `peak` fails for another reason.
     """
     while clips:
-        with contextlib.suppress(torch.cuda.OutOfMemoryError):
+        try:
             if peak(clips) <= free:
                 break
+        except RuntimeError as error:
+            if not may_be_lack_of_memory(error, clips):
+                raise
         clips //= 2
     return clips
 
 
-def peak_bytes(net: nn.Module, devices: Devices, shape: StepPlan, clips: int) -> int:
-    """Bytes of GPU memory that a pass over `clips` clips of a step takes at its highest."""
-    torch.cuda.reset_peak_memory_stats(devices.device)
-    before = torch.cuda.memory_allocated(devices.device)
-    whole = empty_clips(devices, shape, -(-shape.batch // devices.shares))  # lies there in any case
-    training_pass(net, devices, whole[:clips])
-    return torch.cuda.max_memory_allocated(devices.device) - before
+def may_be_lack_of_memory(error: RuntimeError, clips: int) -> bool:
+    """Whether a pass over `clips` clips may have failed because there was too little memory.
+
+    cuDNN and cuBLAS allocate by themselves, and report a failure in words of their own, some of
+    which have other causes too. Those are lack of memory only where fewer clips could help.
+    """
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return clips > 1 and any(words in str(error) for words in LACK_OF_MEMORY)
+
+
+def peak_bytes(spread: nn.Module, devices: Devices, shape: StepPlan, clips: int) -> int:
+    """Bytes that a pass over `clips` clips on each GPU takes at its highest, on the fullest GPU.
+
+    `spread` is the network as the step uses it. On the first GPU, the clips of the whole step lie
+    there in any case, as they were read too, and so do those of the next step.
+    """
+    torch.accelerator.empty_cache()  # what a larger trial left behind is in pieces
+    before = []
+    for device in devices.all:
+        torch.accelerator.reset_peak_memory_stats(device)
+        before.append(torch.accelerator.memory_allocated(device))
+    whole = empty_clips(devices, shape, -(-shape.batch // devices.world))
+    read = torch.empty(2, *whole.shape, dtype=torch.uint8, device=devices.device)
+    training_pass(spread, devices, whole[: clips * len(devices.all)])
+    del read
+    return max(
+        torch.accelerator.max_memory_allocated(device) - start
+        for device, start in zip(devices.all, before, strict=True)
+    )
 
 
 def training_pass(net: nn.Module, devices: Devices, clips: torch.Tensor) -> None:
@@ -181,8 +221,7 @@ def free_bytes(devices: Devices) -> int:
     if not devices.gpus:
         free = [psutil.virtual_memory().available, *cgroup_free_bytes()]
         return min(free) // devices.neighbours
-    first = devices.device.index
-    return min(torch.cuda.mem_get_info(first + i)[0] for i in range(devices.gpus))
+    return min(torch.accelerator.get_memory_info(device)[0] for device in devices.all)
 
 
 def cgroup_free_bytes(

@@ -1,0 +1,56 @@
+"""Jobs whose steps take milliseconds: real ones, but for a small network and made-up clips."""
+
+from collections import OrderedDict
+
+import torch
+from runs import command
+from torch import nn
+
+from data.loading import Batch
+from run.cli import parse_config
+from train import job as job_module
+from train.devices import Devices
+from train.job import Job, prepare
+from train.monitor import SpeedMonitor
+from train.step import train_step
+
+PLAIN = ["--workers", "0", "--multigrid", "off", "--micro-batch", "4"]
+
+
+def small_network() -> nn.Module:
+    """A network with batch norm that takes a millisecond."""
+    return nn.Sequential(
+        OrderedDict(
+            conv=nn.Conv3d(3, 8, 3, padding=1),
+            norm=nn.BatchNorm3d(8),
+            relu=nn.ReLU(),
+            pool=nn.AdaptiveAvgPool3d(1),
+            flat=nn.Flatten(),
+            fc=nn.Linear(8, 3),
+        )
+    )
+
+
+def batch(step: int) -> Batch:
+    """Four clips of the first step's videos in turn; what they show does not matter here."""
+    random = torch.Generator().manual_seed(step)
+    clips = torch.randint(0, 256, (4, 3, 2, 16, 16), dtype=torch.uint8, generator=random)
+    indices = torch.arange(4) + step
+    return Batch(clips, indices % 3, indices, torch.full((4,), -1))
+
+
+def small_job(monkeypatch, root, out, *options: str, devices: Devices) -> Job:
+    """A job on the dataset in `root` that trains a `small_network`; `job.batches` are four."""
+    monkeypatch.setattr(job_module, "_network", lambda *_: small_network())
+    words = command(root, out, *PLAIN, "--precision", devices.precision, *options)[2:]
+    job = prepare(parse_config("custom", words), devices)
+    job.batches = [batch(step) for step in range(4)]
+    job.spread_net.train()
+    return job
+
+
+def take(job, count=1):
+    """Take `count` steps."""
+    for _ in range(count):
+        train_step(job, job.batches[job.step % len(job.batches)], SpeedMonitor(job.devices.device))
+        job.step += 1
