@@ -119,22 +119,30 @@ class Devices:
         """The batches, each with clips and labels on the device, in their order.
 
         The next batch is read, and its copy started, before the current one is handed out, so that
-        it is copied while the device computes.
+        it is copied while the device computes. An error in reading it is raised when it is asked
+        for, after the current one has been used.
         """
         # on a stream of its own: on the computing one it would wait for what was queued before
         stream = torch.cuda.Stream(self.device) if self._on_gpu else None
-        following = None
-        for batch in batches:
-            with torch.cuda.stream(stream) if stream else contextlib.nullcontext():
-                copied = batch._replace(
-                    clips=self.to_device(batch.clips), labels=self.to_device(batch.labels)
-                )
-                copy_is_done = self._event()
-            if following:
-                yield self._arrived(*following)
-            following = copied, copy_is_done
-        if following:
-            yield self._arrived(*following)
+        batches, following, failure = iter(batches), None, None
+        while failure is None:
+            current = following
+            try:
+                following = self._sent(next(batches), stream)
+            except Exception as error:  # StopIteration at the end
+                failure = error
+            if current:
+                yield self._arrived(*current)
+        if not isinstance(failure, StopIteration):
+            raise failure
+
+    def _sent(
+        self, batch: Batch, stream: torch.cuda.Stream | None
+    ) -> tuple[Batch, torch.cuda.Event | None]:
+        """Start to copy a batch to the device; also returns what tells that it is there."""
+        with torch.cuda.stream(stream) if stream else contextlib.nullcontext():
+            clips, labels = self.to_device(batch.clips), self.to_device(batch.labels)
+            return batch._replace(clips=clips, labels=labels), self._event()
 
     def _arrived(self, batch: Batch, copy_is_done: torch.cuda.Event | None) -> Batch:
         """Make the work that is queued from now on wait for the copy; the host does not wait."""
