@@ -49,7 +49,10 @@ class Videos:
         return os.path.join(self.root, self.folders[index])  # noqa: PTH118
 
     def fingerprint(self) -> str:
-        """A hash of the videos' names, labels and classes, the same wherever the dataset lies."""
+        """A hash of the videos' names, labels and classes, the same wherever the dataset lies.
+
+        `data.fingerprint` also looks at what the videos hold.
+        """
         digest = hashlib.sha256("\n".join(self.classes).encode(errors="surrogateescape"))
         digest.update("\n".join(self.folders).encode(errors="surrogateescape"))
         digest.update(self.labels.astype("<i8").tobytes())

@@ -145,7 +145,7 @@ def test_other_videos_on_one_rank(tiny, tmp_path):
     labels = fewer / "labels" / "tiny_train.csv"
     labels.write_text("\n".join(labels.read_text().splitlines()[:-1]) + "\n")
     first, second = refusals(start_ranks((tiny, tmp_path), (fewer, tmp_path)))
-    assert first == second and "rank 1 has other videos or labels than rank 0" in first
+    assert first == second and "rank 1 has other videos or labels, compared with rank 0" in first
 
 
 def test_a_rank_without_the_dataset_ends_the_others(tiny, tmp_path):
@@ -155,6 +155,25 @@ def test_a_rank_without_the_dataset_ends_the_others(tiny, tmp_path):
     first, second = refusals(runs)
     assert str(nowhere) in second and "no such folder" in second
     assert first == second.replace("error: ", "error: rank 1 failed: ")
+
+
+def test_what_is_resumed_on_another_dataset(tiny, tmp_path, stopped, caplog):
+    """Other pictures are refused; a checkpoint with an earlier version's fingerprint is not."""
+    other = shutil.copytree(tiny, tmp_path / "other")
+    store = other / "jpg" / "grow" / "train0"
+    shutil.rmtree(store)
+    shutil.copytree(other / "jpg" / "grow" / "train3", store)
+    out = shutil.copytree(stopped[0], tmp_path / "out")
+    words = ["--resume", "auto"]
+    elsewhere = parse_config("custom", command(other, out, *OPTIONS, *words)[2:])
+    with pytest.raises(TrainError, match=r"last\.pth: was trained on a dataset with other videos"):
+        prepare(elsewhere, ALONE)
+    last = folder(out) / "last.pth"
+    state = torch.load(last)
+    names = state["fingerprint"].split(":")[1]  # all that earlier versions compared
+    torch.save({**state, "fingerprint": names}, last)
+    assert prepare(elsewhere, ALONE).step == 2
+    assert "only the names of the training videos are compared" in caplog.text
 
 
 class _Pair(Devices):

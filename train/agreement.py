@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from data.errors import DataError, MachineError
+from data.fingerprint import Fingerprint
 from network.errors import NetworkError
 from train.config import Config
 from train.devices import Devices
@@ -69,27 +70,29 @@ def _described(error: Exception | None) -> Failure | None:
     return Failure(f"{type(error).__name__}: {message}", is_user_error=False)
 
 
-def check_same_run(devices: Devices, config: Config, fingerprint: str) -> None:
+def check_same_run(devices: Devices, config: Config, dataset: Fingerprint) -> None:
     """Compare options and dataset of all ranks.
 
     Raises:
         TrainError: they differ; the same message in every rank, which names the ranks.
     """
     options = {k: v for k, v in asdict(config).items() if k not in PER_MACHINE}
-    everyone = devices.gather_objects({**options, "": fingerprint})
+    everyone = devices.gather_objects({**options, "": str(dataset)})
+    datasets = [Fingerprint.parse(facts.pop("")) for facts in everyone]
     for name, value in everyone[0].items():
         others = _different(everyone, name)
-        if others and name:
+        if others:
             option = f"--{name.replace('_', '-')}"
             raise TrainError(
                 f"{_ranks(others)} started with {option} {everyone[others[0]][name]}, rank 0 with "
                 f"{option} {value}: start all of them with the same options"
             )
-        if others:
-            raise TrainError(
-                f"{_ranks(others)} other videos or labels than rank 0: --dataset and --labels "
-                "must lead to the same ones on every machine"
-            )
+    others = [rank for rank, other in enumerate(datasets) if other.conflict(datasets[0])]
+    if others:
+        raise TrainError(
+            f"{_ranks(others)} {datasets[others[0]].conflict(datasets[0])}, compared with rank 0: "
+            "--dataset and --labels must lead to the same dataset on every machine"
+        )
 
 
 def check_same_state(devices: Devices, step: int, state: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from data.clips import ClipDataset, ClipOptions
 from data.datasets import DatasetSpec, dataset_spec, open_split
 from data.duplicates import warn_of_overlap
+from data.fingerprint import Fingerprint, fingerprint
 from data.loading import Batch, StepPlan, training_loader, validation_loader
 from data.recipes import check_recipe
 from data.workers import Batches
@@ -256,11 +257,15 @@ class Job:
         self.history.keep_until(self.epoch - 1)
 
     def _check_same_run(self, path: Path, state: dict[str, Any]) -> None:
-        if state.get("fingerprint") != self.fingerprint:
+        dataset, earlier = map(Fingerprint.parse, (self.fingerprint, state["fingerprint"]))
+        conflict, remark = dataset.conflict(earlier), dataset.remark(earlier)
+        if conflict:
             raise OtherRunError(
-                f"{path}: was trained on other videos or labels; resume with the same ones, "
-                "or take its weights by --pretrained-3d"
+                f"{path}: was trained on a dataset with {conflict}; resume with the same one, or "
+                "take its weights by --pretrained-3d"
             )
+        if remark:
+            log.warning("%s: %s", path, remark)
         now, then = asdict(self.config), state["config"]
         free = set(FREE)
         if self.config.lr_policy != "cosine" and self.config.multigrid != "paper":
@@ -292,8 +297,9 @@ def prepare(config: Config, devices: Devices) -> Job:
     """
     config = replace(config, workers=_workers(config, devices), precision=devices.precision)
     train_clips, val_clips, schedule, net = together(devices, lambda: _open(config, devices))
-    classes, fingerprint = train_clips.videos.classes, train_clips.videos.fingerprint()
-    check_same_run(devices, config, fingerprint)
+    classes = train_clips.videos.classes
+    dataset = together(devices, lambda: fingerprint(train_clips.videos, val_clips.videos))
+    check_same_run(devices, config, dataset)
     norms = StepNorms(net, devices, config.bn_clips)
     trouble = shortage(devices, config.batch_size, config.bn_clips)
     if trouble:
@@ -315,7 +321,7 @@ def prepare(config: Config, devices: Devices) -> Job:
         devices=devices,
         folder=results_folder(config),
         classes=classes,
-        fingerprint=fingerprint,
+        fingerprint=str(dataset),
         schedule=schedule,
         train_clips=train_clips,
         val_clips=val_clips,
