@@ -1,6 +1,5 @@
 """Ranks start from the same state with the same options and data, or all end with one line."""
 
-import itertools
 import os
 import shutil
 import tempfile
@@ -9,6 +8,7 @@ import pytest
 import torch
 from runs import SERVER, as_ranks, command, environment, folder, start
 
+from data.loading import StepSampler
 from run.cli import parse_config
 from train.agreement import check_same_state, digest
 from train.devices import Devices, open_devices
@@ -38,8 +38,14 @@ def stopped(tiny, tmp_path_factory):
 
 def facts(job: Job) -> dict:
     """What a rank has prepared, and the clips of the steps that are left of its first epoch."""
-    steps = len(job.schedule.epoch_steps(1)) - job.step
-    requests = list(itertools.islice(job.training_batches().batch_sampler, max(0, steps)))
+    requests = StepSampler(
+        len(job.train_clips),
+        job.schedule.plan,
+        range(job.step, job.schedule.epoch_steps(1).stop),
+        seed=job.config.random_seed,
+        rank=job.devices.rank,
+        world=job.devices.world,
+    )
     return {
         "step": (job.epoch, job.step, job.best_top1, job.skipped_steps),
         "sums": float(job.meter.sums.sum()),
