@@ -7,6 +7,7 @@ memory, and whatever is wrong with a file becomes one line.
 from __future__ import annotations
 
 import re
+import warnings
 import zipfile
 from os import PathLike
 from pathlib import Path
@@ -18,8 +19,13 @@ from torch import Tensor, nn
 from network.errors import NetworkError
 
 ZIP_START = b"PK\x03\x04"
+FOLDER = (
+    0x10  # an attribute: Python ignores it, torch gives the member zeros instead of its content
+)
 #: Last parts of the names of tensors that count something, or that a square root is taken of.
-NEVER_NEGATIVE = ("running_var", "num_batches_tracked", "exp_avg_sq", "max_exp_avg_sq", "step")
+NEVER_NEGATIVE = (
+    "running_var", "num_batches_tracked", "exp_avg_sq", "step", "counts", "meter", "n_averaged"
+)  # fmt: skip
 
 
 def read_checkpoint_file(path: str | PathLike) -> object:
@@ -37,7 +43,9 @@ def read_checkpoint_file(path: str | PathLike) -> object:
             if zipped:
                 _check_archive(file)
             file.seek(0)
-            return torch.load(file, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about old formats; whatever matters is an error
+                return torch.load(file, map_location="cpu", weights_only=True)
     except NetworkError as error:
         raise NetworkError(f"{path}: {error}") from None
     except OSError as error:
@@ -74,8 +82,12 @@ def _archive_problem(archive: zipfile.ZipFile) -> str:
         return "its table of contents lists a name twice"
     if len(folders) != 1 or f"{folders.copy().pop()}/data.pkl" not in names:
         return "it is a zip file that torch did not write"
+    if f"{folders.copy().pop()}/constants.pkl" in names:
+        return "it is a TorchScript program"
     ends = [member.header_offset for member in members[1:]] + [archive.start_dir]
     for member, end in zip(members, ends, strict=True):
+        if member.is_dir() or member.external_attr & FOLDER:
+            return f"{member.filename} is marked as a folder"
         if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
             return f"{member.filename} is compressed, which torch does not do"
         if member.header_offset + member.file_size > end:
@@ -127,7 +139,8 @@ def tensor_problem(name: str, value: object, like: Tensor | None = None) -> str:
         return "is not a dense tensor"
     if value.device.type != "cpu":
         return f"has no values (its device is {value.device})"
-    if value.is_quantized or value.is_complex() or value.dtype == torch.bool:
+    eight_bit = value.is_floating_point() and value.element_size() == 1
+    if value.is_quantized or value.is_complex() or value.dtype == torch.bool or eight_bit:
         return f"has {value.dtype} numbers"
     if value.untyped_storage().nbytes() < value.numel() * value.element_size():
         return "declares more numbers than the file holds"
@@ -136,8 +149,6 @@ def tensor_problem(name: str, value: object, like: Tensor | None = None) -> str:
             return f"has {value.dtype} numbers, where the network's are {like.dtype}"
         value = value.to(like.dtype)
     if value.is_floating_point():
-        if value.element_size() == 1:
-            return f"has {value.dtype} numbers"
         broken = value.numel() - int(value.isfinite().sum())
         if broken:
             return f"has {broken} numbers of {value.numel()} that are NaN or infinite"
