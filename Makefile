@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow fault lint bench clean
+.PHONY: help setup demo test test-slow fault mutate lint bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,9 @@ test-slow: .venv/ready ## the long proofs too: kills, training to an accuracy
 fault: .venv/ready ## attack every promise of docs/reliability.md, count what held; under an hour
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fault --full-trials -n logical --maxprocesses 8 \
 	  --dist loadfile --timeout 3600
+
+mutate: .venv/ready ## put small faults into the code, see whether the fast tests notice; half an hour
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutate.py
 
 lint: .venv/ready ## ruff
 	$(BIN)/ruff check .

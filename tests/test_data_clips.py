@@ -162,6 +162,22 @@ def test_an_unknown_augmentation_fails_at_once(videos):
         ClipDataset(videos, replace(PLAIN, augmentation="blur"), training=True, seed=1)
 
 
+def test_normalised_values_by_hand():
+    """The original's figures: mean 124, 117, 104 and a factor of 0.0167."""
+    clips = torch.tensor([0, 124, 255], dtype=torch.uint8).expand(1, 3, 1, 1, 3)
+    expected = [
+        [-124 * 0.0167, 0, 131 * 0.0167],
+        [-117 * 0.0167, 7 * 0.0167, 138 * 0.0167],
+        [-104 * 0.0167, 20 * 0.0167, 151 * 0.0167],
+    ]
+    torch.testing.assert_close(normalise(clips)[0, :, 0, 0], torch.tensor(expected))
+
+
+def test_the_share_of_a_crop_is_at_most_the_whole():
+    assert replace(PLAIN, short_side=256, clip_size=224).share == 0.875
+    assert replace(PLAIN, short_side=128, clip_size=224).share == 1
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_normalise(dtype):
     clips = torch.randint(0, 256, (2, 4, 8, 8, 3), dtype=torch.uint8).permute(0, 4, 1, 2, 3)

@@ -41,6 +41,10 @@ def test_a_window_lies_inside_its_frame(share, x, y, height, width):
     assert left + side <= width and top + side <= height
 
 
+def test_a_crop_of_which_nothing_is_said_is_central_and_not_mirrored():
+    assert Crop(0.5) == (0.5, 0.5, 0.5, False)
+
+
 def draws(number=4000, **options):
     rng = np.random.default_rng(0)
     return [draw_crop(0.7, rng, **options) for _ in range(number)]

@@ -108,6 +108,42 @@ def test_the_same_generator_gives_the_same_clip():
     assert np.array_equal(first, again)
 
 
+def test_what_is_not_asked_for_is_not_done():
+    """Without `stretch` the interval is as given, without `view` the first is meant."""
+    rng = np.random.default_rng(0)
+    assert {int(np.ptp(frame_indices(99, 2, 4, rng=rng))) for _ in range(50)} == {4}
+    assert frame_indices(99, 2, 4, views=3)[0] == 0
+    assert frame_indices(99, 2, 4)[0] == 47
+
+
+@pytest.mark.parametrize("start", ["uniform", "normal"])
+@pytest.mark.parametrize("latest", [0, 1, 2])
+def test_a_start_can_be_the_first_frame_and_the_last_possible_one(start, latest):
+    rng = np.random.default_rng(0)
+    frames = latest + 5  # five frames, next to each other, or stretched to two apart where it fits
+    starts = [frame_indices(frames, 5, 1, rng=rng, start=start)[0] for _ in range(3000)]
+    assert set(starts) == set(range(latest + 1))
+
+
+def test_without_a_generator_the_middle_interval_is_taken_as_long_as_it_fits():
+    steps = {
+        n_frames: int(np.diff(frame_indices(n_frames, 5, [8, 1, 4]))[0])
+        for n_frames in (5, 16, 17, 32, 33, 100)
+    }
+    assert steps == {5: 1, 16: 1, 17: 4, 32: 4, 33: 4, 100: 4}
+    assert np.diff(frame_indices(9, 5, [2, 1]))[0] == 2  # of two the larger one
+    assert frame_indices(3, 2, [2, 1], stretch=8.0).tolist() == [0, 2]
+
+
+def test_an_interval_that_just_fits_is_drawn_and_stretched_no_further():
+    rng = np.random.default_rng(0)
+    clips = [frame_indices(13, 4, [2, 4, 5], rng=rng, stretch=2.0).tolist() for _ in range(400)]
+    steps = {clip[1] - clip[0] for clip in clips}
+    assert steps == {2, 3, 4} and [0, 4, 8, 12] in clips
+    single = [frame_indices(7, 1, [1, 9], rng=rng, stretch=4.0) for _ in range(400)]
+    assert {int(clip[0]) for clip in single} == set(range(7))
+
+
 def test_no_frames_is_an_error():
     with pytest.raises(DataError, match="without frames"):
         frame_indices(0, 4, 1)

@@ -42,6 +42,45 @@ def test_decisions_follow_the_definition(shape, seed, scale, noise):
     assert cycle_consistent(p, s).tolist() == expected
 
 
+@pytest.mark.parametrize(("frames", "noise"), [(2, 1.8), (3, 1.2), (5, 0.6)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_many_close_decisions_follow_the_definition(frames, noise, dtype):
+    """Noise at which about half of the clips are consistent, where each detail of it decides."""
+    p = random(frames, (400, frames, 3), 1.5)
+    s = p + random(frames + 1, p.shape, noise)
+    s[:, :, 0] = p[:, :, 0]  # being equal in one channel is not being equal
+    expected = [by_the_definition(a.numpy(), b.numpy()) for a, b in zip(p, s, strict=True)]
+    assert 80 < sum(expected) < 320
+    decided = cycle_consistent(p.to(dtype), s.to(dtype)).tolist()
+    assert sum(a != b for a, b in zip(decided, expected, strict=True)) <= (dtype != p.dtype)
+
+
+@pytest.mark.parametrize("scale", [10, 1e3, 1e30])
+def test_nearly_equal_sequences_are_consistent_at_every_scale(scale):
+    """Frames lie 14 apart or more, the sequences a hundredth of that."""
+    p = torch.eye(6).repeat(4, 1, 1) * scale
+    s = p * (1 + random(0, p.shape, 0.01)).float()
+    assert cycle_consistent(p, s).all()
+    mixed = torch.cat([p, torch.full_like(p, 1e-30)], 2)  # large and small channels together
+    assert cycle_consistent(mixed, torch.cat([s, torch.full_like(p, -1e-30)], 2)).all()
+
+
+def test_many_frames_that_lie_close_together_are_told_apart():
+    """Distances by way of products, which torch prefers for 26 frames or more, would cancel."""
+    p = 1e5 + random(0, (4, 32, 8), 10)
+    s = p + random(1, p.shape, 0.1)
+    assert all(by_the_definition(a.numpy(), b.numpy()) for a, b in zip(p, s, strict=True))
+    assert cycle_consistent(p.float(), s.float()).all()
+
+
+def test_nothing_is_kept_for_a_backward_pass():
+    p, s = (random(seed, (3, 4, 5)).requires_grad_() for seed in (0, 1))
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(kept.append, lambda tensor: tensor):
+        cycle_consistent(p, s)
+    assert kept == []
+
+
 def test_the_definition_opens_some_and_shuts_some():
     p = random(0, (64, 3, 16), 2.0)
     opened = cycle_consistent(p, p + random(1, p.shape, 4.0))
