@@ -9,6 +9,7 @@ from pathlib import Path
 from data.errors import DataError, Unusable
 
 DICTIONARY = "dictionary.json"
+LONGEST_NAME = 255  # bytes of a folder's name
 
 
 def class_key(name: str) -> str:
@@ -31,8 +32,12 @@ class ClassNumbers(dict):
         if key not in self.by_key:
             if self.closed:
                 raise Unusable(f"has the unknown class {label[:60]!r}")
+            name = label.strip()
+            size = len(name.encode(errors="surrogateescape"))
+            if name.startswith(".") or "\0" in name or size > LONGEST_NAME:
+                raise Unusable(f"has the label {name[:40]!r}, which no folder can be named")
             self.by_key[key] = len(self.names)
-            self.names.append(label.strip())
+            self.names.append(name)
         self[label] = self.by_key[key]
         return self[label]
 

@@ -204,7 +204,7 @@ class _RowParser:
         if not name:
             raise Unusable("has no video id")
         size = len(name.encode(errors="surrogateescape"))
-        if "/" in name or "\0" in name or name in (".", "..") or size > LONGEST_ID:
+        if "/" in name or "\0" in name or name.startswith(".") or size > LONGEST_ID:
             raise Unusable(f"has the id {name[:40]!r}, which no folder can be named")
         if self.times:
             start, end = self.stamps[row[self.times[0]]], self.stamps[row[self.times[1]]]

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import hashlib
 import logging
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
+from urllib.parse import quote
 
 from data.errors import DataError
 from data.extract import ffmpeg_executable
@@ -24,6 +27,7 @@ log = logging.getLogger(__name__)
 
 ADDRESS = "https://www.youtube.com/watch?v={}"
 UNFINISHED = (".part", ".ytdl", ".temp")
+SCRATCH = ".download"  # the folder of what is not finished
 
 
 def build_parser() -> Parser:
@@ -66,10 +70,11 @@ def main(argv: list[str] | None = None) -> None:
         _target(args.videos, row): row for row in labelled_csv(args.labels, rejections, part="val")
     }
     rejections.log()
-    jobs = [Job(target, target) for target in rows if not any(_finished(target))]
+    jobs = [Job(target, target) for target in rows if not _is_there(target)]
     log.info("%d videos; %d of them are here", len(rows), len(rows) - len(jobs))
     work = functools.partial(
         _download,
+        videos=args.videos,
         rows=rows,
         address=args.address,
         height=args.height,
@@ -78,7 +83,8 @@ def main(argv: list[str] | None = None) -> None:
     with _ffmpeg_on_path():
         failed = run_jobs(jobs, work, args.workers)
     args.videos.mkdir(parents=True, exist_ok=True)
-    report(failed, args.videos / "not_downloaded.csv", done=len(jobs) - len(failed))
+    unusable = [(args.labels, reason) for reason in rejections]
+    report([*failed, *unusable], args.videos / "not_downloaded.csv", done=len(jobs) - len(failed))
 
 
 def _target(videos: Path, row: Row) -> Path:
@@ -87,17 +93,28 @@ def _target(videos: Path, row: Row) -> Path:
     return videos / row.label.replace("/", "_") / f"{row.id}{stamp}"
 
 
-def _finished(target: Path) -> Iterator[Path]:
-    if target.parent.is_dir():
-        for path in target.parent.iterdir():
-            if path.name.startswith(f"{target.name}.") and path.suffix not in UNFINISHED:
-                yield path
+def _is_there(target: Path) -> bool:
+    return target.parent.is_dir() and any(
+        path.name.startswith(f"{target.name}.") and path.suffix not in UNFINISHED
+        for path in target.parent.iterdir()
+    )
+
+
+def _scratch(videos: Path, target: Path) -> Path:
+    """Where one video is downloaded to, the same each time, so that half a download goes on.
+
+    yt-dlp takes file names for templates, in which it expands variables: labels and ids, which are
+    anybody's, are no part of them.
+    """
+    digest = hashlib.sha256(os.fsencode(target.relative_to(videos))).hexdigest()
+    return videos / SCRATCH / digest[:16]
 
 
 def _download(
     job: Job,
-    _stop: Event,
+    stop: Event,
     *,
+    videos: Path,
     rows: dict[Path, Row],
     address: str,
     height: int,
@@ -106,14 +123,23 @@ def _download(
     """Fetch one video. Returns why it could not be had, in one line, or None."""
     try:
         import yt_dlp
-        from yt_dlp.utils import DownloadError, download_range_func
+        from yt_dlp.utils import DownloadCancelled, YoutubeDLError, download_range_func
     except ImportError:
         raise DataError("downloading needs yt-dlp: pip install yt-dlp") from None
+
+    def look(_progress: dict) -> None:
+        if stop.is_set():
+            raise DownloadCancelled
+
     row = rows[job.source]
-    job.folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = _scratch(videos, job.folder)
+    scratch.mkdir(parents=True, exist_ok=True)
     options = {
         "format": f"bv*[height<={height}]/b[height<={height}]/b",  # the sound is not needed
-        "outtmpl": str(job.folder).replace("%", "%%") + ".%(ext)s",
+        "outtmpl": str(scratch / "video").replace("%", "%%") + ".%(ext)s",
+        "noplaylist": True,
+        "match_filter": _no_playlist,
+        "progress_hooks": [look],
         "quiet": True,
         "noprogress": True,
         "no_warnings": True,
@@ -124,12 +150,34 @@ def _download(
     if row.start is not None:
         options["download_ranges"] = download_range_func(None, [(row.start, row.end)])
         options["force_keyframes_at_cuts"] = True
+    # an id is one part of the address: an "&" in it must not begin another
+    quoted = quote(os.fsencode(row.id), safe="")
     try:
         with yt_dlp.YoutubeDL(options) as downloader:
-            downloader.download([address.replace("{}", row.id)])
-    except DownloadError as error:
+            downloader.download([address.replace("{}", quoted)])
+        done = _move_into_place(scratch, job.folder)
+    except YoutubeDLError as error:
         return f"{job.source}: {' '.join(str(error).removeprefix('ERROR: ').split())}"
-    return None if any(_finished(job.folder)) else f"{job.source}: nothing was downloaded"
+    finally:
+        for folder in (scratch, scratch.parent):
+            with contextlib.suppress(OSError):  # half a download is in it, or another one
+                folder.rmdir()
+    return None if done else f"{job.source}: the address is not that of one video"
+
+
+def _move_into_place(scratch: Path, target: Path) -> bool:
+    """Move a finished download to its place, if it is of one video, and empty `scratch`."""
+    done = [path for path in scratch.iterdir() if path.suffix not in UNFINISHED]
+    if len(done) == 1:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        done[0].replace(target.with_name(f"{target.name}{done[0].suffix}"))
+    shutil.rmtree(scratch, ignore_errors=True)
+    return len(done) == 1
+
+
+def _no_playlist(video: dict, *, incomplete: bool) -> str | None:
+    """Why a video is not downloaded: an id is of one video, and a playlist's are other ones."""
+    return "it is part of a playlist" if video.get("playlist_index") is not None else None
 
 
 @contextlib.contextmanager

@@ -13,7 +13,8 @@ import cv2
 import pytest
 
 from data.extract import ffmpeg_executable
-from run.download import main
+from run.cli import command
+from run.download import _scratch, main
 
 pytest.importorskip("yt_dlp")
 ROOT = Path(__file__).parent.parent
@@ -52,6 +53,11 @@ def site(tmp_path_factory):
         subprocess.run([*command, *codec, f"file:{folder / name}.mp4"], check=True)
     (folder / "broken.mp4").write_bytes(b"<html>sorry</html>")
     site = Site(folder)
+    items = "".join(
+        f"<item><title>t</title><link>{site.address.format(name)}</link></item>"
+        for name in ("one", "-two")
+    )
+    (folder / "feed.xml").write_text(f"<rss><channel><title>x</title>{items}</channel></rss>")
     yield site
     site.server.shutdown()
     site.server.server_close()
@@ -122,8 +128,9 @@ def test_what_cannot_be_had_is_listed_and_tried_again(site, tmp_path):
 
 def test_half_a_download_is_not_taken_for_a_whole_one(site, tmp_path):
     folder = tmp_path / "videos" / "jump"
-    folder.mkdir(parents=True)
-    (folder / "one.mp4.part").write_bytes(b"half")
+    scratch = _scratch(tmp_path / "videos", folder / "one")
+    scratch.mkdir(parents=True)
+    (scratch / "video.mp4.part").write_bytes(b"half")
     done = download(site, [("jump", "one", "", "", "train")], tmp_path / "videos")
     assert done.returncode == 0, done.stderr
     assert files(tmp_path / "videos") == ["jump/one.mp4"]
@@ -136,3 +143,63 @@ def test_an_address_without_a_place_for_the_id(tmp_path, capsys):
         main(words)
     assert left.value.code == 2
     assert capsys.readouterr().err.startswith("error: --address 'http://127.0.0.1/'")
+
+
+def fetch(monkeypatch, site: Site, labels: Path, folder: Path, address: str) -> int:
+    """The command in this process: its exit code."""
+    site.asked.clear()
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    words = [str(labels), str(folder), "--address", address, "--workers", "1"]
+    try:
+        return command(lambda: main(words))
+    except SystemExit as left:
+        return left.code
+
+
+def test_an_id_is_one_part_of_the_address(site, tmp_path, monkeypatch):
+    labels = tmp_path / "labels.csv"
+    ids = ["a&list=PL123", "a#b", "100%", "a b", "é"]
+    labels.write_text("label,id\n" + "".join(f"jump,{name}\n" for name in ids))
+    address = site.address.replace("{}.mp4", "watch?v={}")
+    assert fetch(monkeypatch, site, labels, tmp_path / "videos", address) == 2
+    quoted = ["a%26list%3DPL123", "a%23b", "100%25", "a%20b", "%C3%A9"]
+    assert sorted(set(site.asked)) == sorted(f"/watch?v={name}" for name in quoted)
+
+
+def test_a_playlist_is_no_video(site, tmp_path, monkeypatch):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("label,id\njump,feed.xml\njump,one.mp4\n")
+    address = site.address.replace("{}.mp4", "{}")
+    videos = tmp_path / "videos"
+    assert fetch(monkeypatch, site, labels, videos, address) == 2
+    assert site.asked[0] == "/feed.xml" and "/one.mp4" in site.asked
+    assert files(videos) == ["jump/one.mp4.mp4", "not_downloaded.csv"]
+    assert "feed.xml,the address is not that of one video" in (
+        (videos / "not_downloaded.csv").read_text()
+    )
+
+
+@pytest.mark.fault
+def test_no_label_or_id_leads_out_of_the_folder(site, tmp_path, trials, monkeypatch, capsys):
+    trial = trials("run.download writes in its folder only", "labels and ids as paths, templates")
+    monkeypatch.setenv("LEAVE", "../../../left")
+    good = [("jump", "one"), ("a/../../b", "one"), ("$LEAVE", "one"), ("%(id)s", "one")]
+    good += [("~", "one"), ("back\\slash", "one"), (os.fsdecode(b"latin-\xe9"), "one")]
+    bad = [("..", "one"), (".", "one"), (".hidden", "one"), ("nul\0", "one"), ("é" * 130, "one")]
+    bad += [("x", ".."), ("x", "../one"), ("x", "/one"), ("x", "nul\0"), ("x", "é" * 120)]
+    here = tmp_path / "a" / "b" / "c"
+    here.mkdir(parents=True)
+    for number, (label, name) in enumerate([*good, *bad]):
+        labels = here / "labels.csv"
+        with labels.open("w", errors="surrogateescape", newline="") as file:
+            csv.writer(file).writerows([("label", "id"), (label, name)])
+        videos = here / str(number)
+        code = fetch(monkeypatch, site, labels, videos, site.address)
+        usable = number < len(good)
+        wanted = f"{label.replace('/', '_')}/one.mp4" if usable else "not_downloaded.csv"
+        held = files(videos) == [wanted] and code == (0 if usable else 2)
+        held &= "Traceback" not in capsys.readouterr().err
+        trial.add(held, f"{label!r}, {name!r}: {files(videos)}, exit code {code}")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    numbers = sorted(map(str, range(len(good) + len(bad))))
+    assert sorted(path.name for path in here.iterdir()) == [*numbers, "labels.csv"]
