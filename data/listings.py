@@ -73,7 +73,9 @@ def ucf101(folder: Path, split: int) -> Iterator[Row]:
         for number, line in enumerate(read_lines(folder / name), start=1):
             label, slash, video = line.split()[0].partition("/")
             if not slash:
-                raise DataError(f"{folder / name}:{number}: {line!r} is not <class>/<video>.avi")
+                raise DataError(
+                    f"{folder / name}:{number}: {line[:60]!r} is not <class>/<video>.avi"
+                )
             yield Row(label, Path(video).stem, part)
 
 
@@ -87,7 +89,7 @@ def hmdb51(folder: Path, split: int) -> Iterator[Row]:
         for number, line in enumerate(read_lines(path), start=1):
             video, _, use = line.rpartition(" ")
             if not video or use not in ("0", "1", "2"):
-                raise DataError(f"{path}:{number}: {line!r} is not <video>.avi 0|1|2")
+                raise DataError(f"{path}:{number}: {line[:60]!r} is not <video>.avi 0|1|2")
             if use != "0":
                 yield Row(path.name.removesuffix(ending), Path(video.strip()).stem, HMDB_PARTS[use])
 
@@ -119,7 +121,8 @@ def labelled_csv(
 
 def hacs(path: Path, rejections: Rejections) -> Iterator[Row]:
     """HACS's csv: classname, youtube_id, subset, start, end, label. Label -1: no such action."""
-    for number, row in _records(path, ("classname", "youtube_id", "subset", "start", "end")):
+    needed = ("classname", "youtube_id", "subset", "start", "end")
+    for number, row in _records(path, rejections, needed):
         try:
             if float(row.get("label") or 1) < 0:
                 continue
@@ -131,14 +134,18 @@ def hacs(path: Path, rejections: Rejections) -> Iterator[Row]:
                 int(float(row["start"])),
                 int(float(row["end"])),
             )
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
             rejections.append(f"{path}:{number}: {error}")
 
 
 def moments(path: Path, rejections: Rejections, *, part: str) -> Iterator[Row]:
     """Moments in Time's trainingSet.csv, validationSet.csv: `<class>/<video>.mp4,<class>,...`."""
     for number, line in enumerate(read_lines(path), start=1):
-        fields = next(csv.reader([line]))
+        try:
+            fields = next(csv.reader([line]))
+        except csv.Error as error:
+            rejections.append(f"{path}:{number}: is not csv ({error})")
+            continue
         video = Path(fields[0])
         if len(fields) < 2 or not video.suffix or not fields[1].strip():
             rejections.append(f"{path}:{number}: {line[:60]!r} is not <class>/<video>.mp4,<class>")
@@ -150,7 +157,7 @@ def diving48(path: Path, rejections: Rejections, *, part: str, classes: list[str
     """Diving48's json: a list of {vid_name, label, ...}, whose labels are numbers."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: is no json that can be read ({error})") from error
     if not isinstance(entries, list):
         raise DataError(f"{path}: is not a list of {{vid_name, label, ...}}")
@@ -160,7 +167,7 @@ def diving48(path: Path, rejections: Rejections, *, part: str, classes: list[str
             if not 0 <= label < len(classes):
                 raise ValueError(f"the label {label} is not within 0..{len(classes) - 1}")
             yield Row(classes[label], str(entry["vid_name"]), part)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             rejections.append(f"{path}: entry {number}: {type(error).__name__}: {error}")
 
 
@@ -213,7 +220,7 @@ def path_list(
             found.append((number, Path(video[0].strip()), label.strip()))
     names = _names_by_folder(path, found) if classes is None else dict(enumerate(classes))
     for number, video, label in found:
-        name = names.get(int(label)) if label.isdecimal() else label
+        name = names.get(int(label)) if _is_number(label) else label
         if name is None:
             rejections.append(f"{path}:{number}: the label {label} is not in the class list")
         else:
@@ -223,7 +230,7 @@ def path_list(
 def _names_by_folder(path: Path, found: list[tuple[int, Path, str]]) -> dict[int, str]:
     names: dict[int, str] = {}
     for number, video, label in found:
-        if label.isdecimal():
+        if _is_number(label):
             name = names.setdefault(int(label), video.parent.name)
             if not name or name != video.parent.name:
                 raise DataError(
@@ -233,14 +240,30 @@ def _names_by_folder(path: Path, found: list[tuple[int, Path, str]]) -> dict[int
     return names
 
 
-def _records(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    with io.StringIO("\n".join(read_lines(path)), newline="") as file:
-        reader = csv.DictReader(file)
+def _is_number(label: str) -> bool:
+    return label.isdecimal() and len(label) < 10  # of thousands of digits Python makes no number
+
+
+def _records(
+    path: Path, rejections: Rejections, needed: tuple[str, ...]
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line number, fields by name) of the rows below the header."""
+    reader = csv.DictReader(read_lines(path))
+    try:
         reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-        missing = [name for name in needed if name not in reader.fieldnames]
-        if missing:
-            raise DataError(f"{path}:1: no column {', '.join(missing)} in the header")
-        for row in reader:
+    except csv.Error as error:
+        raise DataError(f"{path}:1: is not csv ({error})") from error
+    missing = [name for name in needed if name not in reader.fieldnames]
+    if missing:
+        raise DataError(f"{path}:1: no column {', '.join(missing)} in the header")
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            rejections.append(f"{path}:{reader.line_num + 1}: is not csv ({error})")
+        else:
             yield reader.line_num, row
 
 
@@ -294,7 +317,7 @@ def write_csvs(
         if classes:
             unknown = {row.label for row in part_rows if class_key(row.label) not in order}
             if unknown:
-                raise DataError(f"unknown class {sorted(unknown)[0]!r}: not in the class list")
+                raise DataError(f"unknown class {min(unknown)[:60]!r}: not in the class list")
             part_rows.sort(key=lambda row: order[class_key(row.label)])
         path = name(part)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """`python -m run.labels`: the ready csvs again, and what users convert."""
 
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -131,3 +132,54 @@ def test_a_name_that_says_no_part(tmp_path):
     assert done.returncode == 2
     assert done.stderr.strip().endswith("its name does not say train, val or test; --part does")
     assert len(done.stderr.splitlines()) == 1
+
+
+HEADS = {
+    "hacs": ["classname,youtube_id,subset,start,end,label\n", ""],
+    "mit": ["a/b.mp4,a,1,2\n", ""],
+    "diving48": ["[", '[{"vid_name":"a","label":', ""],
+    "list": ["a/b.avi 1\n", "a/b.avi 10 1\n", ""],
+    "kinetics": ["label,youtube_id,time_start,time_end,split\n", ""],
+    "ucf101": ["a/b.avi 1\n", ""],
+    "hmdb51": ["a.avi 1\n", ""],
+}
+WORST = {
+    "diving48": [
+        "[" * 100_000,
+        '[{"vid_name":"a","label":Infinity}]',
+        '[{"vid_name":1,"label":[]}]',
+    ],
+    "list": ["a/b " + "9" * 5000],
+    "hacs": [HEADS["hacs"][0] + "Archery,a,training,inf,2,1\n", "z" * 200_000],
+    "mit": ["z" * 200_000 + ",a\n", '"' + "z" * 200_000],
+}
+PIECES = [*',"\n\0 1/[]{}', "\r\n", "-1", "9" * 5000, "inf", "1e999", "a/b.mp4", "x.avi", "train"]
+PIECES += ["z" * 140_000, '{"vid_name":"a","label":1}', "Infinity", "Archery", "..", "\x85", "\xff"]
+
+
+@pytest.mark.fault
+def test_any_list_is_converted_or_one_line(tmp_path, trials):
+    trial = trials("any list is converted or one line that names it", "made-up lists of 7 kinds")
+    rng = random.Random(0)
+    attacks = [(kind, content) for kind, contents in WORST.items() for content in contents]
+    for _ in range(trial.number(20, 1500)):
+        attacks += [
+            (kind, rng.choice(heads) + "".join(rng.choices(PIECES, k=rng.randint(0, 12))))
+            for kind, heads in HEADS.items()
+        ]
+    names = {
+        "ucf101": [f"{part}list0{n}.txt" for part in ("train", "test") for n in (1, 2, 3)],
+        "hmdb51": [f"x_test_split{n}.txt" for n in (1, 2, 3)],
+    }
+    for kind, content in attacks:
+        source = tmp_path / kind
+        source.mkdir(exist_ok=True)
+        for name in names.get(kind, ["train.csv"]):
+            (source / name).write_bytes(content.encode("latin-1"))
+        words = source if kind in names else source / "train.csv"
+        try:
+            main([kind, str(words), "--output", str(tmp_path / "out")])
+            held = True
+        except DataError as error:
+            held = len(str(error)) < 1000
+        trial.add(held, f"{kind}: {content[:100]!r}")
