@@ -68,9 +68,7 @@ def train(config: Config) -> Path:
             if devices.is_first:
                 print_plan(job.schedule)
             return job.folder
-        together(devices, lambda: start_results(job) if writes else None)
-        if writes:
-            log_to(Path(config.log_file or job.folder / "train.log"))
+        together(devices, lambda: start_results(job, log_to) if writes else None)
         log.info("%s, %d classes, on %s", config.network, len(job.classes), devices.describe())
         note = scoring_note(config)
         if note:

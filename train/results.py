@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from train.config import Config
 from train.files import sweep_unfinished
@@ -33,11 +34,12 @@ def held_results(config: Config) -> Iterator[None]:
         yield
 
 
-def start_results(job: Job) -> None:
-    """Make room for what the run will write, once everything else is known to be in order.
+def start_results(job: Job, log_to: Callable[[Path], None]) -> None:
+    """Check the space, open the log by `log_to`, and move what the run will replace out of its way.
 
     Raises:
-        TrainError: its checkpoints will not fit on the disk; nothing was changed then.
+        TrainError: the run's checkpoints will not fit on the disk.
+        OSError: naming a file that cannot be written, renamed or deleted.
     """
     config, folder = job.config, job.folder
     said = check_space(
@@ -48,6 +50,8 @@ def start_results(job: Job) -> None:
         last_epoch=job.schedule.epochs,
     )
     log.info(said)
+    log_to(Path(config.log_file or folder / "train.log"))
+    # last, when nothing that the user can get wrong is left
     if config.overwrite:
         delete_run(folder, config.network)
     if config.resume_epoch:
