@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow fault mutate lint bench clean
+.PHONY: help setup demo test test-slow fault mutate gpu lint bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,11 @@ fault: .venv/ready ## attack every promise of docs/reliability.md, count what he
 
 mutate: .venv/ready ## put small faults into the code, see whether the fast tests notice; half an hour
 	OMP_NUM_THREADS=1 $(BIN)/python tests/mutate.py
+
+# The benchmarks run even where a test has failed: the page then says which one.
+gpu: .venv/ready ## the tests that need a GPU, then benchmarks on it, written to docs/gpu.md
+	$(BIN)/python -m pytest -m gpu --junit-xml demo/gpu-tests.xml; tests=$$?; \
+	  $(BIN)/python -m run.benchmark gpu --tests demo/gpu-tests.xml && exit $$tests
 
 lint: .venv/ready ## ruff
 	$(BIN)/ruff check .

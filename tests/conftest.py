@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import simplejpeg
+import torch
 
 from data.frames import write_store
 from data.motion import render
@@ -23,6 +24,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write the losses of this tree into tests/golden/losses.json",
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests that need more GPUs than there are, and say so."""
+    there = torch.cuda.device_count()
+    for item in items:
+        mark = item.get_closest_marker("gpu")
+        needed = mark.kwargs.get("count", 1) if mark else 0
+        if needed > there:
+            item.add_marker(
+                pytest.mark.skip(reason=f"needs {needed} GPU(s), this machine has {there}")
+            )
 
 
 @dataclass

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,51 +13,21 @@ import time
 import psutil
 import pytest
 import torch
-from runs import ROOT, SERVER, command, environment, folder, start, train
-from two_steps import two_steps
+from runs import ROOT, environment, folder, start, train
+from two_steps import compare, difference, options_in, steps_of_processes, two_steps
 
 from train.devices import Stopwatch, open_devices
 from train.errors import TrainError
 
-RATE = ("--lr-base", "0.01")  # of which a wrong gradient shows
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
-def options_in(tiny, out, *more: str) -> list[str]:
-    """Options of steps whose statistics of batch norm are over four clips."""
-    shape = ("--batch-size", "8", "--clip-size", "48", "--bn-clips", "4")
-    words = ("--multigrid", "off", "--workers", "0", *RATE, *shape, *more)
-    return command(tiny, out, *words)[2:]
-
-
-def rank_of_two(rank: int, port: int, out: str, options: list[str]) -> None:
-    torch.set_num_threads(1)
-    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", **where)
-    result = two_steps(options)
-    if rank == 0:
-        torch.save(result, out)
-
-
-def steps_of_two_processes(tiny, out) -> dict:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = options_in(tiny, out.parent)
-    ranks = [
-        SERVER.Process(target=rank_of_two, args=(rank, port, str(out), options)) for rank in (0, 1)
-    ]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join()
-    assert [process.exitcode for process in ranks] == [0, 0]
-    return torch.load(out, weights_only=True)
-
-
 def test_two_processes_give_the_gradients_of_one(tiny, tmp_path):
-    parts = steps_of_two_processes(tiny, tmp_path / "steps.pt")
-    compare(two_steps(options_in(tiny, tmp_path), shares=2), parts)
+    parts = steps_of_processes(2, options_in(tiny, tmp_path), tmp_path / "steps.pt")
+    one_process = two_steps(options_in(tiny, tmp_path), shares=2)
+    compare(one_process, parts)
+    for name in ("top1", "top5", "loss"):
+        assert one_process["scores"][name] == pytest.approx(parts["scores"][name], rel=1e-4)
     # batch norm was in training mode: with other clips in its sub-batches, the update is another
     assert difference(two_steps(options_in(tiny, tmp_path), shares=1), parts) > 0.5
     assert difference(two_steps(options_in(tiny, tmp_path, "--bn-clips", "8")), parts) > 0.5
@@ -67,23 +36,6 @@ def test_two_processes_give_the_gradients_of_one(tiny, tmp_path):
 def test_micro_batches_give_the_gradients_of_the_whole(tiny, tmp_path):
     parts = two_steps(options_in(tiny, tmp_path, "--micro-batch", "4"))
     compare(two_steps(options_in(tiny, tmp_path)), parts)
-
-
-def difference(one_process: dict, parts: dict) -> float:
-    """The length of the difference of two runs' updates, over the length of the first's update."""
-    start, end, other = (
-        torch.cat([weight.detach().flatten() for weight in weights.values()])
-        for weights in (one_process["before"], one_process["after"], parts["after"])
-    )
-    return float((other - end).norm() / (end - start).norm())
-
-
-def compare(one_process: dict, parts: dict) -> None:
-    """Updates and scores are equal but for rounding, which batch norm over few values amplifies."""
-    assert difference(one_process, parts) < 0.05
-    assert one_process["scores"]["clips"] == parts["scores"]["clips"] == 14
-    for name in ("top1", "top5", "loss"):
-        assert one_process["scores"][name] == pytest.approx(parts["scores"][name], rel=1e-4)
 
 
 def test_a_run_under_torchrun_writes_one_set_of_files(tiny, tmp_path):

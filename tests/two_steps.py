@@ -1,40 +1,108 @@
-"""Two optimiser steps, in this process or under torchrun: `two_steps.py OUT OPTIONS`."""
+"""Two optimiser steps (or a few), in this process or under torchrun: `two_steps.py OUT OPTIONS`."""
 
-import copy
+import os
+import socket
 import sys
+from pathlib import Path
 
+import pytest
 import torch
+from runs import SERVER, command
+from torch import nn
 
 from data.loading import Batch
 from run.cli import parse_config
 from train.devices import open_devices
 from train.job import prepare
 from train.monitor import SpeedMonitor
-from train.step import train_step
+from train.step import settle, train_step
 
 
-def two_steps(options: list[str], *, shares: int = 1) -> dict:
-    """Weights before and after two steps on the CPU, and the scores of these steps.
+def two_steps(options: list[str], *, shares: int = 1, frozen: bool = False, steps: int = 2) -> dict:
+    """Weights before and after so many `steps`, and the scores of these steps, all on the CPU.
 
     `shares`: one process takes the clips of a step in the order of so many ranks' shares (every
     `shares`-th from the first, from the second, ...), so that batch norm's sub-batches hold the
-    same clips as the ranks.
+    same clips as the ranks. `frozen`: batch norm uses its running statistics; that over few values
+    would amplify what number formats lose.
     """
     config = parse_config("custom", options)
-    with open_devices(0, "fp32") as devices:
+    torch.backends.cudnn.allow_tf32 = False  # fp32 means float32 here
+    with open_devices(config.gpus, config.precision) as devices:
         job = prepare(config, devices)
-        before = copy.deepcopy(dict(job.net.named_parameters()))
-        job.spread_net.train()
+        before = weights(job.net)
+        job.spread_net.train(not frozen)
         batches = iter(job.training_batches())
-        for _ in range(2):
+        for _ in range(steps):
             batch = next(batches)
             order = [i for rank in range(shares) for i in range(rank, len(batch.labels), shares)]
             batch = Batch(*(part[order] for part in batch))
             train_step(job, batch, SpeedMonitor(devices.device))
             job.step += 1
+        settle(job)
         scores = job.meter.scores(devices)
-        after = dict(job.net.named_parameters())
-        return {"before": before, "after": after, "scores": scores, "first": devices.is_first}
+        return {
+            "before": before,
+            "after": weights(job.net),
+            "scores": scores,
+            "first": devices.is_first,
+        }
+
+
+def weights(net: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in net.named_parameters()}
+
+
+def options_in(tiny, out, *more: str) -> list[str]:
+    """Options of steps whose statistics of batch norm are over four clips of eight."""
+    shape = ("--batch-size", "8", "--clip-size", "48", "--bn-clips", "4")
+    rate = ("--lr-base", "0.01")  # of which a wrong gradient shows
+    words = ("--multigrid", "off", "--workers", "0", "--precision", "fp32", *rate, *shape, *more)
+    return command(tiny, out, *words)[2:]
+
+
+def steps_of_processes(world: int, options: list[str], out: Path, *, steps: int = 2) -> dict:
+    """What `two_steps` gives in the first of so many processes of one run."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = [
+        SERVER.Process(target=_rank, args=(rank, world, port, str(out), options, steps))
+        for rank in range(world)
+    ]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join()
+    assert [process.exitcode for process in ranks] == [0] * world
+    return torch.load(out, weights_only=True)
+
+
+def _rank(rank: int, world: int, port: int, out: str, options: list[str], steps: int) -> None:
+    torch.set_num_threads(1)
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), **where)
+    result = two_steps(options, steps=steps)
+    if rank == 0:
+        torch.save(result, out)
+
+
+def difference(one_process: dict, parts: dict) -> float:
+    """The length of the difference of two runs' updates, over the length of the first's update."""
+    start, end, other = (
+        torch.cat([weight.flatten() for weight in weights.values()])
+        for weights in (one_process["before"], one_process["after"], parts["after"])
+    )
+    return float((other - end).norm() / (end - start).norm())
+
+
+def compare(one_process: dict, parts: dict, *, tolerance: float = 0.05) -> None:
+    """Updates and scores are equal but for rounding, which batch norm over few values amplifies."""
+    assert difference(one_process, parts) < tolerance
+    assert one_process["scores"]["clips"] == parts["scores"]["clips"]
+    assert one_process["scores"]["loss"] == pytest.approx(
+        parts["scores"]["loss"], rel=tolerance / 10
+    )
 
 
 def main() -> None:

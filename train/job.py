@@ -302,7 +302,7 @@ def prepare(config: Config, devices: Devices) -> Job:
     check_same_run(devices, config, dataset)
     norms = StepNorms(net, devices, config.bn_clips)
     trouble = shortage(devices, config.batch_size, config.bn_clips)
-    if trouble:
+    if trouble and devices.is_first:
         log.warning(trouble)
     per_pass = clips_per_pass(net, devices, config.micro_batch, _shapes(schedule))
     optimiser = build_optimiser(net, config)

@@ -9,6 +9,8 @@ its stem and has several times the arithmetic of ours). Also there: the
 machine's best convolution rate, found by timing 3x3x3 convolutions alone, and the share of it that
 r3d_34's own convolutions reach.
 
+--gpus 1 times them on the GPU, in mixed precision; each time then waits for the GPU to finish.
+
 --peer FOLDER times another implementation beside ours: FOLDER (or a package or module inside it)
 must offer functions named as the originals\', `srtg_r3d_34(num_classes=...)`, `MTNet_s(...)`.
 """
@@ -33,6 +35,7 @@ from tqdm import tqdm
 
 from network import NetworkError, build_network
 from network.cost import count_macs
+from train.devices import Devices, open_devices
 
 #: Network -> the one that its step is compared with.
 AGAINST = {
@@ -61,23 +64,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="wall",
         help="cpu, with --threads 1, also tells the truth beside other jobs",
     )
+    parser.add_argument("--gpus", type=int, default=0, choices=(0, 1), help="1: on the GPU")
     parser.add_argument("--networks", nargs="*", default=list(AGAINST), help="which, by name")
     parser.add_argument("--peer", type=Path, help="folder of another implementation")
 
 
 def measure(args: argparse.Namespace) -> list[dict]:
     """Rows of network, forward_ms, step_ms, against, ratio; the last says what the machine can."""
-    batch, frames, size = args.shape
-    clock = CLOCKS[args.clock]
     if args.threads:
         torch.set_num_threads(args.threads)
+    with open_devices(args.gpus, "auto") as devices:
+        return _measure_on(devices, args)
+
+
+def _measure_on(devices: Devices, args: argparse.Namespace) -> list[dict]:
+    batch, frames, size = args.shape
+    clock = _gpu_clock if devices.gpus else CLOCKS[args.clock]
     generator = torch.Generator().manual_seed(0)
-    clips = torch.randn(batch, 3, frames, size, size, generator=generator)
-    labels = torch.randint(CLASSES, (batch,), generator=generator)
+    clips = torch.randn(batch, 3, frames, size, size, generator=generator).to(devices.device)
+    labels = torch.randint(CLASSES, (batch,), generator=generator).to(devices.device)
     contenders = {name: _build(name) for name in args.networks}
     if args.peer:
         contenders |= _peers(args.peer, args.networks)
-    steps = {name: _training_step(net, clips, labels, clock) for name, net in contenders.items()}
+    steps = {
+        name: _training_step(net.to(devices.device), clips, labels, clock, devices)
+        for name, net in contenders.items()
+    }
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
     for turn in tqdm(range(args.rounds + 1), unit="round", desc="timing"):
         for name, step in steps.items():
@@ -88,7 +100,13 @@ def measure(args: argparse.Namespace) -> list[dict]:
     for row in rows:  # a backward pass is two forward passes' arithmetic
         macs = 3 * batch * count_macs(contenders[row["network"]], frames, size, size)
         row["GMAC/s"] = macs / 1e6 / row["step_ms"]
-    return rows + _throughput(contenders, clips, clock)
+    return rows + _throughput(contenders, clips, clock, devices)
+
+
+def _gpu_clock() -> float:
+    """The time, once the GPU has done what it was given."""
+    torch.accelerator.synchronize()
+    return time.perf_counter()
 
 
 def _row(name: str, times: dict[str, list[tuple[float, float]]]) -> dict:
@@ -112,7 +130,7 @@ def _build(name: str) -> nn.Module:
 
 
 def _training_step(
-    net: nn.Module, clips: torch.Tensor, labels: torch.Tensor, clock: Clock
+    net: nn.Module, clips: torch.Tensor, labels: torch.Tensor, clock: Clock, devices: Devices
 ) -> Callable[[], tuple[float, float]]:
     """A function that trains one step and gives its (forward, whole) time in seconds."""
     optimiser = torch.optim.SGD(
@@ -126,7 +144,8 @@ def _training_step(
 
     def step() -> tuple[float, float]:
         start = clock()
-        logits = net(clips)
+        with devices.autocast():
+            logits = net(clips).float()
         forward = clock() - start
         optimiser.zero_grad()
         F.cross_entropy(logits, labels).backward()
@@ -175,14 +194,19 @@ def _modules(folder: Path) -> Iterator[object]:
             tqdm.write(f"peer: {info.name} cannot be imported ({trouble})")
 
 
-def _throughput(contenders: dict[str, nn.Module], clips: torch.Tensor, clock: Clock) -> list[dict]:
+def _throughput(
+    contenders: dict[str, nn.Module], clips: torch.Tensor, clock: Clock, devices: Devices
+) -> list[dict]:
     """Convolution rates in GMAC/s, forward: the best of single layers, and all of r3d_34\'s."""
     if "r3d_34" not in contenders:
         return []
-    macs, seconds = _convolutions(contenders["r3d_34"], clips, clock)
-    best = max(
-        _single_rate(channels, side, clock) for channels in (64, 128, 256) for side in (14, 28)
-    )
+    with devices.autocast():
+        macs, seconds = _convolutions(contenders["r3d_34"], clips, clock)
+        best = max(
+            _single_rate(channels, side, clock, devices)
+            for channels in (64, 128, 256)
+            for side in (14, 28)
+        )
     return [
         {"network": "best single convolution", "GMAC/s": best},
         {
@@ -222,11 +246,12 @@ def _convolutions(net: nn.Module, clips: torch.Tensor, clock: Clock) -> tuple[in
     return macs, min(passes)
 
 
-def _single_rate(channels: int, side: int, clock: Clock) -> float:
+def _single_rate(channels: int, side: int, clock: Clock, devices: Devices) -> float:
     """GMAC/s, the best of five, of one 3x3x3 convolution over (4, channels, 4, side, side)."""
     layer = nn.Conv3d(channels, channels, 3, padding=1, bias=False)
-    layer = layer.to(memory_format=torch.channels_last_3d)
-    x = torch.randn(4, channels, 4, side, side).to(memory_format=torch.channels_last_3d)
+    layer = layer.to(devices.device, memory_format=torch.channels_last_3d)
+    x = torch.randn(4, channels, 4, side, side, device=devices.device)
+    x = x.to(memory_format=torch.channels_last_3d)
     best = 0.0
     with torch.no_grad():
         for _ in range(6):
