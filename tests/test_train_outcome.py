@@ -1,6 +1,7 @@
 """One training step: a step that is not finite leaves nothing behind, and nothing waits."""
 
 import math
+from random import Random
 
 import pytest
 import torch
@@ -154,3 +155,57 @@ def test_fp16_gradients_that_are_never_finite_are_divergence(new_job, monkeypatc
     with pytest.raises(DivergedError, match="4 steps in a row without an update"):
         take(job, 10)
     assert same_bits(before, job.net.state_dict())
+
+
+def take_some(job, steps, bad: dict[int, str]):
+    """Take `steps`; those in `bad` have a loss or gradients that are not finite."""
+    for step in steps:
+        job.step = step
+        spoiled = spoil(job, bad[step]) if step in bad else None
+        take(job)
+        if spoiled:
+            spoiled.remove()
+    settle(job)
+
+
+def drawn(random) -> tuple[str, ...]:
+    """Options of a run."""
+    options = ["--optimiser", random.choice(["sgd", "adamw"]), "--on-nan", "skip:20"]
+    for words in (["--ema", "0.9"], ["--clip-grad", "1"], ["--mixup", "0.3"], ["--bn-clips", "2"]):
+        options += words if random.random() < 0.5 else []
+    return (*options, "--micro-batch", random.choice("124"))
+
+
+@pytest.mark.fault
+def test_steps_left_out_are_as_if_they_had_not_been_taken(new_job, trials):
+    trial = trials("a step that is not finite changes nothing", "infinite losses and gradients")
+    for number in range(trial.number(4, 300)):
+        random = Random(number)
+        options = drawn(random)
+        bad = {step: random.choice(["loss", "gradients"]) for step in random.sample(range(6), 3)}
+        job, other = new_job(*options), new_job(*options)
+        take_some(job, range(6), bad)
+        take_some(other, [step for step in range(6) if step not in bad], {})
+        ends = [lasting(job), lasting(other)]
+        for end in ends:  # without the learning rate of the step taken last
+            end["optimizer"] = end["optimizer"]["state"]
+        trial.add(same_bits(*ends), (options, bad))
+
+
+@pytest.mark.fault
+def test_a_run_with_steps_left_out_goes_on_from_any_of_them(new_job, trials):
+    trial = trials("a resumed run has the bits of the uninterrupted one", "steps left out")
+    for number in range(trial.number(4, 300)):
+        random = Random(number)
+        options, precision = drawn(random), random.choice(["fp32", "fp16"])
+        bad = {step: random.choice(["loss", "gradients"]) for step in random.sample(range(6), 3)}
+        whole, first, second = (new_job(*options, precision=precision) for _ in range(3))
+        take_some(whole, range(6), bad)
+        stop = random.randrange(1, 6)
+        take_some(first, range(stop), bad)
+        first.folder.mkdir(parents=True, exist_ok=True)
+        save_last(first)
+        second.take_state(torch.load(first.folder / "last.pth", weights_only=True))
+        take_some(second, range(second.step, 6), bad)
+        equal = same_bits(whole.state(), second.state())
+        trial.add(equal, (options, precision, bad, stop))

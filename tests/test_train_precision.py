@@ -2,15 +2,17 @@
 
 import contextlib
 import copy
+import os
 import threading
 
 import pytest
 import torch
+from runs import same_bits
 from small_jobs import small_job, small_network, take
 from torch import nn
 from torch.nn.parallel import parallel_apply
 
-from train.devices import Devices
+from train.devices import Devices, open_devices
 from train.step import settle
 
 CPU = torch.device("cpu")
@@ -100,3 +102,20 @@ def test_a_step_on_two_devices_is_that_on_one(
         gradients = [job.optimiser.state[p]["momentum_buffer"] for job, p in ((one, a), (two, b))]
         assert gradients[0].norm() > 0
         assert (gradients[0] - gradients[1]).norm() < 0.02 * gradients[0].norm()
+
+
+def test_deterministic_sets_what_torch_needs_and_puts_it_back(tiny, tmp_path, monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    weights = []
+    for wanted in (True, False):
+        with open_devices(0, "fp32", deterministic=wanted) as devices:
+            assert torch.are_deterministic_algorithms_enabled() is wanted
+            assert torch.backends.cudnn.deterministic is wanted
+            assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) or not wanted
+            torch.manual_seed(1)
+            job = small_job(monkeypatch, tiny, tmp_path, "--ema", "0.9", devices=devices)
+            take(job, 2)
+            weights.append(job.net.state_dict())
+        assert not torch.are_deterministic_algorithms_enabled()
+        assert not torch.backends.cudnn.deterministic
+    assert same_bits(*weights)  # the CPU gives the same bits anyway

@@ -35,8 +35,8 @@ def train_step(job: Job, batch: Batch, monitor: SpeedMonitor) -> StepOutcome:
     """Take one optimiser step on this rank's share of a batch.
 
     A step whose loss or gradients are not finite changes no weight, no optimiser state, no average,
-    no buffer of the network and no score. The previous step is settled here, after this one has
-    been started; call `settle` to look at this one before the next.
+    no score, and no buffer of the network either where the run can go on after it. The previous
+    step is settled here, after this one has been started; call `settle` to look at this one too.
 
     Every random choice is drawn from (seed, step, rank).
 
