@@ -69,7 +69,8 @@ def _check_archive(file: BinaryIO) -> None:
         problem = f"its table of contents cannot be read: {_plain(str(error))}"
     if problem:
         raise NetworkError(
-            f"cannot be read as a checkpoint: it is damaged or cut short ({problem}); use another"
+            "cannot be read as a checkpoint: it is damaged or cut short "
+            f"({_plain(problem)}); use another"
         )
 
 
@@ -77,12 +78,12 @@ def _archive_problem(archive: zipfile.ZipFile) -> str:
     """What tells an archive from those that torch.save writes, or an empty string."""
     members = sorted(archive.infolist(), key=lambda member: member.header_offset)
     names = {member.filename for member in members}
-    folders = {member.filename.partition("/")[0] for member in members}
+    root = members[0].filename.partition("/")[0] if members else ""
     if len(names) < len(members):
         return "its table of contents lists a name twice"
-    if len(folders) != 1 or f"{folders.copy().pop()}/data.pkl" not in names:
+    if f"{root}/data.pkl" not in names or not all(name.startswith(f"{root}/") for name in names):
         return "it is a zip file that torch did not write"
-    if f"{folders.copy().pop()}/constants.pkl" in names:
+    if f"{root}/constants.pkl" in names:
         return "it is a TorchScript program"
     ends = [member.header_offset for member in members[1:]] + [archive.start_dir]
     for member, end in zip(members, ends, strict=True):

@@ -21,7 +21,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import same_bits
+from runs import NETWORK, folder, same_bits
+from runs import train as train_in_a_process
 from torch import nn
 
 import run.checkpoints
@@ -462,6 +463,33 @@ def test_an_optimiser_state_of_another_shape_is_refused(whole, job, tmp_path, sh
 
 def shape_key(state: dict, number: int) -> int:
     return state["optimizer"]["state"][number]["exp_avg"].ndim
+
+
+@pytest.mark.slow
+def test_a_run_refuses_an_optimiser_state_of_another_shape(tiny, tmp_path, trials):
+    trial = trials("no checkpoint corrupts memory", "a command resumes from other shapes")
+    options = ("--multigrid", "off", "--workers", "0", "--tensorboard", "False")
+    answer = train_in_a_process(tiny, tmp_path, *options, "--end-epoch", "1")
+    assert answer.returncode == 0, answer.stderr
+    whole = (folder(tmp_path) / "last.pth").read_bytes()
+    for shape, change in SHAPES.items():
+        state = state_of(whole)
+        for values in state["optimizer"]["state"].values():
+            values["momentum_buffer"] = change(values["momentum_buffer"])
+        paths = sorted(folder(tmp_path).glob("*.pth"))
+        odd = saved(state)
+        for path in paths:
+            path.write_bytes(odd)
+        first = str(folder(tmp_path) / f"{NETWORK}_ep-0001.pth")
+        for words in (
+            ("--resume", "auto"),
+            ("--resume-epoch", "2", "--pretrained-3d", first),
+        ):
+            answer = train_in_a_process(tiny, tmp_path, *options, "--end-epoch", "2", *words)
+            errors = [line for line in answer.stderr.splitlines() if line.startswith("error: ")]
+            refused = answer.returncode == 2 and "optimiser's state cannot be used" in errors[0]
+            quiet = len(errors) == 1 and "Traceback" not in answer.stderr
+            trial.add(refused and quiet, f"{shape}, {words[0]}: {answer.stderr[-2000:]}")
 
 
 # Pickles that would run a program

@@ -4,6 +4,7 @@ import hashlib
 
 import pytest
 import torch
+from torch import nn
 from torchvision.models import video
 
 from network import NetworkError, build_network, load_weights, weights
@@ -101,6 +102,46 @@ def test_plain_weights_start_an_srtg_network(net):
     report = load_weights(build_network("srtg_r3d_18", 7), build_network("r3d_18", 7).state_dict())
     assert not report.skipped
     assert all(".sar.lstm." in name for name in report.missing)
+
+
+@pytest.mark.parametrize("total", [4, 5])
+def test_half_of_the_tensors_are_enough_and_one_fewer_are_not(total):
+    net = nn.ParameterList(nn.Parameter(torch.zeros(2)) for _ in range(total))
+    half = -(-total // 2)
+    given = {str(i): torch.full((2,), i + 1.0) for i in range(half)}
+    assert len(load_weights(net, given).loaded) == half
+    assert net[0].tolist() == [1.0, 1.0]
+    given.pop("0")
+    with pytest.raises(NetworkError, match=f"fits {half - 1} of the network's {total} tensors"):
+        load_weights(net, given)
+
+
+def test_a_strict_load_asks_for_just_the_networks_tensors(net):
+    state = net.state_dict()
+    assert not load_weights(net, state, strict=True).missing
+    names = list(state)
+    fewer = {name: state[name] for name in names[4:]}
+    said = rf"4 of {len(names)} tensors are missing \({names[0]}, {names[1]}, {names[2]}, \.\.\.\)"
+    with pytest.raises(NetworkError, match=said):
+        load_weights(net, fewer, strict=True)
+    with pytest.raises(NetworkError, match="more is not in the network"):
+        load_weights(net, {**state, "more": torch.ones(1)}, strict=True)
+    with pytest.raises(NetworkError, match=r"fc\.bias has shape \(9,\)"):
+        load_weights(net, {**state, "fc.bias": torch.ones(9)}, strict=True)
+
+
+def test_weights_that_cannot_be_right_are_refused_and_nothing_is_taken(net):
+    state = net.state_dict()
+    before = net.fc.weight.clone()
+    for name, value in (
+        ("fc.bias", torch.full((7,), torch.nan)),
+        ("fc.bias", torch.ones(7, dtype=torch.int64)),
+        ("stem.1.running_var", -torch.ones(64)),
+    ):
+        given = {**state, "fc.weight": torch.ones_like(before), name: value}
+        with pytest.raises(NetworkError, match=name):
+            load_weights(net, given)
+    assert torch.equal(net.fc.weight, before)
 
 
 def test_another_network_is_refused(net):
