@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import signal
+import sqlite3
 import tempfile
 
 import pytest
@@ -161,6 +163,36 @@ def test_a_rank_without_the_dataset_ends_the_others(tiny, tmp_path):
     first, second = refusals(runs)
     assert str(nowhere) in second and "no such folder" in second
     assert first == second.replace("error: ", "error: rank 1 failed: ")
+
+
+def damage_frames(store) -> None:
+    """Change a bit of each frame but the first two, which the fingerprint does not look at."""
+    with sqlite3.connect(store / "frames.db") as database:
+        rows = database.execute("SELECT frame, frames FROM Images WHERE frame > 2").fetchall()
+        for frame, jpeg in rows:
+            middle = len(jpeg) // 2
+            changed = jpeg[:middle] + bytes([jpeg[middle] ^ 1]) + jpeg[middle + 1 :]
+            database.execute("UPDATE Images SET frames = ? WHERE frame = ?", (changed, frame))
+
+
+def test_a_rank_that_fails_while_training_ends_the_other(tiny, tmp_path):
+    """A video is damaged on one machine alone, which shows when it is read."""
+    other = shutil.copytree(tiny, tmp_path / "other")
+    for store in (other / "jpg").glob("*/train*"):
+        damage_frames(store)
+    first, second = refusals(start_ranks((tiny, tmp_path / "out"), (other, tmp_path / "out")))
+    assert "crc32" in second
+    assert first == second.replace("error: ", "error: rank 1 failed: ")
+
+
+def test_a_killed_rank_ends_the_other_with_one_line(tiny, tmp_path):
+    run, killed = start_ranks(
+        (tiny, tmp_path), (tiny, tmp_path), options=(("--end-epoch", "50"),) * 2
+    )
+    run.wait_for("Batch [", 1)
+    os.kill(killed.pid, signal.SIGKILL)
+    (line,) = refusals([run])
+    assert "another process of this run has ended" in line
 
 
 def test_what_is_resumed_on_another_dataset(tiny, tmp_path, stopped, caplog):

@@ -10,27 +10,16 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from data.errors import DataError, MachineError
 from data.fingerprint import Fingerprint
-from network.errors import NetworkError
 from train.config import Config
 from train.devices import Devices
 from train.errors import TrainError
+from train.ranks import described
 
 Result = TypeVar("Result")
 
-#: Errors that are the user's to mend. Others are failures of ours and keep their traceback.
-USER_ERRORS = (DataError, MachineError, NetworkError, TrainError, OSError)
-
 #: Options that may differ between the machines of one run: where files lie, and how they are read.
 PER_MACHINE = {"dataset", "labels", "model_dir", "log_file", "pretrained_3d", "gpus", "workers"}
-
-
-class Failure(NamedTuple):
-    """What a rank tells the others about the exception that ends it."""
-
-    message: str
-    is_user_error: bool
 
 
 def together(devices: Devices, work: Callable[[], Result]) -> Result:
@@ -51,7 +40,7 @@ def together(devices: Devices, work: Callable[[], Result]) -> Result:
         result = work()
     except Exception as error:  # whatever it is, the others have to know
         own = error
-    failures = devices.gather_objects(_described(own))
+    failures = devices.gather_objects(None if own is None else described(own))
     if own is not None:
         raise own
     for rank, failure in enumerate(failures):
@@ -59,15 +48,6 @@ def together(devices: Devices, work: Callable[[], Result]) -> Result:
             kind = TrainError if failure.is_user_error else RuntimeError
             raise kind(f"rank {rank} failed: {failure.message}")
     return result
-
-
-def _described(error: Exception | None) -> Failure | None:
-    if error is None:
-        return None
-    message = " ".join(str(error).split())
-    if isinstance(error, USER_ERRORS):
-        return Failure(message, is_user_error=True)
-    return Failure(f"{type(error).__name__}: {message}", is_user_error=False)
 
 
 def check_same_run(devices: Devices, config: Config, dataset: Fingerprint) -> None:

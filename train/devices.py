@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from data.loading import Batch
 from train.errors import TrainError
+from train.ranks import joined
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -233,7 +234,7 @@ def open_devices(
         deterministic: whether GPUs are to give the same bits each time (see `determinism`).
 
     Raises:
-        TrainError: there are fewer GPUs than asked for.
+        TrainError: there are fewer GPUs than asked for, or another process of the run has failed.
     """
     there = torch.cuda.device_count()
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
@@ -253,15 +254,13 @@ def open_devices(
     if precision == "auto":
         native = asked and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = "bf16" if native else "fp16" if asked else "fp32"
-    if world > 1:
-        dist.init_process_group("nccl" if asked else "gloo")
-    try:
-        neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-        with determinism(deterministic):
-            yield Devices(device, asked, precision, rank, world, neighbours)
-    finally:
-        if world > 1:
-            dist.destroy_process_group()
+    neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    backend = "nccl" if asked else "gloo"
+    with (
+        joined(backend, rank, world) if world > 1 else contextlib.nullcontext(),
+        determinism(deterministic),
+    ):
+        yield Devices(device, asked, precision, rank, world, neighbours)
 
 
 @contextlib.contextmanager
