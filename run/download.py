@@ -18,8 +18,9 @@ from urllib.parse import quote
 
 from data.errors import DataError
 from data.extract import ffmpeg_executable
+from data.label_files import Row
 from data.labels import load_labels
-from data.listings import Rejections, Row, labelled_csv
+from data.listings import Rejections, labelled_csv
 from run.cli import Parser, command
 from run.jobs import Job, positive, report, run_jobs
 

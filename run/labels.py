@@ -11,8 +11,9 @@ from pathlib import Path
 from data import listings
 from data.datasets import READY_MADE, dataset_spec
 from data.errors import DataError
+from data.label_files import Row, write_csvs
 from data.labels import PARTS, TRAIN
-from data.listings import Rejections, Row, read_classes, write_csvs
+from data.listings import Rejections, read_classes
 from run.cli import Parser, command
 
 log = logging.getLogger(__name__)

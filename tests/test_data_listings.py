@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from data import listings
 from data.errors import DataError
+from data.label_files import Row, write_csvs
 from data.labels import load_labels
-from data.listings import Rejections, Row, read_classes, write_csvs
+from data.listings import Rejections, read_classes
 
 
 def write(path: Path, text: str) -> Path:
