@@ -24,6 +24,7 @@ from data.loading import Batch, validation_loader
 from data.workers import BATCH_TIMEOUT
 from run.checkpoints import Trained, open_checkpoint
 from run.cli import Parser, boolean, command
+from run.jobs import printable
 from train.bounds import Bounds, within
 from train.config import bounds_of
 from train.devices import open_devices
@@ -71,8 +72,9 @@ def draw_confusion(matrix: np.ndarray, classes: tuple[str, ...], title: str, pat
     figure.colorbar(image, label="share of the class", shrink=0.8)
     axis.set(title=title, xlabel="predicted", ylabel="label")
     if len(classes) <= LABELLED:
-        axis.set_xticks(range(len(classes)), classes, rotation=60, ha="right")
-        axis.set_yticks(range(len(classes)), classes)
+        names = [printable(name) for name in classes]
+        axis.set_xticks(range(len(names)), names, rotation=60, ha="right", parse_math=False)
+        axis.set_yticks(range(len(names)), names, parse_math=False)
         for row, column in np.argwhere(matrix > 0):
             colour = "white" if shares[row, column] > 0.5 else "black"
             count = str(matrix[row, column])

@@ -49,9 +49,9 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
 positive = within(Bounds(1, 10_000))
 
 
-def printable(path: Path) -> str:
-    """A path as text that any terminal takes: bytes that are not UTF-8 are shown escaped."""
-    return str(path).encode(errors="backslashreplace").decode()
+def printable(name: Path | str) -> str:
+    """A path or a class as any terminal takes it: bytes that are not UTF-8 are shown escaped."""
+    return str(name).encode(errors="backslashreplace").decode()
 
 
 def run_jobs(

@@ -173,7 +173,7 @@ def main(argv: list[str] | None = None) -> None:
                 rows.append({"video": str(source), "error": reason})
                 continue
             best = np.argsort(-answer)[: args.top]
-            named = ", ".join(f"{trained.classes[i]} {answer[i]:.1%}" for i in best)
+            named = ", ".join(f"{printable(trained.classes[i])} {answer[i]:.1%}" for i in best)
             print(f"{printable(source)}: {named}")
             probabilities = dict(zip(trained.classes, answer.tolist(), strict=True))
             rows.append({"video": str(source), **probabilities})

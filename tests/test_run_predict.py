@@ -1,5 +1,6 @@
 """`run.predict` and `run.evaluate` where some of the videos are damaged."""
 
+import csv
 import json
 import logging
 import shutil
@@ -140,6 +141,29 @@ class NotFinite(torch.nn.Module):
         logits = self.net(clips)
         logits[self.bad] = torch.inf
         return logits
+
+
+def test_class_names_that_are_not_utf8_or_look_like_formulas(
+    checkpoint, tiny, videos, tmp_path, capsys
+):
+    state = torch.load(checkpoint, weights_only=True)
+    root = shutil.copytree(tiny, tmp_path / "data")
+    for number, name in enumerate(("gr\udcfcn", "$x", 'a "b", c$')):
+        (root / "jpg" / state["classes"][number]).rename(root / "jpg" / name)
+        for path in (root / "labels").iterdir():
+            text = path.read_text(errors="surrogateescape")
+            written = '"{}",'.format(name.replace('"', '""'))
+            text = text.replace(f"{state['classes'][number]},", written)
+            path.write_text(text, errors="surrogateescape")
+        state["classes"][number] = name
+    save_checkpoint(tmp_path / "x.pth", state)
+    words = ["--checkpoint", str(tmp_path / "x.pth"), "--gpus", "0"]
+    assert command(lambda: run.predict.main([*words, str(videos["a"])])) == 0
+    assert "gr\\udcfcn" in capsys.readouterr().out
+    words += ["--dataset", str(root), "--labels", str(root / "labels"), "--workers", "0"]
+    assert command(lambda: run.evaluate.main(words)) == 0
+    with (tmp_path / "classes.csv").open(errors="surrogateescape", newline="") as file:
+        assert [row["Class"] for row in csv.DictReader(file)] == state["classes"]
 
 
 def test_a_validation_loss_that_is_not_finite_is_a_warning_that_names_the_clips(job, caplog):
