@@ -190,7 +190,7 @@ def test_class_lists(tmp_path):
 
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="/\0\r\n"), min_size=1, max_size=20)
-NAMES = TEXT.map(str.strip).filter(lambda name: name.strip("_ ") and name not in (".", ".."))
+NAMES = TEXT.map(str.strip).filter(lambda name: name.strip("_ ") and not name.startswith("."))
 
 
 @settings(max_examples=60, deadline=None)
