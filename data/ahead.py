@@ -6,6 +6,7 @@ are in the frames before it. What is told the kernel is a hint: a wrong one cost
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 
@@ -52,4 +53,5 @@ def extent(
 def fetch(file: int, first: int, length: int) -> None:
     """Have the kernel read a part of an open file, without waiting for it."""
     if hasattr(os, "posix_fadvise") and length <= MOST:
-        os.posix_fadvise(file, first, length, os.POSIX_FADV_WILLNEED)
+        with contextlib.suppress(OSError):  # a pipe, say, which the reader refuses in its own words
+            os.posix_fadvise(file, first, length, os.POSIX_FADV_WILLNEED)

@@ -5,8 +5,8 @@ frames lie side by side on the disk, each with a checksum of its bytes; `ObjId` 
 columns that older tools select are there. `Summary` is a view of constants, so that what opening a
 store asks for comes with the file's first page. It is never executed: its text is parsed.
 
-What is read: that (layout 3); layout 2, whose companions' checksums are not seeded with the frame's
-number; layout 1, which has one table `Companions` and no view; and every
+What is read: that (layout 3); layout 2, whose companions' checksums depend on their bytes only;
+layout 1, which has one table `Companions` and no view; and every
 `Images(ObjId, frames, size)` table without key, index or order, as the package dataset2database
 writes it (layout 0).
 """
@@ -72,9 +72,12 @@ def frame_name(video_id: str, number: int) -> str:
 def checksum(jpeg: bytes, number: int, table: str, layout: int = LAYOUT) -> int:
     """The `crc32` of a row.
 
-    Companions have no `ObjId` that tells which frame they are: their number is part of the sum.
+    Companions have no `ObjId` that tells which frame they are, so the sum depends on their table
+    and number: a row that a damaged page puts in another one's place is noticed.
     """
-    return zlib.crc32(jpeg, number if layout >= 3 and table != "Images" else 0)
+    if table == "Images" or layout < 3:
+        return zlib.crc32(jpeg)
+    return zlib.crc32(jpeg, zlib.crc32(f"{table} {number}".encode()))
 
 
 def open_file(path: Path) -> int:

@@ -304,7 +304,7 @@ class FrameStore:
             yield
         except sqlite3.ProgrammingError:
             raise  # ours: a closed store
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # of a damaged schema in a message
             raise self._shortage() or DataError(
                 f"{self.path}: damaged, or not a frame store ({error}); convert the video again"
             ) from error
