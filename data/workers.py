@@ -6,12 +6,12 @@ noticed: PyTorch's own loader waits for ever, or raises an error in the middle o
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
 import itertools
 import multiprocessing
 import multiprocessing.queues
+import multiprocessing.util
 import os
 import signal
 import threading
@@ -93,6 +93,7 @@ class Batches(Generic[Item]):
                 signal.signal(signal.SIGCHLD, usual or signal.SIG_DFL)
         self._workers = iterator._workers
         _all_workers.update(self._workers)
+        _kill_at_exit(os.getpid())
         return iterator
 
     def _wait(self, function: Callable[[], Any]) -> Any:
@@ -231,5 +232,10 @@ def kill(workers: list[multiprocessing.Process]) -> None:
             worker.kill()
 
 
-# Python waits at its end for processes that it has sent SIGTERM, which a stopped one never sees.
-atexit.register(lambda: kill(list(_all_workers)))
+@functools.cache
+def _kill_at_exit(_process: int) -> None:
+    """Once in a process: have it end its workers before it waits for them at its own end.
+
+    Python itself sends them SIGTERM, which a stopped one never sees.
+    """
+    multiprocessing.util.Finalize(None, lambda: kill(list(_all_workers)), exitpriority=100)
