@@ -16,6 +16,7 @@ import ast
 import contextlib
 import copy
 import importlib
+import itertools
 import os
 import random
 import resource
@@ -39,7 +40,6 @@ TABLE: dict[str, str] = {
     "data/crops.py": "test_data_crops.py",
     "data/clips.py": "test_data_clips.py",
     "data/labels.py": "test_data_labels.py test_data_bad_labels.py",
-    "data/motion.py": "test_data_motion.py",
     "data/loading.py": "test_data_loading.py -k 'not worker and not signal'",
     "data/frames.py": "test_data_frames.py",
     "network/gates.py": "test_network_gates.py -k 'not place and not name_every'",
@@ -190,14 +190,13 @@ def faults(path: Path) -> list[Fault]:
 
     def put_in(parent, field, items, i, child, where) -> None:
         for new in replacements(child):
-            old = short(child)
             if items is None:
                 setattr(parent, field, new)
             else:
                 items[i] = new
             source = ast.unparse(ast.fix_missing_locations(tree))
             line = getattr(child, "lineno", getattr(parent, "lineno", 0))
-            found.append(Fault(where or "module", line, f"{old} -> {short(new)}", source))
+            found.append(Fault(where or "module", line, in_words(child, new), source))
             if items is None:
                 setattr(parent, field, child)
             else:
@@ -220,8 +219,15 @@ def short(node: ast.AST) -> str:
         return f"{type(node).__name__.lower()} {ast.unparse(node.test)}"
     if isinstance(node, ast.FunctionDef):
         return " ".join(f"@{ast.unparse(d)}" for d in node.decorator_list) or "no decorator"
-    text = " ".join(ast.unparse(node).split())
-    return text if len(text) <= 160 else f"{text[:157]}..."
+    return " ".join(ast.unparse(node).split())
+
+
+def in_words(old: ast.AST, new: ast.AST) -> str:
+    """What was there and what is there now; of long texts the surroundings of the change."""
+    texts = short(old), short(new)
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(*texts, strict=False))
+    at = max(0, sum(1 for _ in same) - 40) if max(map(len, texts)) > 100 else 0
+    return " -> ".join(text[at : at + 100] for text in texts)
 
 
 def run_tests(tests: str, limit: float) -> bool:

@@ -6,6 +6,7 @@ import signal
 import time
 from copy import deepcopy
 from itertools import count
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from train.errors import TrainError
 from train.interrupts import caught_signals
 from train.metrics import Meter, top_k_hits
 from train.mixing import heavier_labels, mixed, scoring_note
-from train.monitor import GREEN, RED, YELLOW, SpeedReport, coloured, without_colours
+from train.monitor import GREEN, RED, YELLOW, SpeedMonitor, SpeedReport, coloured, without_colours
 from train.optim import (
     build_optimiser,
     groups_table,
@@ -99,6 +100,18 @@ def test_the_meter_is_exact_over_ragged_batches():
     assert (scores["top1"], scores["loss"], scores["clips"]) == (60, 0.8, 5)
 
 
+def test_the_meter_adds_up_in_double_precision_and_begins_with_nothing():
+    meter = Meter(CPU.device)
+    assert meter.scores(CPU) == {"top1": 0, "top5": 0, "loss": 0, "clips": 0}
+    falling = -torch.arange(7.0)[None]
+    meter.add(falling, torch.tensor([6]), torch.tensor(2**24))
+    assert meter.scores(CPU) == {"top1": 0, "top5": 0, "loss": 2**24, "clips": 1}
+    meter.add(falling.expand(3, 7), torch.tensor([0, 4, 0]), torch.tensor(1.0))
+    scores = meter.scores(CPU)
+    assert (scores["top1"], scores["top5"]) == (50, 75)
+    assert scores["loss"] == (2**24 + 1) / 4  # float32 has no such number
+
+
 @pytest.mark.parametrize(
     ("name", "speed", "colour"),
     [("r", 99.9, RED), ("r", 100, YELLOW), ("r", 2999, YELLOW), ("r", 3000, GREEN),
@@ -117,10 +130,35 @@ def test_the_speeds_read_as_the_originals():
     assert report.verdict(2) is None
 
 
+def test_the_monitor_says_where_the_time_of_the_steps_since_the_last_report_went(monkeypatch):
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr("time.perf_counter", lambda: clock.now)
+    monitor = SpeedMonitor(CPU.device)
+    for clips in (4, 6):  # two steps, then the report; and all of it once more
+        for waited, forward, backward in ((1, 2, 4), (0.5, 1, 2)):
+            monitor.clips += clips
+            for timing, seconds in (
+                (monitor.reading(), waited),
+                (monitor.timing("forward"), forward),
+                (monitor.timing("backward"), backward),
+            ):
+                with timing:
+                    clock.now += seconds
+            clock.now += 0.75
+        report = monitor.report()
+        assert report.clips == 2 * clips and report.wall == 12
+        assert report.seconds == {"r": 1.5, "f": 3, "b": 6}
+        assert report.speeds == {"r": 2 * clips / 1.5, "f": 2 * clips / 3, "b": 2 * clips / 6}
+        assert report.waiting == 0.125 and report.overhead == 0.125
+
+
 def test_a_reader_bound_run_is_told_so():
     report = SpeedReport(clips=10, reading=61, forward=19, backward=19, wall=100)
     assert report.verdict(3) == ("reader-bound: 61% of the step waits for data; try --workers 6")
     assert report.overhead == pytest.approx(0.01)
+    bound = SpeedReport(clips=10, reading=30, forward=19, backward=19, wall=100)
+    assert bound.verdict(0) == "reader-bound: 30% of the step waits for data; try --workers 2"
+    assert SpeedReport(clips=0, reading=0, forward=0, backward=0, wall=0).speeds["r"] == 0
 
 
 def test_mixup_and_cutmix_mix_whole_clips():
