@@ -1,5 +1,7 @@
 """Evaluation: the views of a video count together, and the confusion matrix has labels as rows."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,9 +10,10 @@ from torch import nn
 
 from data.clips import normalise
 from data.loading import Batch
+from data.videos import Videos
 from run.evaluate import confusion_matrix, draw_confusion, reordered
 from train.devices import Devices
-from train.engine import evaluate, predictions
+from train.evaluation import evaluate, predictions
 
 CPU = Devices(torch.device("cpu"), 0, "fp32")
 
@@ -37,39 +40,59 @@ def probabilities(net, clips) -> torch.Tensor:
 def test_views_of_a_video_count_together_as_the_mean_of_their_probabilities():
     net = network()
     views = batch([7, 7, 7, 2, 2, 5], [4, 4, 4, 1, 1, 0])
-    ((logits, labels),) = predictions(net, [views], CPU, title="")
+    ((indices, logits, labels),) = predictions(net, [views], CPU, title="")
     each = probabilities(net, views.clips)
     expected = torch.stack([each[:3].mean(0), each[3:5].mean(0), each[5]])
     torch.testing.assert_close(logits.softmax(1), expected)
-    assert labels.tolist() == [4, 1, 0]
+    assert labels.tolist() == [4, 1, 0] and indices.tolist() == [7, 2, 5]
 
 
 def test_one_view_of_each_video_is_the_networks_answer():
     net, single = network(), batch([0, 1, 2], [2, 1, 0])
-    ((logits, labels),) = predictions(net, [single], CPU, title="")
+    ((indices, logits, labels),) = predictions(net, [single], CPU, title="")
     torch.testing.assert_close(logits.softmax(1), probabilities(net, single.clips))
-    assert labels.tolist() == [2, 1, 0]
+    assert labels.tolist() == [2, 1, 0] and indices.tolist() == [0, 1, 2]
 
 
 def test_clips_that_stand_in_for_unreadable_videos_are_not_scored():
     net = network()
     batches = [batch([0, 3, 2], [1, 1, 2], replaced=[-1, 1, -1]), batch([4], [0], replaced=[3])]
-    answers = list(predictions(net, batches, CPU, title=""))
-    assert [labels.tolist() for _, labels in answers] == [[1, 2]]
+    ((indices, logits, labels),) = predictions(net, batches, CPU, title="")
+    assert labels.tolist() == [1, 2] and indices.tolist() == [0, 2]
     expected = probabilities(net, batches[0].clips[[0, 2]])
-    torch.testing.assert_close(answers[0][0].softmax(1), expected)
+    torch.testing.assert_close(logits.softmax(1), expected)
 
 
 def test_scores_are_means_over_all_videos_whatever_the_batches():
     net = network()
     whole = batch(list(range(7)), [0, 1, 2, 3, 4, 0, 1])
     parts = [Batch(*(part[at] for part in whole)) for at in (slice(0, 4), slice(4, 7))]
-    scores = evaluate(net, parts, CPU)
+    result = evaluate(net, parts, CPU, videos(7))
     shares = probabilities(net, whole.clips)
     right = (shares.argmax(1) == whole.labels).double().mean().item()
     loss = -shares.gather(1, whole.labels[:, None]).log().mean().item()
-    assert scores["top1"] == pytest.approx(100 * right) and scores["clips"] == 7
-    assert scores["top5"] == 100 and scores["loss"] == pytest.approx(loss, rel=1e-5)
+    assert result.scores["top1"] == pytest.approx(100 * right) and result.scores["clips"] == 7
+    assert result.scores["top5"] == 100 and result.scores["loss"] == pytest.approx(loss, rel=1e-5)
+    assert torch.equal(result.labels, whole.labels)
+    assert torch.equal(result.predicted, shares.argmax(1))
+
+
+def test_videos_whose_loss_is_not_finite_are_named_eight_at_most(caplog):
+    net, whole = network(), batch(list(range(11)), [0] * 11)
+    with torch.no_grad():
+        net[1].weight.fill_(3e38)
+    result = evaluate(net, [whole], CPU, videos(11), title="validation")
+    assert not np.isfinite(result.scores["loss"]) and result.scores["clips"] == 11
+    assert "validation: the loss of 11 of 11 videos is not finite" in caplog.text
+    assert "they are video0, video1" in caplog.text and "video7, ..." in caplog.text
+    caplog.clear()
+    evaluate(network(), [whole], CPU, videos(11))
+    assert not caplog.text
+
+
+def videos(number: int) -> Videos:
+    names = np.array([f"video{i}" for i in range(number)])
+    return Videos(Path("jpg"), names, np.zeros(number, np.int64), ("a",), [], Path("labels.csv"))
 
 
 def test_rows_of_the_confusion_matrix_are_labels_and_columns_predictions():
