@@ -83,6 +83,8 @@ def _archive_problem(archive: zipfile.ZipFile) -> str:
         return "its table of contents lists a name twice"
     if f"{root}/data.pkl" not in names or not all(name.startswith(f"{root}/") for name in names):
         return "it is a zip file that torch did not write"
+    if members[0].header_offset:  # zipfile then reads other bytes than torch does
+        return "something stands before its first member"
     if f"{root}/constants.pkl" in names:
         return "it is a TorchScript program"
     ends = [member.header_offset for member in members[1:]] + [archive.start_dir]
