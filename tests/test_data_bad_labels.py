@@ -180,7 +180,7 @@ def test_any_bytes_are_a_table_or_an_error(tmp_path, trials, packed):
     trial = trials("any bytes as a label csv are a table or one line", what)
 
     @settings(
-        max_examples=trial.number(150, 20_000),
+        max_examples=trial.number(150, 4_000),
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
