@@ -196,6 +196,7 @@ STATE = (
     "step",
     "best_top1",
     "meter",
+    "history",
 )
 TABLES = ("train_results.csv", "val_results.csv", "gates.csv")
 

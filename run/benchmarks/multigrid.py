@@ -126,6 +126,7 @@ def config_for(args: argparse.Namespace, where: list[str], policy: str, seed: in
         end_epoch=epochs,
         lr_steps=[step for step in config.lr_steps if step < epochs],
         lr_base=config.lr_base / highest,
+        overwrite=True,
         tensorboard=False,
     )
 
