@@ -125,6 +125,14 @@ def test_a_start_can_be_the_first_frame_and_the_last_possible_one(start, latest)
     assert set(starts) == set(range(latest + 1))
 
 
+def test_normal_starts_beyond_the_ends_become_the_ends():
+    """Of normal numbers 0.13 % lie three standard deviations below the mean, as many above."""
+    rng = np.random.default_rng(0)
+    starts = [frame_indices(301, 1, 1, rng=rng, start="normal")[0] for _ in range(8000)]
+    assert 5 <= starts.count(0) <= 25 and 5 <= starts.count(300) <= 25
+    assert min(starts) == 0 and max(starts) == 300
+
+
 def test_without_a_generator_the_middle_interval_is_taken_as_long_as_it_fits():
     steps = {
         n_frames: int(np.diff(frame_indices(n_frames, 5, [8, 1, 4]))[0])

@@ -1,5 +1,6 @@
 """Evaluation: the views of a video count together, and the confusion matrix has labels as rows."""
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from data.loading import Batch
 from data.videos import Videos
 from run.evaluate import confusion_matrix, draw_confusion, reordered
 from train.devices import Devices
+from train.errors import Interrupted
 from train.evaluation import evaluate, predictions
+from train.interrupts import Signals
 
 CPU = Devices(torch.device("cpu"), 0, "fp32")
 
@@ -51,12 +54,13 @@ def test_one_view_of_each_video_is_the_networks_answer():
     net, single = network(), batch([0, 1, 2], [2, 1, 0])
     ((indices, logits, labels),) = predictions(net, [single], CPU, title="")
     torch.testing.assert_close(logits.softmax(1), probabilities(net, single.clips))
+    assert not logits.requires_grad and not net.training
     assert labels.tolist() == [2, 1, 0] and indices.tolist() == [0, 1, 2]
 
 
 def test_clips_that_stand_in_for_unreadable_videos_are_not_scored():
     net = network()
-    batches = [batch([0, 3, 2], [1, 1, 2], replaced=[-1, 1, -1]), batch([4], [0], replaced=[3])]
+    batches = [batch([0, 3, 2], [1, 1, 2], replaced=[-1, 0, -1]), batch([4], [0], replaced=[3])]
     ((indices, logits, labels),) = predictions(net, batches, CPU, title="")
     assert labels.tolist() == [1, 2] and indices.tolist() == [0, 2]
     expected = probabilities(net, batches[0].clips[[0, 2]])
@@ -75,6 +79,18 @@ def test_scores_are_means_over_all_videos_whatever_the_batches():
     assert result.scores["top5"] == 100 and result.scores["loss"] == pytest.approx(loss, rel=1e-5)
     assert torch.equal(result.labels, whole.labels)
     assert torch.equal(result.predicted, shares.argmax(1))
+
+
+def test_a_signal_ends_the_scoring_of_one_process_after_a_batch():
+    shown = []
+    batches = (shown.append(i) or batch([i], [0]) for i in range(5))
+    signals = Signals()
+    with pytest.raises(Interrupted):
+        signals.number = signal.SIGTERM
+        evaluate(network(), batches, CPU, videos(5), signals=signals)
+    assert len(shown) <= 2  # one may be on its way to the device
+    signals.number = 0
+    assert evaluate(network(), [batch([0], [0])], CPU, videos(1), signals=signals).scores["clips"]
 
 
 def test_videos_whose_loss_is_not_finite_are_named_eight_at_most(caplog):
