@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from threading import Event
 from typing import IO
 
+import ffmpeg
+
 from data.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFDIR: "a folder",
 }
+SOURCE = "file:a name that the video's own takes the place of"
 PATIENCE = 600.0  # seconds without a frame after which ffmpeg is thought to hang
 LOOK = 0.2  # seconds between two looks at whether to stop
 END = 5.0  # seconds that a killed ffmpeg is waited for
@@ -147,16 +150,28 @@ def _command(
     video: str | os.PathLike, short_side: int, quality: int, keep_damaged: bool
 ) -> list[str | bytes]:
     # One thread each: the videos, not their parts, are what runs in parallel.
-    return [
-        *(ffmpeg_executable(), "-v", "error", "-nostdin", "-hide_banner", "-filter_threads", "1"),
-        *("-threads", "1", "-max_error_rate", "1" if keep_damaged else "0"),
-        *("-format_whitelist", ",".join(FORMATS), "-protocol_whitelist", "file"),
-        # As bytes: a name need not be UTF-8. "file:" keeps a colon in it from being a protocol.
-        *("-i", b"file:" + os.path.abspath(os.fsencode(video))),  # noqa: PTH100 (bytes)
-        *("-map", "0:V:0", "-vf", SCALE.format(side=short_side), _every_frame(), "passthrough"),
-        *("-c:v", "mjpeg", "-pix_fmt", "yuvj420p", "-q:v", str(quality), "-threads", "1"),
-        *("-f", "mpjpeg", "pipe:"),  # JPEGs, each behind its length
-    ]
+    stream = ffmpeg.input(
+        SOURCE,
+        threads=1,
+        max_error_rate=1 if keep_damaged else 0,
+        format_whitelist=",".join(FORMATS),
+        protocol_whitelist="file",
+    )
+    stream = stream["V:0"].output(
+        "pipe:",
+        format="mpjpeg",  # JPEGs, each behind its length
+        vcodec="mjpeg",
+        vf=SCALE.format(side=short_side),
+        pix_fmt="yuvj420p",
+        threads=1,
+        **{"q:v": quality, _every_frame(): "passthrough"},
+    )
+    quiet = ("-v", "error", "-nostdin", "-hide_banner", "-filter_threads", "1")
+    words = ffmpeg.compile(stream.global_args(*quiet), cmd=ffmpeg_executable())
+    # ffmpeg-python takes names in UTF-8 only, so the real one is put in as bytes. "file:" keeps a
+    # colon in it from being a protocol.
+    source = b"file:" + os.path.abspath(os.fsencode(video))  # noqa: PTH100 (bytes)
+    return [source if word == SOURCE else word for word in words]
 
 
 @functools.cache
@@ -184,7 +199,7 @@ def _every_frame() -> str:
         raise DataError(f"{ffmpeg_executable()}: cannot be run ({error})") from error
     version = re.match(r"ffmpeg version n?(\d+)\.(\d+)", shown)
     old = version is not None and (int(version[1]), int(version[2])) < (5, 1)
-    return "-vsync" if old else "-fps_mode"
+    return "vsync" if old else "fps_mode"
 
 
 def _parts(pipe: IO[bytes]) -> Iterator[bytes]:

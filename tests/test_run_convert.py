@@ -203,7 +203,7 @@ def test_upgrade_keeps_every_byte(rendered, tmp_path):
     bad = write_legacy(tmp_path / "jpg" / "grow" / "w", [*jpegs[:3], b"no jpeg"])
     before = (bad / "frames.db").read_bytes()
     done = convert("--dataset", tmp_path, "--upgrade")
-    assert done.returncode == 2 and f"{bad}/frame_00004" in done.stderr
+    assert done.returncode == 2 and f"{bad}/frames.db: frame_00004" in done.stderr
     assert (bad / "frames.db").read_bytes() == before
     with FrameStore(folder) as store:
         assert store.layout
