@@ -183,7 +183,7 @@ def same_bits(a, b) -> bool:
         return a.keys() == b.keys() and all(same_bits(a[key], b[key]) for key in a)
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(map(same_bits, a, b))
-    return a == b
+    return a == b or (a != a and b != b)  # NaN, as of a loss, is equal to itself here
 
 
 STATE = (

@@ -3,19 +3,18 @@
 import os
 import random
 import shutil
+import signal
+import time
 from contextlib import suppress
 
 import pytest
-from runs import (
-    STATE,
-    command,
-    folder,
-)
+from runs import STATE, as_ranks, assert_same_results, command, folder, start, train, train_until
 
 import train.engine as engine
 from data.clips import ClipDataset
 from run.cli import parse_config
 from train.agreement import digest
+from train.checkpoint_state import load_checkpoint
 
 pytestmark = pytest.mark.fault
 
@@ -93,4 +92,63 @@ def test_resuming_from_any_step_gives_the_next_one_to_the_bit(tiny, tmp_path, mo
         resumed = Watched(monkeypatch, words(out), out, most=1)
         asked = whole.clips[2 * whole.steps[at] :][: len(resumed.clips)]
         trial.add(resumed.saved == [whole.saved[at + 1]] and resumed.clips == asked, f"save {at}")
+        shutil.rmtree(out)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_any_run_can_be_killed_three_times(tiny, tmp_path, trials):
+    trial = trials(
+        "a run that is killed and resumed gives what it would have given, to the bit",
+        "three SIGKILLs at any moment, then resuming to the end",
+    )
+    words = [*WORDS, "--resume", "auto"]
+    assert train(tiny, tmp_path / "whole", *words).returncode == 0
+    for number in range(trial.number(2, 100)):
+        rng, out = random.Random(number), tmp_path / str(number)
+        kills = []
+        for _ in range(3):
+            kills.append((rng.randint(0, 4), rng.uniform(0, 0.5)))
+            lines, delay = kills[-1]
+            train_until(tiny, out, lines, signal.SIGKILL, *words, delay=delay)
+        answer = train(tiny, out, *words)
+        assert answer.returncode == 0, (kills, answer.stderr)
+        assert_same_results(folder(out), folder(tmp_path / "whole"))
+        trial.add(True, f"kills after {kills} logged steps and seconds")
+        shutil.rmtree(out)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("first", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
+def test_where_one_of_two_ranks_goes_the_other_ends_and_both_can_be_resumed(
+    tiny, tmp_path, trials, first
+):
+    """No launcher ends the other rank here: it ends once the process that it waits for is gone."""
+    trial = trials(
+        "where a rank goes the others end, and resuming all gives the same bits",
+        f"one of two ranks gets {first.name}{'' if first == signal.SIGKILL else ', then SIGKILL'}",
+    )
+    words = [*WORDS, "--resume", "auto"]
+
+    def both(out):
+        return [start(tiny, out, *words, variables=variables) for variables in as_ranks(2)]
+
+    assert [rank.wait() for rank in both(tmp_path / "whole")] == [0, 0]
+    for number in range(trial.number(1, 10)):
+        out, rng = tmp_path / str(number), random.Random(number)
+        ranks = both(out)
+        ranks[0].wait_for("Batch [", rng.randint(1, 4))
+        gone = rng.randrange(2)
+        os.kill(ranks[gone].pid, first)
+        if first == signal.SIGSTOP:
+            time.sleep(1)  # the other one waits for it by now
+            os.kill(ranks[gone].pid, signal.SIGKILL)
+        codes = [rank.wait() for rank in ranks]
+        assert codes[gone] == -signal.SIGKILL and codes[1 - gone] > 0, ranks[1 - gone].said()
+        load_checkpoint(folder(out) / "last.pth")
+        again = both(out)
+        assert [rank.wait() for rank in again] == [0, 0], [rank.said() for rank in again]
+        assert_same_results(folder(out), folder(tmp_path / "whole"))
+        trial.add(True, f"rank {gone}")
         shutil.rmtree(out)
