@@ -54,6 +54,21 @@ def test_every_dialect_is_the_same_table(tmp_path, text):
     assert (table.labels.dtype, table.ids.dtype.kind, len(table)) == (np.int64, "U", 2)
 
 
+def test_rows_are_counted_as_editors_count_lines_whatever_stands_between_them(tmp_path):
+    long = "y" * 200_000  # more than a csv's field may have
+    rows = ["a,1,train", f"a,{long},train", "b,,train", "", 'c,"x', 'y",train', ",5,train"]
+    table = table_of(tmp_path, "\n".join(["label,id,split", *rows, "d,6,val"]) + "\n")
+    assert table.ids.tolist() == ["1", "6"]
+    assert [line for line, _ in table.rejected] == [3, 4, 6, 8]
+    assert table.rows.tolist() == [2, 9]
+
+
+def test_the_csv_of_hacs_is_named_with_its_converter(tmp_path):
+    for header in ("classname,label", "classname,label,subset,id"):
+        with pytest.raises(DataError, match=r"run\.labels hacs"):
+            table_of(tmp_path, f"{header}\na,b\n")
+
+
 def test_gzip(tmp_path):
     table = table_of(tmp_path, gzip.compress(PLAIN.encode()), "x_train.csv.gz")
     assert len(table) == 2

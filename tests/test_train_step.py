@@ -1,6 +1,7 @@
 """One optimiser step: what it changes, and that one whose loss is not finite changes nothing."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 from runs import command, same_bits
 
 from data.clips import normalise
+from data.loading import StepPlan
 from network import gate_rates
 from run.cli import parse_config
 from train.devices import open_devices
@@ -15,7 +17,7 @@ from train.engine import net_to_score
 from train.job import prepare
 from train.mixing import mixed
 from train.monitor import SpeedMonitor
-from train.step import settle, train_step
+from train.step import number_of_micro_batches, settle, train_step
 
 
 @pytest.fixture
@@ -109,3 +111,28 @@ def test_precise_batch_norm_is_not_counted_in_the_gates_rates(tiny, tmp_path):
         after = [int(module.counts[1]) for module in job.net.modules() if hasattr(module, "counts")]
         assert after == seen and all(seen)
         assert not torch.equal(job.net.layer1[0].conv1[1].running_mean, means)
+
+
+@pytest.mark.parametrize(
+    ("batch", "clips", "world", "gpus", "number"),
+    [
+        (32, 8, 1, 0, 4),
+        (33, 8, 1, 0, 5),
+        (8, 8, 1, 0, 1),
+        (32, 8, 1, 2, 2),  # DataParallel: so many clips on each of two
+        (32, 8, 2, 1, 2),  # two ranks: sixteen clips each
+        (34, 8, 2, 1, 3),
+        (7, 1, 4, 1, 1),  # one rank has a single clip
+        (3, 100, 1, 0, 1),
+        (2, 1, 4, 1, 1),
+    ],
+)
+def test_numbers_of_micro_batches_by_hand(batch, clips, world, gpus, number):
+    job = SimpleNamespace(
+        devices=SimpleNamespace(world=world, gpus=gpus), per_pass=lambda frames, size: clips
+    )
+    assert number_of_micro_batches(job, StepPlan(1, 0, batch, 4, 32)) == number
+    asked = []
+    job.per_pass = lambda *shape: asked.append(shape) or clips
+    number_of_micro_batches(job, StepPlan(1, 0, batch, 4, 32))
+    assert asked == [(4, 32)]
