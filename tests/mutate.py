@@ -49,7 +49,7 @@ TABLE: dict[str, str] = {
     "train/cycles.py": "test_train_multigrid.py -m 'not fault'",
     "train/policies.py": "test_train_multigrid.py -m 'not fault'",
     "train/multigrid.py": "test_train_multigrid.py -m 'not fault'",
-    "train/step.py": "test_train_step.py",
+    "train/step.py": "test_train_step.py test_train_outcome.py",
     "train/evaluation.py": "test_run_evaluate.py",
     "train/checkpoint.py": "test_train_saving.py -k 'not kill and not system_call'",
     "train/checkpoint_state.py": "test_checkpoint_attacks.py -k 'no_checkpoint or odd'",

@@ -63,6 +63,13 @@ def test_rows_are_counted_as_editors_count_lines_whatever_stands_between_them(tm
     assert table.rows.tolist() == [2, 9]
 
 
+def test_an_id_may_have_230_bytes_not_characters(tmp_path):
+    ids = ["x" * 230, "x" * 231, "é" * 115, "é" * 115 + "x"]
+    table = table_of(tmp_path, "label,id\n" + "".join(f"a,{name}\n" for name in ids))
+    assert table.ids.tolist() == [ids[0], ids[2]]
+    assert [line for line, _ in table.rejected] == [3, 5]
+
+
 def test_the_csv_of_hacs_is_named_with_its_converter(tmp_path):
     for header in ("classname,label", "classname,label,subset,id"):
         with pytest.raises(DataError, match=r"run\.labels hacs"):

@@ -58,13 +58,15 @@ def test_one_view_of_each_video_is_the_networks_answer():
     assert labels.tolist() == [2, 1, 0] and indices.tolist() == [0, 1, 2]
 
 
-def test_clips_that_stand_in_for_unreadable_videos_are_not_scored():
+def test_clips_that_stand_in_for_unreadable_videos_are_not_scored(caplog):
     net = network()
-    batches = [batch([0, 3, 2], [1, 1, 2], replaced=[-1, 0, -1]), batch([4], [0], replaced=[3])]
+    some = batch([0, 3, 2], [1, 1, 2], replaced=[-1, 0, -1])
+    batches = [batch([4], [0], replaced=[3]), some]  # of the first nothing is left
     ((indices, logits, labels),) = predictions(net, batches, CPU, title="")
     assert labels.tolist() == [1, 2] and indices.tolist() == [0, 2]
-    expected = probabilities(net, batches[0].clips[[0, 2]])
+    expected = probabilities(net, some.clips[[0, 2]])
     torch.testing.assert_close(logits.softmax(1), expected)
+    assert caplog.text.count("1 unreadable videos are not scored") == 2
 
 
 def test_scores_are_means_over_all_videos_whatever_the_batches():
