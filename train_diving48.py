@@ -1,6 +1,6 @@
 """Train on Diving48: `python train_diving48.py --dataset FOLDER`; `--help` lists the options."""
 
-from run.cli import main
+from run.command_line import main
 
 if __name__ == "__main__":
     main("diving48")

@@ -1,6 +1,6 @@
 """Train on Kinetics: `python train_kinetics.py --dataset FOLDER`; `--help` lists the options."""
 
-from run.cli import main
+from run.command_line import main
 
 if __name__ == "__main__":
     main("kinetics")

@@ -4,8 +4,8 @@
 `DataError`.
 """
 
-from data.errors import DataError
-from data.frames import FrameStore
-from data.labels import load_labels
+from data.annotations.label_csv import load_labels
+from data.data_error import DataError
+from data.store import FrameStore
 
 __all__ = ["DataError", "FrameStore", "load_labels"]

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data.classes import class_key
-from data.duplicates import warn_of_repeats
-from data.errors import DataError
-from data.labels import TEST, TRAIN, UNSAID, VAL, LabelTable, load_labels
-from data.videos import Videos, find_videos
+from data.annotations.class_names import class_key
+from data.annotations.duplicate_videos import warn_of_repeats
+from data.annotations.label_csv import TEST, TRAIN, UNSAID, VAL, LabelTable, load_labels
+from data.annotations.video_folders import Videos, find_videos
+from data.data_error import DataError
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from network.errors import NetworkError
+from network.network_error import NetworkError
 from network.registry import find_builder
 
 

@@ -16,7 +16,7 @@ from typing import BinaryIO
 import torch
 from torch import Tensor, nn
 
-from network.errors import NetworkError
+from network.network_error import NetworkError
 
 ZIP_START = b"PK\x03\x04"
 FOLDER = (

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from network.errors import NetworkError
+from network.network_error import NetworkError
 from network.recurrent import initialise_recurrent
 from network.srtg import SRTG
 

@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from network.errors import NetworkError
 from network.layers import (
     Conv3d,
     from_pixels,
@@ -23,6 +22,7 @@ from network.layers import (
     scale_frames,
     spatial_mean,
 )
+from network.network_error import NetworkError
 from network.recurrent import GRU, initialise_recurrent
 
 STAGE_PLANES = (64, 128, 256, 512)

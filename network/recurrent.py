@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from network.errors import NetworkError
 from network.layers import no_autocast
+from network.network_error import NetworkError
 
 RECURRENT_INITS = ("open", "default")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from torch import nn
 
 from network import mtnet, resnet3d
-from network.errors import NetworkError
+from network.network_error import NetworkError
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {}
 

@@ -11,7 +11,6 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from network.errors import NetworkError
 from network.layers import (
     Conv3d,
     depthwise_conv,
@@ -22,6 +21,7 @@ from network.layers import (
     initialise,
     preserved_conv,
 )
+from network.network_error import NetworkError
 from network.recurrent import initialise_recurrent
 from network.srtg import PLACES, SRTG
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from network.checkpoint_file import read_checkpoint_file, tensor_problem
-from network.errors import NetworkError
+from network.network_error import NetworkError
 
 logger = logging.getLogger(__name__)
 

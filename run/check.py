@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from threading import Event
 
-from data.errors import DataError
-from data.frames import verify_store
-from data.videos import video_folders
-from run.cli import Parser, command
-from run.jobs import Job, add_workers, report, run_jobs
+from data.annotations.video_folders import video_folders
+from data.data_error import DataError
+from data.store import verify_store
+from run.command_line import Parser, command
+from run.worker_pool import Job, add_workers, report, run_jobs
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -10,19 +10,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 
-from data.errors import DataError
-from data.extract import (
+from data.annotations.video_folders import video_folders
+from data.data_error import DataError
+from data.store import is_finished, upgrade_store, write_store
+from data.store.ffmpeg import (
     PATIENCE,
     Stopped,
     check_regular_file,
     extract_jpegs,
     ffmpeg_executable,
 )
-from data.frames import is_finished, upgrade_store, write_store
-from data.unfinished import sweep_unfinished
-from data.videos import video_folders
-from run.cli import Parser, command
-from run.jobs import Job, add_workers, positive, report, run_jobs
+from data.store.unfinished_folders import sweep_unfinished
+from run.command_line import Parser, command
+from run.worker_pool import Job, add_workers, positive, report, run_jobs
 
 log = logging.getLogger(__name__)
 

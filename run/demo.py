@@ -13,13 +13,13 @@ import sys
 import time
 from pathlib import Path
 
-from data.motion import ACTIONS, write_videos
+from data.synthetic import ACTIONS, write_videos
 from run import convert, evaluate
-from run.cli import Parser, command, parse_config
-from train.bounds import Bounds, within
-from train.engine import train
-from train.files import write_text
-from train.recorder import results_folder
+from run.command_line import Parser, command, parse_config
+from train.loop import train
+from train.option_bounds import Bounds, within
+from train.results.file_writing import write_text
+from train.results.recorder import results_folder
 
 log = logging.getLogger(__name__)
 

@@ -16,13 +16,13 @@ from pathlib import Path
 from threading import Event
 from urllib.parse import quote
 
-from data.errors import DataError
-from data.extract import ffmpeg_executable
-from data.label_files import Row
-from data.labels import load_labels
-from data.listings import Rejections, labelled_csv
-from run.cli import Parser, command
-from run.jobs import Job, positive, report, run_jobs
+from data.annotations.label_csv import load_labels
+from data.annotations.label_csv_writer import Row
+from data.annotations.published_lists import Rejections, labelled_csv
+from data.data_error import DataError
+from data.store.ffmpeg import ffmpeg_executable
+from run.command_line import Parser, command
+from run.worker_pool import Job, positive, report, run_jobs
 
 log = logging.getLogger(__name__)
 

@@ -18,18 +18,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.clips import ClipDataset
+from data.clips.clip_dataset import ClipDataset
+from data.clips.loader import Batch, validation_loader
+from data.clips.loader_workers import BATCH_TIMEOUT
 from data.datasets import dataset_spec, open_split
-from data.loading import Batch, validation_loader
-from data.workers import BATCH_TIMEOUT
-from run.checkpoints import Trained, open_checkpoint
-from run.cli import Parser, boolean, command
-from run.jobs import printable
-from train.bounds import Bounds, within
+from run.command_line import Parser, boolean, command
+from run.trained_network import Trained, open_checkpoint
+from run.worker_pool import printable
 from train.config import bounds_of
 from train.devices import open_devices
 from train.evaluation import evaluate
-from train.job import clip_options
+from train.option_bounds import Bounds, within
+from train.setup import clip_options
 
 log = logging.getLogger(__name__)
 

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from data import listings
+from data.annotations import published_lists as listings
+from data.annotations.label_csv import PARTS, TRAIN
+from data.annotations.label_csv_writer import Row, write_csvs
+from data.annotations.published_lists import Rejections, read_classes
+from data.data_error import DataError
 from data.datasets import READY_MADE, dataset_spec
-from data.errors import DataError
-from data.label_files import Row, write_csvs
-from data.labels import PARTS, TRAIN
-from data.listings import Rejections, read_classes
-from run.cli import Parser, command
+from run.command_line import Parser, command
 
 log = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from tqdm import tqdm
 from network import build_network, list_networks
 from network.cost import count_macs, count_parameters
 from run.benchmark import as_table
-from run.cli import Parser, command
-from train.bounds import Bounds, within
+from run.command_line import Parser, command
 from train.config import bounds_of
+from train.option_bounds import Bounds, within
 
 #: Top-1 / top-5 in percent on HACS, 16 frames, as the authors published them beside the weights.
 HACS_ON_RECORD = {

@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 
 from data.datasets import DATASETS
-from run.cli import Parser, add_options, command, complete
-from train.bounds import Bounds, within
-from train.multigrid import make_schedule
-from train.plan import draw_plan, plan_table
+from run.command_line import Parser, add_options, command, complete
+from train.option_bounds import Bounds, within
+from train.schedule.plan_table import draw_plan, plan_table
+from train.schedule.schedule import make_schedule
 
 
 def main(argv: list[str] | None = None) -> None:

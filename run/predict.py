@@ -17,21 +17,21 @@ from pathlib import Path
 
 import numpy as np
 
-from data.clips import ClipDataset
+from data.annotations.video_folders import Videos
+from data.clips.clip_dataset import ClipDataset
+from data.clips.loader import Batch, validation_loader
+from data.data_error import DataError
 from data.datasets import dataset_spec
-from data.errors import DataError
-from data.extract import extract_jpegs
-from data.frames import DATABASE, write_store
-from data.loading import Batch, validation_loader
-from data.videos import Videos
-from run.checkpoints import Trained, open_checkpoint
-from run.cli import Parser, command
-from run.jobs import printable
-from train.bounds import Bounds, within
+from data.store import DATABASE, write_store
+from data.store.ffmpeg import extract_jpegs
+from run.command_line import Parser, command
+from run.trained_network import Trained, open_checkpoint
+from run.worker_pool import printable
 from train.config import bounds_of
 from train.devices import Devices, open_devices
 from train.evaluation import predictions
-from train.job import clip_options
+from train.option_bounds import Bounds, within
+from train.setup import clip_options
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ import pytest
 import simplejpeg
 import torch
 
-from data.frames import write_store
-from data.motion import render
+from data.store import write_store
+from data.synthetic import render
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

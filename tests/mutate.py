@@ -1,7 +1,7 @@
 """Put small faults into a module, one at a time, and see whether the fast tests notice.
 
     python tests/mutate.py                      every module of TABLE, a sample of 40 faults each
-    python tests/mutate.py data/crops.py --all  every fault of one module
+    python tests/mutate.py data/clips/crop.py --all  every fault of one module
 
 Each fault is put into a copy of the tree and the module's tests run there, in a process forked from
 this one, which has imported torch already. A fault that no test sees is printed with its line.
@@ -36,27 +36,27 @@ EQUIVALENT = Path(__file__).with_name("equivalent_faults.txt")
 
 #: Module -> its fast tests, as arguments of pytest. Tests that start other processes are left out.
 TABLE: dict[str, str] = {
-    "data/sampling.py": "test_data_sampling.py",
-    "data/crops.py": "test_data_crops.py",
-    "data/clips.py": "test_data_clips.py",
-    "data/labels.py": "test_data_labels.py test_data_bad_labels.py",
-    "data/loading.py": "test_data_loading.py -k 'not number_of_workers'",
+    "data/clips/frame_sampling.py": "test_data_sampling.py",
+    "data/clips/crop.py": "test_data_crops.py",
+    "data/clips/clip_dataset.py": "test_data_clips.py",
+    "data/annotations/label_csv.py": "test_data_labels.py test_data_bad_labels.py",
+    "data/clips/loader.py": "test_data_loading.py -k 'not number_of_workers'",
     "data/store/format.py": "test_data_frames.py",
     "data/store/reader.py": "test_data_frames.py",
     "data/store/writer.py": "test_data_frames.py",
     "network/gates.py": "test_network_gates.py -k 'not place and not name_every'",
     "train/batchnorm.py": "test_train_batchnorm.py -k 'not four_processes'",
-    "train/cycles.py": "test_train_multigrid.py -m 'not fault'",
-    "train/policies.py": "test_train_multigrid.py -m 'not fault'",
-    "train/multigrid.py": "test_train_multigrid.py -m 'not fault'",
+    "train/schedule/shapes.py": "test_train_multigrid.py -m 'not fault'",
+    "train/schedule/multigrid.py": "test_train_multigrid.py -m 'not fault'",
+    "train/schedule/schedule.py": "test_train_multigrid.py -m 'not fault'",
     "train/step.py": "test_train_step.py test_train_outcome.py",
     "train/evaluation.py": "test_run_evaluate.py",
-    "train/checkpoint.py": "test_train_saving.py -k 'not kill and not system_call'",
-    "train/checkpoint_state.py": "test_checkpoint_attacks.py -k 'no_checkpoint or odd'",
-    "train/history.py": "test_train_history.py",
+    "train/checkpoint/saving.py": "test_train_saving.py -k 'not kill and not system_call'",
+    "train/checkpoint/opening.py": "test_checkpoint_attacks.py -k 'no_checkpoint or odd'",
+    "train/results/history.py": "test_train_history.py",
     "train/metrics.py": "test_train_parts.py -k 'top_k or meter'",
-    "train/monitor.py": "test_train_parts.py -k 'colours or speed or reader or monitor'",
-    "train/recorder.py": "test_train_history.py",
+    "train/speed_monitor.py": "test_train_parts.py -k 'colours or speed or reader or monitor'",
+    "train/results/recorder.py": "test_train_history.py",
     "run/evaluate.py": "test_run_evaluate.py test_run_predict.py",
 }
 PRELOADED = (
@@ -323,7 +323,7 @@ def main() -> None:
     for name in PRELOADED:
         importlib.import_module(name)
     sys.path.insert(0, str(ROOT))
-    importlib.import_module("data.recipes").import_imgaug()  # takes 4 seconds
+    importlib.import_module("data.augment.presets").import_imgaug()  # takes 4 seconds
     for name in [name for name in sys.modules if name.partition(".")[0] == "data"]:
         del sys.modules[name]
     sys.dont_write_bytecode = True  # the size and second of a file may stay the same

@@ -27,7 +27,13 @@ OPTIONS = f"--network {NETWORK} {SHAPE} --gpus 0 --log-interval 1 --end-epoch 2"
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
-    ["run.cli", "train.engine", "torch._dynamo", "torch.utils.tensorboard", "matplotlib.figure"]
+    [
+        "run.command_line",
+        "train.loop",
+        "torch._dynamo",
+        "torch.utils.tensorboard",
+        "matplotlib.figure",
+    ]
 )
 
 
@@ -133,7 +139,7 @@ def _forked(
         os.dup2(file, number)
     sys.stdout, sys.stderr = open(1, "w", buffering=1), open(2, "w", buffering=1)  # noqa: SIM115
     sys.argv = argv
-    from run.cli import main
+    from run.command_line import main
 
     main("custom")
 

@@ -6,12 +6,12 @@ import torch
 from runs import command
 from torch import nn
 
-from data.loading import Batch
-from run.cli import parse_config
-from train import job as job_module
+from data.clips.loader import Batch
+from run.command_line import parse_config
+from train import setup as job_module
 from train.devices import Devices
-from train.job import Job, prepare
-from train.monitor import SpeedMonitor
+from train.setup import Job, prepare
+from train.speed_monitor import SpeedMonitor
 from train.step import train_step
 
 PLAIN = ["--workers", "0", "--multigrid", "off", "--micro-batch", "4"]

@@ -59,13 +59,13 @@ def test_no_circle():
 
 def test_a_forbidden_arrow_would_be_seen(tmp_path):
     module = tmp_path / "bad.py"
-    module.write_text("def f():\n    from run.cli import main\n    return main\n")
-    assert imports_of(module) == {"run.cli"}
+    module.write_text("def f():\n    from run.command_line import main\n    return main\n")
+    assert imports_of(module) == {"run.command_line"}
 
 
 def test_only_the_scripts_import_run_from_outside():
     scripts = sorted(ROOT.glob("*.py"))
-    importing = [path.name for path in scripts if "run.cli" in imports_of(path)]
+    importing = [path.name for path in scripts if "run.command_line" in imports_of(path)]
     assert importing and all(name.startswith("train_") for name in importing)
 
 

@@ -25,18 +25,18 @@ from runs import NETWORK, folder, same_bits
 from runs import train as train_in_a_process
 from torch import nn
 
-import run.checkpoints
-import train.job
+import run.trained_network
+import train.setup
 from network import NetworkError, load_weights
 from network.checkpoint_file import read_checkpoint_file
 from network.srtg import SRTG
-from run.cli import complete
-from train.checkpoint import save_checkpoint
-from train.checkpoint_state import OPTIONAL_PARTS, load_checkpoint
+from run.command_line import complete
+from train.checkpoint.opening import OPTIONAL_PARTS, load_checkpoint
+from train.checkpoint.saving import save_checkpoint
 from train.devices import open_devices
-from train.errors import TrainError
-from train.job import Job, prepare
-from train.optim import restore_optimiser
+from train.optimiser import restore_optimiser
+from train.setup import Job, prepare
+from train.train_errors import TrainError
 
 pytestmark = pytest.mark.fault
 
@@ -63,8 +63,8 @@ def build_tiny(name: str, classes: int, **options) -> nn.Module:
 @pytest.fixture(scope="module", autouse=True)
 def tiny_networks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train.job, "build_network", build_tiny)
-        patch.setattr(run.checkpoints, "build_network", build_tiny)
+        patch.setattr(train.setup, "build_network", build_tiny)
+        patch.setattr(run.trained_network, "build_network", build_tiny)
         yield
 
 
@@ -129,7 +129,7 @@ def open_all(path: Path, job: Job) -> list[object]:
     """The outcome of resuming, of opening for evaluation, of reading, of taking the weights."""
     return [
         outcome(lambda: to_resume(path, job)),
-        outcome(lambda: run.checkpoints.open_checkpoint(path, job.devices).net.state_dict()),
+        outcome(lambda: run.trained_network.open_checkpoint(path, job.devices).net.state_dict()),
         outcome(lambda: read_checkpoint_file(path)),
         outcome(lambda: load_weights(Tiny(3), path).loaded),
     ]
@@ -457,7 +457,7 @@ def test_an_optimiser_state_of_another_shape_is_refused(whole, job, tmp_path, sh
         trial.add(said in resumed, f"--resume auto, {name}")
         with pytest.raises(TrainError, match=f"{name} of parameter {weight}"):
             restore_optimiser(job.optimiser, odd["optimizer"])
-        taken = str(outcome(lambda: train.job._take_optimiser(job, path)))
+        taken = str(outcome(lambda: train.setup._take_optimiser(job, path)))
         trial.add(said in taken, f"--resume-epoch, {name}")
 
 

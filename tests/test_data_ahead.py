@@ -8,8 +8,8 @@ import simplejpeg
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.ahead import KNOTS, MARGIN, UNIT, extent, fetch, knots
-from data.frames import FrameStore, write_store
+from data.store import FrameStore, write_store
+from data.store.read_ahead import KNOTS, MARGIN, UNIT, extent, fetch, knots
 
 
 @given(st.lists(st.integers(1, 100_000), min_size=1, max_size=300))

@@ -6,15 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, ks_2samp
 
-from data.augment import Program, fuse, load_augmentation
-from data.compile import compile_pipeline, compiles, perspective
-from data.crops import SCALES, Crop, draw_crop
-from data.draws import drawer
-from data.erasing import AREA, erase_box
-from data.errors import DataError
-from data.motion import texture
-from data.operations import Colour, Noise, Warp, rotation
-from data.recipes import RECIPES, import_imgaug, load_recipe
+from data.augment.imgaug_compiler import compile_pipeline, compiles, perspective
+from data.augment.imgaug_parameters import drawer
+from data.augment.operations import Colour, Noise, Warp, rotation
+from data.augment.presets import RECIPES, import_imgaug, load_recipe
+from data.augment.program import Program, fuse, load_augmentation
+from data.clips.crop import SCALES, Crop, draw_crop
+from data.clips.erasing import AREA, erase_box
+from data.data_error import DataError
+from data.synthetic import texture
 
 ia = import_imgaug()
 iaa, iap = ia.augmenters, ia.parameters

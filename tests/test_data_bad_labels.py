@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from data.annotations.duplicate_videos import warn_of_overlap
+from data.annotations.label_csv import LabelTable, load_labels
+from data.data_error import DataError
 from data.datasets import dataset_spec, open_split
-from data.duplicates import warn_of_overlap
-from data.errors import DataError
-from data.labels import LabelTable, load_labels
-from run.cli import command
+from run.command_line import command
 
 HEADER = "label,id,split\n"
 GOOD = "x,a,train\ny,b,train\nx,c,val\n"

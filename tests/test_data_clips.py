@@ -7,11 +7,11 @@ import pytest
 import simplejpeg
 import torch
 
-from data.clips import MEAN, STD, ClipDataset, ClipOptions, ClipRequest, normalise
-from data.errors import DataError
-from data.frames import write_store
-from data.motion import texture
-from data.videos import Videos
+from data.annotations.video_folders import Videos
+from data.clips.clip_dataset import MEAN, STD, ClipDataset, ClipOptions, ClipRequest, normalise
+from data.data_error import DataError
+from data.store import write_store
+from data.synthetic import texture
 
 FRAMES, HEIGHT, WIDTH = 40, 64, 80
 PLAIN = ClipOptions(intervals=(2,), short_side=64, clip_size=48, augmentation="none")
@@ -80,7 +80,7 @@ def test_validation_takes_the_centre_of_time_and_space(videos):
     clips = ClipDataset(videos, PLAIN, training=False, seed=1)
     clip = clips[ClipRequest(2, 7, 8, 48)].clip
     store_frames = range(12, 28, 2)  # 15 frames of 40 leave 12 before and 13 behind
-    from data.frames import FrameStore
+    from data.store import FrameStore
 
     with FrameStore(videos.folder(2)) as store:
         expected = store.read(store_frames)[:, 8:56, 16:64]

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data.annotations.label_csv import load_labels
+from data.annotations.video_folders import find_videos
+from data.data_error import DataError
 from data.datasets import DATASETS, READY_MADE, dataset_spec, find_csv, open_split
-from data.errors import DataError
-from data.labels import load_labels
-from data.videos import find_videos
 
 CUSTOM = dataset_spec("custom")
 

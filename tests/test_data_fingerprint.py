@@ -7,10 +7,10 @@ import sqlite3
 import pytest
 import simplejpeg
 
+from data.annotations.dataset_fingerprint import UNKNOWN, VERSION, Fingerprint, fingerprint
 from data.datasets import dataset_spec, open_split
-from data.fingerprint import UNKNOWN, VERSION, Fingerprint, fingerprint
-from data.frames import upgrade_store, write_store
-from data.motion import render
+from data.store import upgrade_store, write_store
+from data.synthetic import render
 
 CUSTOM = dataset_spec("custom")
 

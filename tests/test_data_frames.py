@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data import frames
-from data.errors import DataError
-from data.frames import FrameStore, open_store, upgrade_store, verify_store, write_store
+from data.data_error import DataError
+from data.store import FrameStore, open_store, upgrade_store, verify_store, write_store
 
 
 def jpeg_of(number: int, height: int = 48, width: int = 64) -> bytes:
@@ -394,7 +394,7 @@ class TestWriting:
         folder = tmp_path / "v"
         write_store(folder, "v", jpegs)
         script = (
-            "import sys; from data.frames import *; f = sys.argv[1]; j = FrameStore(f)"
+            "import sys; from data.store import *; f = sys.argv[1]; j = FrameStore(f)"
             ".jpegs(range(30)); print('go', flush=True)\n"
             "while True:\n    write_store(f, 'v', j[:20])\n    write_store(f, 'v', j)"
         )

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.annotations.label_csv import TEST, TRAIN, UNSAID, VAL, load_labels
+from data.data_error import DataError
 from data.datasets import READY_MADE
-from data.errors import DataError
-from data.labels import TEST, TRAIN, UNSAID, VAL, load_labels
 
 PLAIN = (
     "label,youtube_id,time_start,time_end,split\nair drumming,-a,1,11,train\nyoga,b,2,12,train\n"

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data import listings
-from data.errors import DataError
-from data.label_files import Row, write_csvs
-from data.labels import load_labels
-from data.listings import Rejections, read_classes
+from data.annotations import published_lists as listings
+from data.annotations.label_csv import load_labels
+from data.annotations.label_csv_writer import Row, write_csvs
+from data.annotations.published_lists import Rejections, read_classes
+from data.data_error import DataError
 
 
 def write(path: Path, text: str) -> Path:

@@ -12,9 +12,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.clips import ClipDataset, ClipOptions
-from data.frames import write_store
-from data.loading import (
+from data.annotations.video_folders import Videos
+from data.clips.clip_dataset import ClipDataset, ClipOptions
+from data.clips.loader import (
     StepPlan,
     StepSampler,
     ViewSampler,
@@ -22,7 +22,7 @@ from data.loading import (
     training_loader,
     validation_loader,
 )
-from data.videos import Videos
+from data.store import write_store
 
 OPTIONS = ClipOptions(intervals=(1, 2), short_side=40, clip_size=32, flip=True, erase=0.3)
 VIDEOS = 10

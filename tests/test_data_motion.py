@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data.motion import ACTIONS, SIZES, render, write_videos
+from data.synthetic import ACTIONS, SIZES, render, write_videos
 
 NAMES = list(ACTIONS)
 SEEDS = range(5)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.errors import DataError
-from data.sampling import frame_indices
+from data.clips.frame_sampling import frame_indices
+from data.data_error import DataError
 
 videos = st.integers(1, 500)
 lengths = st.integers(1, 64)

@@ -18,9 +18,9 @@ import pytest
 import simplejpeg
 from test_data_frames import jpeg_of, write_layout_1, write_layout_2, write_legacy
 
-from data.errors import DataError
-from data.frames import FrameStore, upgrade_store, verify_store, write_store
-from data.jpegs import MOST_PIXELS, BadJpeg, decode_jpegs
+from data.data_error import DataError
+from data.store import FrameStore, upgrade_store, verify_store, write_store
+from data.store.jpeg import MOST_PIXELS, BadJpeg, decode_jpegs
 
 pytestmark = pytest.mark.fault
 
@@ -156,7 +156,7 @@ def test_replaced_while_it_is_opened(tmp_path, jpegs, trials):
     folder = tmp_path / "v"
     write_store(folder, "v", jpegs)
     script = (
-        "import sys; from data.frames import FrameStore, write_store; f = sys.argv[1]\n"
+        "import sys; from data.store import FrameStore, write_store; f = sys.argv[1]\n"
         "j = FrameStore(f).jpegs(range(24)); print('go', flush=True)\n"
         "while True:\n    write_store(f, 'v', j[:20])\n    write_store(f, 'v', j)"
     )

@@ -15,11 +15,11 @@ import pytest
 import simplejpeg
 import torch
 
-from data.clips import ClipDataset, ClipOptions
-from data.errors import DataError, MachineError
-from data.frames import write_store
-from data.loading import StepPlan, training_loader, validation_loader
-from data.videos import Videos
+from data.annotations.video_folders import Videos
+from data.clips.clip_dataset import ClipDataset, ClipOptions
+from data.clips.loader import StepPlan, training_loader, validation_loader
+from data.data_error import DataError, MachineError
+from data.store import write_store
 
 OPTIONS = ClipOptions(intervals=(1,), short_side=40, clip_size=32)
 VIDEOS = 10

@@ -14,15 +14,15 @@ from runs import assert_same_results, command, folder, same_bits, train, train_u
 from torch import nn
 from two_steps import compare, difference, options_in, steps_of_processes, two_steps
 
-from data.loading import StepPlan
+from data.clips.loader import StepPlan
 from network import build_network, gate_rates
 from run import evaluate, predict
-from run.cli import parse_config
+from run.command_line import parse_config
 from train.batchnorm import StepNorms, synchronise_batch_norm
 from train.devices import Devices, open_devices
-from train.job import prepare
 from train.memory import clips_per_pass, empty_clips, training_pass
-from train.monitor import SpeedMonitor
+from train.setup import prepare
+from train.speed_monitor import SpeedMonitor
 from train.step import settle, train_step
 
 pytestmark = pytest.mark.gpu

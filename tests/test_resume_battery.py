@@ -10,11 +10,11 @@ from contextlib import suppress
 import pytest
 from runs import STATE, as_ranks, assert_same_results, command, folder, start, train, train_until
 
-import train.engine as engine
-from data.clips import ClipDataset
-from run.cli import parse_config
-from train.agreement import digest
-from train.checkpoint_state import load_checkpoint
+import train.loop as engine
+from data.clips.clip_dataset import ClipDataset
+from run.command_line import parse_config
+from train.checkpoint.opening import load_checkpoint
+from train.rank_agreement import digest
 
 pytestmark = pytest.mark.fault
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from test_data_frames import jpeg_of, write_legacy
 
-from data.frames import write_store
+from data.store import write_store
 
 ROOT = Path(__file__).parent.parent
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from data.errors import DataError
-from network.errors import NetworkError
-from run.cli import boolean, build_parser, command, parse_config
+from data.data_error import DataError
+from network.network_error import NetworkError
+from run.command_line import boolean, build_parser, command, parse_config
 from train.config import Config
-from train.errors import DivergedError, Interrupted, TrainError
+from train.train_errors import DivergedError, Interrupted, TrainError
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = ("hacs", "kinetics", "mit", "ucf101", "hmdb51", "diving48")

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from test_data_frames import write_legacy
 
-from data.extract import _parts, extract_jpegs
-from data.frames import FrameStore, verify_store
-from data.motion import render, write_video
+from data.store import FrameStore, verify_store
+from data.store.ffmpeg import _parts, extract_jpegs
+from data.synthetic import render, write_video
 from run.convert import find_videos_to_convert, main
 
 ROOT = Path(__file__).parent.parent

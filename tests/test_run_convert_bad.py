@@ -16,12 +16,12 @@ import pytest
 import simplejpeg
 from test_data_frames import write_legacy
 
-from data.errors import DataError
-from data.extract import Stopped, extract_jpegs
-from data.frames import FrameStore, verify_store, write_store
-from data.motion import render, write_video
-from data.unfinished import sweep_unfinished
-from run.cli import command
+from data.data_error import DataError
+from data.store import FrameStore, verify_store, write_store
+from data.store.ffmpeg import Stopped, extract_jpegs
+from data.store.unfinished_folders import sweep_unfinished
+from data.synthetic import render, write_video
+from run.command_line import command
 from run.convert import find_videos_to_convert, main
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import cv2
 import pytest
 
-from data.extract import ffmpeg_executable
-from run.cli import command
+from data.store.ffmpeg import ffmpeg_executable
+from run.command_line import command
 from run.download import _scratch, main
 
 pytest.importorskip("yt_dlp")

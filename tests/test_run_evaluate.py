@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-from data.clips import normalise
-from data.loading import Batch
-from data.videos import Videos
+from data.annotations.video_folders import Videos
+from data.clips.clip_dataset import normalise
+from data.clips.loader import Batch
 from run.evaluate import confusion_matrix, draw_confusion, reordered
 from train.devices import Devices
-from train.errors import Interrupted
 from train.evaluation import evaluate, predictions
-from train.interrupts import Signals
+from train.signals import Signals
+from train.train_errors import Interrupted
 
 CPU = Devices(torch.device("cpu"), 0, "fp32")
 

@@ -6,8 +6,8 @@ import importlib
 import pytest
 import torch
 
-from run.benchmarks import gpu
-from train.errors import TrainError
+from run.benchmarks import gpu_page as gpu
+from train.train_errors import TrainError
 
 
 def options(*words: str) -> argparse.Namespace:

@@ -15,13 +15,13 @@ import torch
 
 import run.evaluate
 import run.predict
-from data.frames import DATABASE, write_store
-from data.motion import render, write_video
-from run.cli import command, complete
-from train.checkpoint import save_checkpoint
+from data.store import DATABASE, write_store
+from data.synthetic import render, write_video
+from run.command_line import command, complete
+from train.checkpoint.saving import save_checkpoint
 from train.devices import open_devices
 from train.evaluation import evaluate
-from train.job import Job, prepare
+from train.setup import Job, prepare
 
 
 @pytest.fixture(scope="module")

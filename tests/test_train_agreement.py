@@ -10,12 +10,12 @@ import pytest
 import torch
 from runs import SERVER, as_ranks, command, environment, folder, start
 
-from data.loading import StepSampler
-from run.cli import parse_config
-from train.agreement import check_same_state, digest
+from data.clips.loader import StepSampler
+from run.command_line import parse_config
 from train.devices import Devices, open_devices
-from train.errors import TrainError
-from train.job import Job, prepare
+from train.rank_agreement import check_same_state, digest
+from train.setup import Job, prepare
+from train.train_errors import TrainError
 
 OPTIONS = ["--workers", "0", "--ema", "0.9", "--optimiser", "adamw", "--tensorboard", "False"]
 OPTIONS += ["--micro-batch", "8"]  # without a trial of how many fit

@@ -4,9 +4,9 @@ import pytest
 import torch
 from small_jobs import batch
 
-from data.errors import DataError
-from train.agreement import LateMaximum
+from data.data_error import DataError
 from train.devices import Devices
+from train.rank_agreement import LateMaximum
 
 CPU = Devices(torch.device("cpu"), 0, "fp32")
 

@@ -17,7 +17,7 @@ from runs import ROOT, environment, folder, start, train
 from two_steps import compare, difference, options_in, steps_of_processes, two_steps
 
 from train.devices import Stopwatch, open_devices
-from train.errors import TrainError
+from train.train_errors import TrainError
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 

@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 from runs import command, folder, same_bits, train
 
-from run.cli import parse_config
+from run.command_line import parse_config
 from train.devices import open_devices
-from train.job import prepare
-from train.monitor import without_colours
+from train.setup import prepare
+from train.speed_monitor import without_colours
 
 
 def rows(path):

@@ -23,10 +23,10 @@ import torch
 from runs import command, folder, train
 from torch import nn
 
-from run.cli import parse_config
+from run.command_line import parse_config
 from train.devices import open_devices
-from train.job import prepare
-from train.monitor import SpeedMonitor
+from train.setup import prepare
+from train.speed_monitor import SpeedMonitor
 from train.step import train_step
 
 GOLDEN = Path(__file__).parent / "golden" / "losses.json"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from train.history import COLUMNS, History, Table, read_history, restored_history
+from train.results.history import COLUMNS, History, Table, read_history, restored_history
 
 SCORES = {"top1": 100 / 3, "top5": 100.0, "loss": 0.123456789, "clips": 14.0}
 

@@ -8,9 +8,9 @@ import socket
 
 import pytest
 
-from train import lock
-from train.errors import TrainError
-from train.lock import locked
+from train.results import folder_lock as lock
+from train.results.folder_lock import locked
+from train.train_errors import TrainError
 
 FORK = multiprocessing.get_context("fork")
 

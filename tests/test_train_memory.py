@@ -11,12 +11,11 @@ import torch
 from runs import ROOT, environment
 from small_jobs import small_job
 
-from data.loading import StepPlan
+from data.clips.loader import StepPlan
 from network import build_network
 from train import memory
 from train.batchnorm import split_batch_norm
 from train.devices import Devices
-from train.errors import TrainError
 from train.memory import (
     cgroup_free_bytes,
     clips_per_pass,
@@ -28,6 +27,7 @@ from train.memory import (
     saved_bytes,
     training_pass,
 )
+from train.train_errors import TrainError
 
 CPU = Devices(torch.device("cpu"), 0, "fp32")
 SHAPES = [StepPlan(1, 0, 8, 4, 32), StepPlan(1, 0, 32, 2, 24)]

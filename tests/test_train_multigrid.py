@@ -10,14 +10,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from data.loading import StepSampler
-from run.cli import complete
+from data.clips.loader import StepSampler
+from run.command_line import complete
 from train.config import Config
-from train.cycles import cut, even_side, rate
-from train.errors import TrainError
-from train.job import check_shares
-from train.multigrid import make_schedule
-from train.plan import plan_table
+from train.schedule.plan_table import plan_table
+from train.schedule.schedule import make_schedule
+from train.schedule.shapes import cut, even_side, rate
+from train.setup import check_shares
+from train.train_errors import TrainError
 
 
 def config(**options) -> Config:

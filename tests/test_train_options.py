@@ -9,17 +9,17 @@ from dataclasses import fields
 
 import pytest
 
+from data.data_error import DataError
 from data.datasets import DATASETS
-from data.errors import DataError
-from network.errors import NetworkError
+from network.network_error import NetworkError
 from run import evaluate, networks, plan, predict
-from run.cli import build_parser, command, parse_config
-from train.bounds import Bounds, within
+from run.command_line import build_parser, command, parse_config
 from train.config import Config, bounds_of
 from train.devices import open_devices
-from train.errors import TrainError
-from train.job import prepare
-from train.multigrid import make_schedule
+from train.option_bounds import Bounds, within
+from train.schedule.schedule import make_schedule
+from train.setup import prepare
+from train.train_errors import TrainError
 
 WHERE = ["--dataset", "/d", "--labels", "/l"]
 HOSTILE = [
@@ -218,7 +218,7 @@ def test_names_are_checked_before_the_dataset_is_scanned(words, said, monkeypatc
     def scan(*args, **options):
         raise AssertionError("the dataset is scanned first")
 
-    monkeypatch.setattr(importlib.import_module("train.job"), "open_split", scan)
+    monkeypatch.setattr(importlib.import_module("train.setup"), "open_split", scan)
     config = parse_config("custom", [*WHERE, "--gpus", "0", *words.split()])
     with (
         open_devices(0, "fp32") as devices,

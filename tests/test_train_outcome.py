@@ -11,9 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from train import step as step_module
 from train.devices import Devices
-from train.engine import finish_epoch, save_last
-from train.errors import DivergedError
+from train.loop import finish_epoch, save_last
 from train.step import settle
+from train.train_errors import DivergedError
 
 ALL = ("--mixup", "0.2", "--ema", "0.9", "--clip-grad", "1", "--label-smoothing", "0.1")
 

@@ -15,22 +15,30 @@ from hypothesis import strategies as st
 from torch import nn
 
 from network import build_network
-from train.checkpoint import save_checkpoint
-from train.checkpoint_state import load_checkpoint
+from train.checkpoint.opening import load_checkpoint
+from train.checkpoint.saving import save_checkpoint
 from train.config import Config
 from train.devices import Devices
-from train.errors import TrainError
-from train.interrupts import caught_signals
 from train.metrics import Meter, top_k_hits
 from train.mixing import heavier_labels, mixed, scoring_note
-from train.monitor import GREEN, RED, YELLOW, SpeedMonitor, SpeedReport, coloured, without_colours
-from train.optim import (
+from train.optimiser import (
     build_optimiser,
     groups_table,
     parameter_groups,
     restore_optimiser,
     set_learning_rate,
 )
+from train.signals import caught_signals
+from train.speed_monitor import (
+    GREEN,
+    RED,
+    YELLOW,
+    SpeedMonitor,
+    SpeedReport,
+    coloured,
+    without_colours,
+)
+from train.train_errors import TrainError
 
 CPU = Devices(torch.device("cpu"), 0, "fp32")
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 from runs import NETWORK, assert_same_results, command, folder, start, train
 
-from run.cli import command as run_command
-from run.cli import parse_config
-from train import engine
-from train import space as train_space
+from run.command_line import command as run_command
+from run.command_line import parse_config
+from train import loop as engine
+from train.results import disk_space as train_space
 
 pytestmark = pytest.mark.fault
 
@@ -140,7 +140,7 @@ def test_a_second_training_in_the_same_folder_is_refused(tiny, tmp_path):
         assert f"another training (process {run.pid} on " in said and str(folder(tmp_path)) in said
     os.kill(run.pid, signal.SIGINT)
     assert run.wait() == 130, run.said()
-    assert not (folder(tmp_path) / "train.lock").exists()
+    assert not (folder(tmp_path) / "train.results.folder_lock").exists()
 
 
 def test_a_results_folder_that_goes_while_training_is_named(tiny, tmp_path):

@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from train import files, resume
-from train.checkpoint import (
+from train.checkpoint import resume
+from train.checkpoint.opening import load_checkpoint
+from train.checkpoint.resume import newest_checkpoint, refuse_second_start, set_later_epochs_aside
+from train.checkpoint.saving import (
     drop_old,
     epoch_file,
     holds_optimiser,
@@ -24,12 +26,11 @@ from train.checkpoint import (
     slim_old,
     slimmed,
 )
-from train.checkpoint_state import load_checkpoint
 from train.config import Config
-from train.errors import OtherRunError, TrainError
-from train.history import History
-from train.resume import newest_checkpoint, refuse_second_start, set_later_epochs_aside
-from train.space import Sizes, check_space
+from train.results import file_writing as files
+from train.results.disk_space import Sizes, check_space
+from train.results.history import History
+from train.train_errors import OtherRunError, TrainError
 
 NET = "ir_csn_50"
 OPTIONS = {"network": NET, "clip_length": 4, "clip_size": 32, "val_frame_interval": 1}

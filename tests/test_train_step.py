@@ -8,15 +8,15 @@ import torch
 import torch.nn.functional as F
 from runs import command, same_bits
 
-from data.clips import normalise
-from data.loading import StepPlan
+from data.clips.clip_dataset import normalise
+from data.clips.loader import StepPlan
 from network import gate_rates
-from run.cli import parse_config
+from run.command_line import parse_config
 from train.devices import open_devices
-from train.engine import net_to_score
-from train.job import prepare
+from train.loop import net_to_score
 from train.mixing import mixed
-from train.monitor import SpeedMonitor
+from train.setup import prepare
+from train.speed_monitor import SpeedMonitor
 from train.step import number_of_micro_batches, settle, train_step
 
 

@@ -10,11 +10,11 @@ import torch
 from runs import SERVER, command
 from torch import nn
 
-from data.loading import Batch
-from run.cli import parse_config
+from data.clips.loader import Batch
+from run.command_line import parse_config
 from train.devices import open_devices
-from train.job import prepare
-from train.monitor import SpeedMonitor
+from train.setup import prepare
+from train.speed_monitor import SpeedMonitor
 from train.step import settle, train_step
 
 

@@ -1,4 +1,4 @@
-"""Every option of a training run, as one dataclass. Its fields are the command line (`run.cli`).
+"""Every option of a training run, as one dataclass, which `run.command_line` makes options of.
 
 A field whose default is None takes the dataset's own default (`data.datasets`), which
 `Config.with_defaults` fills in.
@@ -12,8 +12,8 @@ from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from train.bounds import Bounds, shortened
-from train.errors import TrainError
+from train.option_bounds import Bounds, shortened
+from train.train_errors import TrainError
 
 
 def _flag(name: str) -> str:
@@ -59,7 +59,7 @@ MANY = 10**9  # steps, epochs or batches: beyond it nobody counts
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """One run, complete. Construct it with the dataset's name and, as a rule, through `run.cli`."""
+    """One run, complete. As a rule, `run.command_line` makes it."""
 
     benchmark: str = field(default="custom", metadata={"hidden": True})
 

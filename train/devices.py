@@ -13,9 +13,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from data.loading import Batch
-from train.errors import TrainError
-from train.ranks import joined
+from data.clips.loader import Batch
+from train.rank_failures import joined
+from train.train_errors import TrainError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

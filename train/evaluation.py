@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from data.clips import normalise
-from data.loading import Batch
-from data.videos import Videos
+from data.annotations.video_folders import Videos
+from data.clips.clip_dataset import normalise
+from data.clips.loader import Batch
 from train.devices import Devices
-from train.errors import Interrupted
-from train.interrupts import Signals
 from train.metrics import Meter
+from train.signals import Signals
+from train.train_errors import Interrupted
 
 log = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ import psutil
 import torch
 from torch import nn
 
-from data.loading import StepPlan
-from train.agreement import together
+from data.clips.loader import StepPlan
 from train.devices import Devices
-from train.errors import TrainError
+from train.rank_agreement import together
+from train.train_errors import TrainError
 
 log = logging.getLogger(__name__)
 

@@ -14,14 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from data.clips import normalise
-from data.loading import Batch, StepPlan
-from train.errors import DivergedError
-from train.job import Job
+from data.clips.clip_dataset import normalise
+from data.clips.loader import Batch, StepPlan
 from train.mixing import heavier_labels, mixed
-from train.monitor import SpeedMonitor
-from train.optim import set_learning_rate, update_average
-from train.outcome import StepOutcome
+from train.optimiser import set_learning_rate, update_average
+from train.setup import Job
+from train.speed_monitor import SpeedMonitor
+from train.step_outcome import StepOutcome
+from train.train_errors import DivergedError
 
 log = logging.getLogger(__name__)
 

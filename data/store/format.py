@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from data.ahead import UNIT
-from data.errors import DataError
-from data.shortage import shortage
+from data.clips.resource_shortage import shortage
+from data.data_error import DataError
+from data.store.read_ahead import UNIT
 
 DATABASE, COUNT = "frames.db", "n_frames"
 APPLICATION_ID, LAYOUT = 0x46524D53, 3  # in the file's header: "FRMS", and the version of ours

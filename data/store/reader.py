@@ -13,10 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data.ahead import extent, fetch
-from data.errors import DataError
-from data.jpegs import BadJpegAt, decode_jpegs
-from data.shortage import shortage
+from data.clips.resource_shortage import shortage
+from data.data_error import DataError
 from data.store.format import (
     COUNT,
     DATABASE,
@@ -28,6 +26,8 @@ from data.store.format import (
     read_header,
     unreadable,
 )
+from data.store.jpeg import BadJpegAt, decode_jpegs
+from data.store.read_ahead import extent, fetch
 
 try:
     import resource

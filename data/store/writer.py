@@ -9,9 +9,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from data.ahead import knots
-from data.errors import DataError
-from data.jpegs import BadJpeg, check_jpeg, shrink_jpeg
+from data.data_error import DataError
 from data.store.format import (
     APPLICATION_ID,
     COMPANIONS,
@@ -26,8 +24,10 @@ from data.store.format import (
     open_file,
     read_header,
 )
+from data.store.jpeg import BadJpeg, check_jpeg, shrink_jpeg
+from data.store.read_ahead import knots
 from data.store.reader import FrameStore
-from data.unfinished import unfinished_folder
+from data.store.unfinished_folders import unfinished_folder
 
 CHUNK = 32  # frames that are decoded at a time to verify a store
 

@@ -1,0 +1,57 @@
+"""Videos that labels name more than once: within one part, or in training and validation both."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+import numpy as np
+
+from data.annotations.video_folders import Videos
+
+log = logging.getLogger(__name__)
+
+LISTED = 5  # videos that a warning names
+
+
+def warn_of_repeats(videos: Videos) -> None:
+    """Warn of videos that several rows of the csv name: they count once for each row."""
+    _, first, which = np.unique(videos.folders, return_index=True, return_inverse=True)
+    again = np.flatnonzero(first[which] != np.arange(len(videos)))
+    if not len(again):
+        return
+    other = [row for row in again if videos.labels[row] != videos.labels[first[which[row]]]]
+    if other:
+        _warn(
+            "%d rows name a video of an earlier row, but another class: %s",
+            (_pair(videos, first[which[row]], videos, row) for row in other[:LISTED]),
+            len(other),
+        )
+    if len(again) > len(other):
+        same = again[~np.isin(again, other)]
+        _warn(
+            "%d rows repeat an earlier row, so that their videos count more than once: %s",
+            (_pair(videos, first[which[row]], videos, row) for row in same[:LISTED]),
+            len(same),
+        )
+
+
+def warn_of_overlap(train: Videos, val: Videos) -> None:
+    """Warn of videos that are in both parts: the network is then validated on what it has seen."""
+    folders, in_train, in_val = np.intersect1d(train.folders, val.folders, return_indices=True)
+    if len(folders):
+        pairs = zip(in_train[:LISTED], in_val[:LISTED], strict=True)
+        _warn(
+            "%d videos are in training and in validation, whose scores will be too good: %s",
+            (_pair(train, one, val, other) for one, other in pairs),
+            len(folders),
+        )
+
+
+def _pair(a: Videos, one: int, b: Videos, other: int) -> str:
+    return f"{a.folders[one]} ({a.source}:{a.rows[one]} and {b.source}:{b.rows[other]})"
+
+
+def _warn(text: str, pairs: Iterable[str], count: int) -> None:
+    more = f"; and {count - LISTED} more" if count > LISTED else ""
+    log.warning(text, count, "; ".join(pairs) + more)

@@ -1,0 +1,244 @@
+"""One label csv as numpy arrays: which videos, of which class; what cannot be used, and why.
+
+The format: a header, then a row a video. Columns are found by name, in any order, in any case:
+`label`; `youtube_id` or `id`; optionally `time_start` and `time_end`, both or neither; optionally
+`split` (train, val or test; empty: not said). Others are ignored. Comma, semicolon or tab; quoted
+or not; with or without byte order mark; plain or `.gz`. A class may be spelled with spaces or
+underscores, and in any case.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from data.annotations.class_names import ClassNumbers, class_dictionary
+from data.data_error import DataError, Unusable
+
+COLUMNS = {
+    "label": ("label", "class", "class_name", "category", "action"),
+    "id": ("id", "youtube_id", "video_id", "video", "name"),
+    "start": ("time_start", "start_time", "start"),
+    "end": ("time_end", "end_time", "end"),
+    "split": ("split", "subset"),
+}
+UNSAID, TRAIN, VAL, TEST = -1, 0, 1, 2
+PARTS = {
+    **dict.fromkeys(("train", "training"), TRAIN),
+    **dict.fromkeys(("val", "validate", "validation", "valid"), VAL),
+    **dict.fromkeys(("test", "testing"), TEST),
+}
+CHUNK = 16_384  # rows held as Python objects at a time
+LONGEST_HEADER = 100_000  # characters: csv's own limit for a field is little more
+LONGEST_ID = 230  # bytes: a folder's name holds 255
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """The usable rows of a csv.
+
+    Attributes:
+        path: the csv.
+        ids: str (N,), names of the videos' folders: the id, for time-sliced sets
+            `<youtube_id>_<start>_<end>` with the seconds as six digits.
+        labels: int64 (N,), indices into `classes`.
+        classes: names of the classes.
+        parts: int8 (N,), TRAIN, VAL or TEST as the row's split says, else UNSAID.
+        rows: int32 (N,), line numbers in the csv. The header is line 1.
+        rejected: (line number, reason) of each row that cannot be used.
+    """
+
+    path: Path
+    ids: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    parts: np.ndarray
+    rows: np.ndarray
+    rejected: list[tuple[int, str]]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def load_labels(path: str | Path, classes: Sequence[str] | None = None) -> LabelTable:
+    """Read a label csv. A row that cannot be used lands in `.rejected`.
+
+    Args:
+        path: the csv, or csv.gz.
+        classes: names of the classes, which fix the numbers; any other is a reason to reject.
+            Without, the numbers are those of `<prefix>dictionary.json` beside the csv, whose
+            prefix the csv's name must begin with; without that, the order in which the classes
+            appear in the csv.
+
+    Raises:
+        DataError: there is no such file, it is no csv, lacks a column, or has no row at all.
+    """
+    path = Path(path)
+    if classes is None:
+        classes = class_dictionary(path)
+    numbers = ClassNumbers(classes)
+    rejected: list[tuple[int, str]] = []
+    try:
+        with _open(path) as file:
+            reader, columns = _reader(path, file)
+            chunks = list(_chunks(reader, _RowParser(columns, numbers), rejected))
+    except (OSError, EOFError, zlib.error) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error
+        raise DataError(f"{path}: cannot be read ({reason})") from error
+    if not (chunks or rejected):
+        raise DataError(f"{path}: has no rows")
+    chunks = chunks or [[np.empty(0, str), *[np.empty(0, np.int64)] * 3]]
+    ids, labels, parts, rows = (np.concatenate(column) for column in zip(*chunks, strict=True))
+    return LabelTable(
+        path=path,
+        ids=ids,
+        labels=labels.astype(np.int64),
+        classes=tuple(numbers.names),
+        parts=parts.astype(np.int8),
+        rows=rows.astype(np.int32),
+        rejected=rejected,
+    )
+
+
+def _open(path: Path) -> TextIO:
+    # Escaped, bytes that are not UTF-8 still name the file that they name on the disk.
+    options = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", **options)
+    return path.open(**options)
+
+
+def _reader(path: Path, file: TextIO) -> tuple[Iterator[list[str]], dict[str, int]]:
+    """A csv reader behind the header, and the column that holds each of COLUMNS."""
+    start = file.readline(LONGEST_HEADER)
+    if len(start) == LONGEST_HEADER:
+        raise DataError(f"{path}:1: the line is too long for a header; is this a csv?")
+    if "\0" in start:
+        raise DataError(f"{path}:1: is no text, or is UTF-16; save it as a UTF-8 csv")
+    delimiter = next((mark for mark in ",;\t" if mark in start), ",")
+    header = [name.strip().lower() for name in next(csv.reader([start], delimiter=delimiter), [])]
+    if {"classname", "label"} <= set(header):
+        raise DataError(f"{path}: is HACS's own csv; convert it by `python -m run.labels hacs`")
+    columns = {}
+    for column, names in COLUMNS.items():
+        at = next((header.index(name) for name in names if name in header), None)
+        if at is not None:
+            if header.count(header[at]) > 1:
+                raise DataError(f"{path}:1: two columns of the header are named {header[at]!r}")
+            columns[column] = at
+        elif column in ("label", "id"):
+            found = ", ".join(header[:8])[:100] or "nothing"
+            raise DataError(
+                f"{path}:1: no column {' or '.join(names[:2])} in the header ({found!r}); "
+                "it must read label,id,split or label,youtube_id,time_start,time_end,split"
+            )
+    if ("start" in columns) != ("end" in columns):
+        raise DataError(f"{path}:1: the header has only one of time_start and time_end")
+    return csv.reader(file, delimiter=delimiter), columns
+
+
+def _chunks(
+    reader: Iterator[list[str]], parse: _RowParser, rejected: list[tuple[int, str]]
+) -> Iterator[list[np.ndarray]]:
+    """Columns (ids, labels, parts, rows) of up to CHUNK usable rows at a time."""
+    columns = ids, labels, parts, lines = [], [], [], []
+    for line, row in _lines(reader, rejected):
+        try:
+            name, number, part = parse(row)
+        except Unusable as reason:
+            rejected.append((line, str(reason)))
+            continue
+        ids.append(name)
+        labels.append(number)
+        parts.append(part)
+        lines.append(line)
+        if len(ids) == CHUNK:
+            yield [np.array(column) for column in columns]
+            for column in columns:
+                column.clear()
+    if ids:
+        yield [np.array(column) for column in columns]
+
+
+def _lines(reader, rejected: list[tuple[int, str]]) -> Iterator[tuple[int, list[str]]]:
+    """(line number, fields) of the rows that are not blank, below a header on line 1."""
+    end = reader.line_num + 1  # of the row before
+    while True:
+        line = end + 1
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            end = reader.line_num + 1
+            rejected.append((line, f"is not csv ({error})"))
+            continue
+        end = reader.line_num + 1
+        if end > line:
+            rejected.append((line, f"has a quote that closes on line {end} only"))
+        elif row:
+            yield line, row
+
+
+class _RowParser:
+    """Fields of a row -> (folder name, class number, part). Raises Unusable."""
+
+    def __init__(self, columns: dict[str, int], numbers: ClassNumbers):
+        self.label, self.id = columns["label"], columns["id"]
+        self.times = (columns["start"], columns["end"]) if "start" in columns else ()
+        self.split = columns.get("split")
+        self.needed = max(self.label, self.id, *self.times) + 1
+        self.numbers, self.stamps, self.parts = numbers, _Stamps(), _Parts()
+
+    def __call__(self, row: list[str]) -> tuple[str, int, int]:
+        if len(row) < self.needed:
+            raise Unusable(f"has {len(row)} fields, needs {self.needed}")
+        name = row[self.id].strip()
+        if not name:
+            raise Unusable("has no video id")
+        size = len(name.encode(errors="surrogateescape"))
+        if "/" in name or "\0" in name or name.startswith(".") or size > LONGEST_ID:
+            raise Unusable(f"has the id {name[:40]!r}, which no folder can be named")
+        if self.times:
+            start, end = self.stamps[row[self.times[0]]], self.stamps[row[self.times[1]]]
+            if bool(start) != bool(end):
+                raise Unusable("has only one of time_start and time_end")
+            name += start + end
+        split = self.split
+        part = self.parts[row[split]] if split is not None and split < len(row) else UNSAID
+        number = self.numbers[row[self.label]]  # last: a rejected row numbers no class
+        return name, number, part
+
+
+class _Stamps(dict):
+    """Seconds as text -> what they add to a folder's name: "10.0" -> "_000010", "" -> ""."""
+
+    def __missing__(self, text: str) -> str:
+        try:
+            seconds = float(text) if text.strip() else None
+        except ValueError:
+            raise Unusable(f"has the time {text[:20]!r}, not a number of seconds") from None
+        if seconds is not None and not 0 <= seconds < 1e6:
+            raise Unusable(f"has the time {text[:20]!r}, not within 0..999999 seconds")
+        stamp = "" if seconds is None else f"_{int(seconds):06d}"
+        if len(self) < CHUNK:
+            self[text] = stamp
+        return stamp
+
+
+class _Parts(dict):
+    """A row's split -> TRAIN, VAL, TEST, or UNSAID where it is empty."""
+
+    def __missing__(self, text: str) -> int:
+        word = text.strip().lower()
+        if word and word not in PARTS:
+            raise Unusable(f"has the split {text[:20]!r}, which is none of train, val and test")
+        self[text] = PARTS.get(word, UNSAID)
+        return self[text]

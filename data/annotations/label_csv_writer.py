@@ -1,0 +1,82 @@
+"""Label csvs, written: a file for each part, whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from data.annotations.class_names import class_key
+from data.data_error import DataError
+
+
+class Row(NamedTuple):
+    """One video of a label csv. `start` and `end` in whole seconds, or both None."""
+
+    label: str
+    id: str
+    part: str  # "train", "val" or "test"
+    start: int | None = None
+    end: int | None = None
+
+
+def write_csvs(
+    rows: Iterable[Row], name: Callable[[str], Path], classes: Sequence[str] | None = None
+) -> dict[Path, int]:
+    """Write a label csv for each part that has rows; a video that comes twice is written once.
+
+    Args:
+        rows: of any parts.
+        name: part -> the csv, compressed where it ends in .gz.
+        classes: sort the rows by this order, so that the numbers by first appearance are its.
+
+    Returns:
+        csv -> its number of rows.
+
+    Raises:
+        DataError: there is no row, or one is of a class that is not among `classes`.
+    """
+    by_part: dict[str, dict[Row, None]] = {}
+    for row in rows:
+        by_part.setdefault(row.part, {})[row] = None
+    if not by_part:
+        raise DataError("there is no row to write")
+    order = {class_key(label): number for number, label in enumerate(classes or ())}
+    written = {}
+    for part, unique in by_part.items():
+        part_rows = list(unique)
+        if classes:
+            unknown = {row.label for row in part_rows if class_key(row.label) not in order}
+            if unknown:
+                raise DataError(f"unknown class {min(unknown)[:60]!r}: not in the class list")
+            part_rows.sort(key=lambda row: order[class_key(row.label)])
+        path = name(part)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, _as_csv(part_rows))
+        written[path] = len(part_rows)
+    return written
+
+
+def _as_csv(rows: list[Row]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    if any(row.start is not None for row in rows):
+        writer.writerow(("label", "youtube_id", "time_start", "time_end", "split"))
+        writer.writerows((row.label, row.id, row.start, row.end, row.part) for row in rows)
+    else:
+        writer.writerow(("label", "id", "split"))
+        writer.writerows((row.label, row.id, row.part) for row in rows)
+    return text.getvalue()
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all; a compressed file has the same bytes each time."""
+    content = text.encode(errors="surrogateescape")
+    if path.suffix == ".gz":
+        content = gzip.compress(content, mtime=0)
+    unfinished = path.with_name(f".{path.name}.part")
+    unfinished.write_bytes(content)
+    unfinished.replace(path)

@@ -1,0 +1,277 @@
+"""Official lists and other frameworks' lists, as rows of label csvs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data.annotations.class_names import class_key
+from data.annotations.label_csv import PARTS, TEST, TRAIN, VAL, load_labels
+from data.annotations.label_csv_writer import Row
+from data.data_error import DataError
+
+log = logging.getLogger(__name__)
+
+SHOWN = 3  # unusable lines that a warning quotes
+HMDB_PARTS = {"1": "train", "2": "val"}  # "0": in neither part of the split
+STAMP = len("_000010_000020")
+
+
+class Rejections(list):
+    """Lines that cannot be used, as "file:line: reason"."""
+
+    def log(self) -> None:
+        """Warn of them, in one line."""
+        if self:
+            more = f"; and {len(self) - SHOWN} more" if len(self) > SHOWN else ""
+            log.warning("%d lines are left out: %s%s", len(self), "; ".join(self[:SHOWN]), more)
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a list that are not blank, without byte order mark and line ends."""
+    try:
+        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise DataError(f"{path}: is empty")
+    return lines
+
+
+def read_classes(path: Path) -> list[str]:
+    """A class list: a name a line, which may follow its number, as in UCF-101's classInd.txt."""
+    names = []
+    for line in read_lines(path):
+        number, _, name = line.partition(" ")
+        names.append(name.strip() if number.isdecimal() and name else line)
+    if len({class_key(name) for name in names}) < len(names):
+        raise DataError(f"{path}: names a class twice")
+    return names
+
+
+def ucf101(folder: Path, split: int) -> Iterator[Row]:
+    """UCF-101's trainlist0N.txt and testlist0N.txt: `<class>/<video>.avi [number]`."""
+    for part, name in (("train", f"trainlist0{split}.txt"), ("val", f"testlist0{split}.txt")):
+        for number, line in enumerate(read_lines(folder / name), start=1):
+            label, slash, video = line.split()[0].partition("/")
+            if not slash:
+                raise DataError(
+                    f"{folder / name}:{number}: {line[:60]!r} is not <class>/<video>.avi"
+                )
+            yield Row(label, Path(video).stem, part)
+
+
+def hmdb51(folder: Path, split: int) -> Iterator[Row]:
+    """HMDB-51's <class>_test_splitN.txt: `<video>.avi 0|1|2`, unused, train, test."""
+    ending = f"_test_split{split}.txt"
+    files = sorted(folder.glob(f"*{ending}"))
+    if not files:
+        raise DataError(f"{folder}: holds no <class>{ending}")
+    for path in files:
+        for number, line in enumerate(read_lines(path), start=1):
+            video, _, use = line.rpartition(" ")
+            if not video or use not in ("0", "1", "2"):
+                raise DataError(f"{path}:{number}: {line[:60]!r} is not <video>.avi 0|1|2")
+            if use != "0":
+                yield Row(path.name.removesuffix(ending), Path(video.strip()).stem, HMDB_PARTS[use])
+
+
+def labelled_csv(
+    path: Path, rejections: Rejections, *, part: str | None, classes: Sequence[str] | None = None
+) -> Iterator[Row]:
+    """Any csv that `load_labels` reads, Kinetics' in all their dialects.
+
+    `part`: of rows whose split says nothing; None: such rows are rejected.
+    """
+    table = load_labels(path, classes)
+    rejections += [f"{path}:{row}: {reason}" for row, reason in table.rejected]
+    names = {TRAIN: "train", VAL: "val", TEST: "test"}
+    columns = zip(table.ids, table.labels, table.parts, table.rows, strict=True)
+    for video, label, number, line in columns:
+        row_part = names.get(int(number), part)
+        if row_part is None:
+            rejections.append(f"{path}:{line}: says no split (--part names it)")
+            continue
+        stamp = str(video[-STAMP:]).split("_")
+        timed = len(stamp) == 3 and all(len(t) == 6 and t.isdecimal() for t in stamp[1:])
+        if timed and len(video) > STAMP:
+            span = int(stamp[1]), int(stamp[2])
+            yield Row(table.classes[label], str(video[:-STAMP]), row_part, *span)
+        else:
+            yield Row(table.classes[label], str(video), row_part)
+
+
+def hacs(path: Path, rejections: Rejections) -> Iterator[Row]:
+    """HACS's csv: classname, youtube_id, subset, start, end, label. Label -1: no such action."""
+    needed = ("classname", "youtube_id", "subset", "start", "end")
+    for number, row in _records(path, rejections, needed):
+        try:
+            if float(row.get("label") or 1) < 0:
+                continue
+            part = _part_name(row["subset"])
+            yield Row(
+                row["classname"].strip(),
+                row["youtube_id"].strip(),
+                part,
+                int(float(row["start"])),
+                int(float(row["end"])),
+            )
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
+            rejections.append(f"{path}:{number}: {error}")
+
+
+def moments(path: Path, rejections: Rejections, *, part: str) -> Iterator[Row]:
+    """Moments in Time's trainingSet.csv, validationSet.csv: `<class>/<video>.mp4,<class>,...`."""
+    for number, line in enumerate(read_lines(path), start=1):
+        try:
+            fields = next(csv.reader([line]))
+        except csv.Error as error:
+            rejections.append(f"{path}:{number}: is not csv ({error})")
+            continue
+        video = Path(fields[0])
+        if len(fields) < 2 or not video.suffix or not fields[1].strip():
+            rejections.append(f"{path}:{number}: {line[:60]!r} is not <class>/<video>.mp4,<class>")
+            continue
+        yield Row(fields[1].strip(), video.stem, part)
+
+
+def diving48(path: Path, rejections: Rejections, *, part: str, classes: list[str]) -> Iterator[Row]:
+    """Diving48's json: a list of {vid_name, label, ...}, whose labels are numbers."""
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: is no json that can be read ({error})") from error
+    if not isinstance(entries, list):
+        raise DataError(f"{path}: is not a list of {{vid_name, label, ...}}")
+    for number, entry in enumerate(entries, start=1):
+        try:
+            label = int(entry["label"])
+            if not 0 <= label < len(classes):
+                raise ValueError(f"the label {label} is not within 0..{len(classes) - 1}")
+            yield Row(classes[label], str(entry["vid_name"]), part)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            rejections.append(f"{path}: entry {number}: {type(error).__name__}: {error}")
+
+
+def tree(root: Path, *, fraction: float, seed: int) -> Iterator[Row]:
+    """Class folders of videos (or of frame stores), below train/ and val/ or split at random.
+
+    Args:
+        root: `<root>/{train,val}/<class>/<video>`, `<root>/<class>/<video>` or
+            `<root>/jpg/<class>/<id>`.
+        fraction: the share of each class that validates: at least one video, and not all.
+        seed: of the draw, which is the same for the same names.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder")
+    root = root / "jpg" if (root / "jpg").is_dir() else root
+    parts = {path: PARTS.get(path.name.lower()) for path in _folders(root)}
+    if parts and all(number is not None for number in parts.values()):
+        for folder in parts:
+            for label, ids in _classes_in(folder):
+                yield from (Row(label, video, _part_name(folder.name)) for video in ids)
+        return
+    for number, (label, ids) in enumerate(_classes_in(root)):
+        order = np.random.default_rng((seed, number)).permutation(len(ids))
+        held_out = min(max(round(fraction * len(ids)), 1), len(ids) - 1) if fraction else 0
+        for index, video in enumerate(ids):
+            yield Row(label, video, "val" if index in order[:held_out] else "train")
+
+
+def path_list(
+    path: Path, rejections: Rejections, *, part: str, classes: list[str] | None
+) -> Iterator[Row]:
+    """Other frameworks' lists: `path label`, `path,label` or `path n_frames label` a line.
+
+    A label that is a number is looked up in `classes`; without, it is named by the folder that the
+    paths of this number lie in.
+
+    Raises:
+        DataError: the paths of one number lie in several folders, and there are no `classes`.
+    """
+    found: list[tuple[int, Path, str]] = []
+    lines = read_lines(path)
+    mark = "," if all("," in line for line in lines) else None
+    fields = [line.rsplit(mark, 2) for line in lines]
+    counted = all(len(field) == 3 and field[1].strip().isdecimal() for field in fields)
+    for number, line in enumerate(lines, start=1):
+        *video, label = line.rsplit(mark, 2 if counted else 1)
+        if not video or not video[0].strip():
+            rejections.append(f"{path}:{number}: {line[:60]!r} is not <path> <label>")
+        else:
+            found.append((number, Path(video[0].strip()), label.strip()))
+    names = _names_by_folder(path, found) if classes is None else dict(enumerate(classes))
+    for number, video, label in found:
+        name = names.get(int(label)) if _is_number(label) else label
+        if name is None:
+            rejections.append(f"{path}:{number}: the label {label} is not in the class list")
+        else:
+            yield Row(name, video.stem if video.suffix else video.name, part)
+
+
+def _names_by_folder(path: Path, found: list[tuple[int, Path, str]]) -> dict[int, str]:
+    names: dict[int, str] = {}
+    for number, video, label in found:
+        if _is_number(label):
+            name = names.setdefault(int(label), video.parent.name)
+            if not name or name != video.parent.name:
+                raise DataError(
+                    f"{path}:{number}: the class {label} has no one folder to be named by; "
+                    "--classes names a file with a class a line"
+                )
+    return names
+
+
+def _is_number(label: str) -> bool:
+    return label.isdecimal() and len(label) < 10  # of thousands of digits Python makes no number
+
+
+def _records(
+    path: Path, rejections: Rejections, needed: tuple[str, ...]
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line number, fields by name) of the rows below the header."""
+    reader = csv.DictReader(read_lines(path))
+    try:
+        reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+    except csv.Error as error:
+        raise DataError(f"{path}:1: is not csv ({error})") from error
+    missing = [name for name in needed if name not in reader.fieldnames]
+    if missing:
+        raise DataError(f"{path}:1: no column {', '.join(missing)} in the header")
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            rejections.append(f"{path}:{reader.line_num + 1}: is not csv ({error})")
+        else:
+            yield reader.line_num, row
+
+
+def _part_name(word: str) -> str:
+    number = PARTS.get(word.strip().lower())
+    if number is None:
+        raise ValueError(f"{word!r} is neither train, val nor test")
+    return {TRAIN: "train", VAL: "val", TEST: "test"}[number]
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(
+        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
+
+
+def _classes_in(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """(class, ids of its videos) of each class folder, in order of their names."""
+    for path in _folders(folder):
+        inside = (item for item in path.iterdir() if not item.name.startswith("."))
+        ids = sorted({item.name if item.is_dir() else item.stem for item in inside})
+        if ids:
+            yield path.name, ids

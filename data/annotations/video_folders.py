@@ -1,0 +1,151 @@
+"""Which rows of a label csv have a frame store on the disk, as numpy arrays."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data.annotations.class_names import class_key
+from data.annotations.label_csv import LabelTable
+from data.data_error import DataError
+
+
+@dataclass(frozen=True)
+class Videos:
+    """The usable videos of one split.
+
+    Attributes:
+        root: the jpg folder.
+        folders: str (N,), the videos' folders, relative to `root`.
+        labels: int64 (N,), indices into `classes`.
+        classes: names of the classes.
+        rejected: ("file:row", reason) of each row that cannot be used.
+        source: the label csv.
+        rows: int32 (N,), line numbers in the csv; None where the videos come from no csv.
+    """
+
+    root: Path
+    folders: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    rejected: list[tuple[str, str]]
+    source: Path
+    rows: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.folders)
+
+    def folder(self, index: int) -> Path:
+        """The folder of one video, which holds its `frames.db`."""
+        return Path(self.path(index))
+
+    def path(self, index: int) -> str:
+        """`folder` as text, which is made faster."""
+        return os.path.join(self.root, self.folders[index])  # noqa: PTH118
+
+    def fingerprint(self) -> str:
+        """A hash of the videos' names, labels and classes, the same wherever the dataset lies.
+
+        `data.annotations.dataset_fingerprint` also looks at what the videos hold.
+        """
+        digest = hashlib.sha256("\n".join(self.classes).encode(errors="surrogateescape"))
+        digest.update("\n".join(self.folders).encode(errors="surrogateescape"))
+        digest.update(self.labels.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+
+def find_videos(root: str | Path, table: LabelTable) -> Videos:
+    """The rows of `table` that have a folder, in the csv's order.
+
+    Accepted: `<root>/jpg/<class>/<id>`, `<root>/jpg/<id>`, and `root` being the jpg folder itself.
+    A class folder may spell its name with spaces or underscores, in any case. Folders are listed
+    once, their contents are not looked at: an incomplete store shows when it is read.
+
+    Raises:
+        DataError: there is no such dataset, it is empty, or no row at all has a folder.
+    """
+    jpg = frames_root(Path(root))
+    top = _listing(jpg)
+    class_folders: dict[str, list[str]] = {}
+    for name in top:
+        class_folders.setdefault(class_key(name), []).append(name)
+    folders = np.full(len(table), "", dtype=object)
+    for number, name in enumerate(table.classes):
+        rows = np.flatnonzero(table.labels == number)
+        if not len(rows):
+            continue
+        for folder in class_folders.get(class_key(name), []):
+            inside = np.isin(table.ids[rows], list(_listing(jpg / folder)))
+            folders[rows[inside]] = [f"{folder}/{video}" for video in table.ids[rows[inside]]]
+        flat = (folders[rows] == "") & np.isin(table.ids[rows], list(top))
+        folders[rows[flat]] = table.ids[rows[flat]]
+    found = folders != ""
+    rejected = [(f"{table.path}:{row}", reason) for row, reason in table.rejected]
+    rejected += [
+        (
+            f"{table.path}:{row}",
+            f"no video {str(video)!r} of class {table.classes[label]!r} in {jpg}",
+        )
+        for row, video, label in zip(
+            table.rows[~found], table.ids[~found], table.labels[~found], strict=True
+        )
+    ]
+    if not found.any():
+        raise DataError(
+            f"{table.path}: none of its {len(table) + len(table.rejected)} rows can be used with "
+            f"{jpg}; the first one, {rejected[0][0]}: {rejected[0][1]}"
+        )
+    return Videos(
+        root=jpg,
+        folders=folders[found].astype(str),
+        labels=table.labels[found],
+        classes=table.classes,
+        rejected=rejected,
+        source=table.path,
+        rows=table.rows[found],
+    )
+
+
+def video_folders(root: str | Path) -> list[Path]:
+    """Every video's folder below a dataset's jpg/, in order, whether it holds a store or not.
+
+    Raises:
+        DataError: there is no such dataset, or no such folder in it.
+    """
+    jpg = frames_root(Path(root))
+    folders = []
+    for name in sorted(_listing(jpg)):
+        inside = sorted(_listing(jpg / name))
+        # A folder without folders in it is a video's own, the class is not drawn.
+        folders += [jpg / name / video for video in inside] if inside else [jpg / name]
+    return folders
+
+
+def frames_root(root: Path) -> Path:
+    """The jpg folder of a dataset. Raises DataError where there is none."""
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; --dataset names the one that holds jpg/")
+    jpg = root if root.name == "jpg" and not (root / "jpg").is_dir() else root / "jpg"
+    if not jpg.is_dir():
+        raise DataError(f"{root}: holds no folder jpg/; `python -m run.convert` makes it")
+    if not _listing(jpg):
+        raise DataError(f"{jpg}: is empty; `python -m run.convert` fills it")
+    return jpg
+
+
+def _listing(folder: Path) -> frozenset[str]:
+    return _list(folder, folder.stat().st_mtime_ns) if folder.is_dir() else frozenset()
+
+
+@functools.cache
+def _list(folder: Path, _changed: int) -> frozenset[str]:
+    """Names of the folders in `folder`: the training and the validation split share a listing."""
+    with os.scandir(folder) as entries:
+        return frozenset(
+            entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()
+        )

@@ -1,0 +1,1 @@
+"""From a video to clips: which frames, which crop, one clip, the loader."""

@@ -1,0 +1,107 @@
+"""Time the compiled augmentation against imgaug itself, operation by operation; draw it with --png.
+
+16 frames of 340 x 256 become a clip of 16 x 224 x 224, on one core; crop and resizing included on
+both sides, taking turns. Times are medians, for the whole recipe over its random draws.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from data.augment.presets import load_recipe
+from data.augment.program import (
+    Augmentation,
+    CompiledAugmentation,
+    ImgaugAugmentation,
+    load_augmentation,
+)
+from data.clips.crop import draw_crop
+from data.synthetic import ACTIONS, render
+
+FRAMES, HEIGHT, WIDTH, SIZE, SHARE = 16, 256, 340, 224, 224 / 256
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this benchmark."""
+    parser.add_argument("--repeats", type=int, default=30, help="clips to time for each row")
+    parser.add_argument("--video", type=Path, help="a video file to use instead of a rendered one")
+    parser.add_argument(
+        "--augmentation", default="readme", help="what to draw with --png (default: readme)"
+    )
+    parser.add_argument("--png", type=Path, metavar="FILE", help="draw one clip, augmented, there")
+
+
+def measure(args: argparse.Namespace) -> list[dict]:
+    """Rows of operation, ours_ms, imgaug_ms, ratio."""
+    cv2.setNumThreads(0)
+    frames = load_frames(args.video)
+    if args.png:
+        draw(args.png, frames, load_augmentation(args.augmentation))
+    recipe = load_recipe("readme")
+    operations = {
+        type(sometimes.then_list[0]).__name__: sometimes.then_list[0]
+        for sometimes in recipe.then_list
+    }
+    rows = []
+    for name, pipeline in {**operations, "the whole recipe": recipe}.items():
+        ways = {"ours": CompiledAugmentation(pipeline), "imgaug": ImgaugAugmentation(pipeline)}
+        ours, imgaug = race(list(ways.values()), frames, args.repeats)
+        rows.append(
+            {"operation": name, "ours_ms": ours, "imgaug_ms": imgaug, "ratio": imgaug / ours}
+        )
+    return rows
+
+
+def race(ways: list[Augmentation], frames: np.ndarray, repeats: int) -> list[float]:
+    """Median milliseconds of a clip for each way."""
+    times = [[] for _ in ways]
+    for number in range(-2, repeats):
+        for way, taken in zip(ways, times, strict=True):
+            rng = np.random.default_rng(number + 2)
+            start = time.process_time()
+            way.draw(rng, SIZE).render(frames, draw_crop(SHARE, rng), SIZE)
+            if number >= 0:  # those before warm up
+                taken.append(1e3 * (time.process_time() - start))
+    return [statistics.median(taken) for taken in times]
+
+
+def load_frames(path: Path | None) -> np.ndarray:
+    """uint8 (FRAMES, HEIGHT, WIDTH, 3) RGB: every second frame of a video, or a rendered one."""
+    if path is None:
+        frames = render(next(iter(ACTIONS)), 1)
+    else:
+        capture, found = cv2.VideoCapture(str(path)), []
+        while len(found) < 2 * FRAMES and capture.grab():
+            found.append(capture.retrieve()[1][..., ::-1])
+        frames = np.stack(found)
+    chosen = np.linspace(0, min(len(frames), 2 * FRAMES) - 1, FRAMES).astype(int)
+    return np.stack([cv2.resize(np.ascontiguousarray(frames[i]), (WIDTH, HEIGHT)) for i in chosen])
+
+
+def draw(path: Path, frames: np.ndarray, augmentation: Augmentation, rows: int = 6) -> None:
+    """Write a picture: the clip's frames in the first row, below it as each of `rows` draws."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    shown = range(0, FRAMES, 4)
+    figure, axes = plt.subplots(rows + 1, len(shown), figsize=(1.2 * len(shown), 1.2 * (rows + 1)))
+    for row, line in enumerate(axes):
+        images = frames
+        if row:
+            rng = np.random.default_rng(row)
+            images = augmentation.draw(rng, SIZE).render(frames, draw_crop(SHARE, rng), SIZE)
+        for axis, number in zip(line, shown, strict=True):
+            axis.imshow(images[number])
+            axis.set(xticks=[], yticks=[])
+        line[0].set_ylabel(f"draw {row}" if row else "stored")
+    figure.tight_layout(pad=0.3)
+    figure.savefig(path, dpi=80)
+    plt.close(figure)

@@ -1,0 +1,270 @@
+"""Train with and without multigrid: validation top-1 over wall-clock, and what shape changes cost.
+
+By default on the embedded dataset, rendered below --root; on videos of your own with --dataset and
+--labels. Every policy trains with every seed, in turn, by the engine that the training scripts use;
+wall-clock is from the start of the run to the end of an epoch, validation included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import shlex
+import statistics
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from tqdm import tqdm
+
+from data.clips.clip_dataset import ClipRequest
+from data.clips.loader import StepPlan, collate, epoch_order
+from run import demo
+from run.command_line import parse_config
+from train.checkpoint.saving import epoch_file
+from train.config import Config
+from train.devices import open_devices
+from train.loop import train
+from train.schedule.schedule import make_schedule
+from train.schedule.shapes import paper_policy_shapes
+from train.setup import Job, prepare
+from train.speed_monitor import SpeedMonitor
+from train.step import train_step
+
+BASELINE = "off"
+#: Small batches, as a thousand videos make few updates. The statistics of norms are taken anew at
+#: the full shape, in all trainings, before each validation.
+RECIPE = "--clip-size 48 --batch-size 8 --bn-clips 8 --precise-bn 8 --val-frequency 4"
+#: Coarse clips keep four frames, in fewer of which little motion is left to see, and have a quarter
+#: of the pixels instead; as many epochs as without multigrid, and no short cycles, whose clips of
+#: 24 pixels would come until the end. Higher rates for larger batches teach less here.
+MULTIGRID_RECIPE = (
+    "--multigrid-frames 2 2 1 1 --multigrid-areas 4 2 2 1 --multigrid-epochs 1 "
+    "--short-cycles False --multigrid-lr-power 0"
+)
+
+
+class Run(NamedTuple):
+    """One training: minutes since its start and top-1 in percent, for each validated epoch."""
+
+    policy: str
+    seed: int
+    epochs: int
+    steps: int
+    minutes: list[float]
+    top1: list[float]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The data, how long to train, and where the picture goes."""
+    parser.add_argument("--dataset", type=Path, help="folder with jpg/ (default: embedded videos)")
+    parser.add_argument("--labels", type=Path, help="csv of --dataset's training videos")
+    parser.add_argument("--root", type=Path, default=Path("demo"), help="default: demo")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the embedded videos")
+    parser.add_argument("--network", default="r3d_18")
+    parser.add_argument("--policies", nargs="+", default=["epoch", "paper"])
+    parser.add_argument("--epochs", type=int, default=12, help="of the training without multigrid")
+    parser.add_argument(
+        "--epoch-factor",
+        type=float,
+        default=1.5,
+        help="epochs of --multigrid epoch, relative to --epochs (paper has --multigrid-epochs)",
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--options", default="", help='further training options: "--flip True"')
+    parser.add_argument("--multigrid-options", default="", help="those of multigrid's alone")
+    parser.add_argument(
+        "--changes-only", action="store_true", help="time the shape changes, train nothing"
+    )
+    parser.add_argument("--png", type=Path, default=Path("multigrid.png"))
+
+
+def measure(args: argparse.Namespace) -> list[dict]:
+    """Rows of every run, of every policy beside the baseline, and of the first steps of a shape."""
+    where = _data_options(args)
+    rows: list[dict] = []
+    if not args.changes_only:
+        names = [BASELINE, *args.policies]
+        jobs = [(policy, seed) for seed in args.seeds for policy in names]  # taking turns
+        runs = [
+            run_once(config_for(args, where, policy, seed), policy)
+            for policy, seed in tqdm(jobs, desc="trainings")
+        ]
+        rows += [_run_row(run) for run in runs] + comparison(runs, args.policies)
+        draw(runs, args.png)
+    config = config_for(args, where, "epoch", args.seeds[0])
+    return rows + shape_changes(replace(config, short_cycles=False))
+
+
+def _data_options(args: argparse.Namespace) -> list[str]:
+    if args.dataset:
+        return ["--dataset", str(args.dataset), "--labels", str(args.labels or "")]
+    labels = demo.prepare(args.root, scale=args.scale)
+    return [*demo.RECIPE, *RECIPE.split(), "--dataset", str(args.root), "--labels", str(labels)]
+
+
+def config_for(args: argparse.Namespace, where: list[str], policy: str, seed: int) -> Config:
+    """The training of one policy and seed; its results are beside those of the others."""
+    folder = (args.dataset or args.root) / "benchmark_multigrid"
+    options = ["--network", args.network, "--multigrid", policy, "--random-seed", str(seed)]
+    options += ["--model-dir", str(folder), "--task-name", f"{policy}_{seed}"]
+    if policy != BASELINE and not args.dataset:
+        options += MULTIGRID_RECIPE.split()
+    options += shlex.split(args.options)
+    if policy != BASELINE:
+        options += shlex.split(args.multigrid_options)
+    config = parse_config("custom", [*where, *options])
+    epochs = round(args.epochs * args.epoch_factor) if policy == "epoch" else args.epochs
+    # the paper's cycles multiply the rate for larger batches, the epoch's divide it for smaller
+    # ones: here --lr-base is the largest batch's rate with both
+    highest = paper_policy_shapes(config)[0].lr if policy == "paper" else 1.0
+    # without --lr-steps of its own, the paper's long cycles end where its example's last one does
+    return replace(
+        config,
+        end_epoch=epochs,
+        lr_steps=[step for step in config.lr_steps if step < epochs],
+        lr_base=config.lr_base / highest,
+        overwrite=True,
+        tensorboard=False,
+    )
+
+
+def run_once(config: Config, policy: str) -> Run:
+    """Train once, from the start."""
+    since = time.time()
+    folder = train(config)
+    with (folder / "val_results.csv").open(newline="") as file:
+        top1 = {int(row["Epoch"]): float(row["Top1"]) for row in csv.DictReader(file)}
+    with (folder / "train_results.csv").open(newline="") as file:
+        clips = int(next(csv.DictReader(file))["Clips"])
+    schedule = make_schedule(config, clips)
+    ends = [epoch_file(folder, config.network, epoch).stat().st_mtime for epoch in top1]
+    return Run(
+        policy,
+        config.random_seed,
+        schedule.epochs,
+        schedule.total_steps,
+        [(end - since) / 60 for end in ends],
+        list(top1.values()),
+    )
+
+
+def _run_row(run: Run) -> dict:
+    return {
+        "policy": run.policy,
+        "seed": run.seed,
+        "epochs": run.epochs,
+        "steps": run.steps,
+        "top1_percent": run.top1[-1],
+        "wall_minutes": run.minutes[-1],
+    }
+
+
+def comparison(runs: list[Run], policies: list[str]) -> list[dict]:
+    """Each policy's mean top-1 and wall-clock over the seeds, beside the baseline's."""
+    rows = []
+    base = [run for run in runs if run.policy == BASELINE]
+    for policy in [BASELINE, *policies]:
+        own = [run for run in runs if run.policy == policy]
+        top1 = [run.top1[-1] for run in own]
+        ratios = [
+            mine.minutes[-1] / other.minutes[-1] for mine, other in zip(own, base, strict=True)
+        ]
+        rows.append(
+            {
+                "policy": policy,
+                "seed": "all",
+                "top1_percent": statistics.mean(top1),
+                "top1_deviation": statistics.stdev(top1) if len(top1) > 1 else 0.0,
+                "wall_minutes": statistics.mean(run.minutes[-1] for run in own),
+                "wall_ratio_to_off": statistics.median(ratios),
+            }
+        )
+    return rows
+
+
+def shape_changes(config: Config, *, epochs: int = 4) -> list[dict]:
+    """For each shape: its first step after another's, its median step, and one batch's loading.
+
+    A step is timed with its wait for the batch. The first epoch (`new`) and the later ones
+    (`changed`) are told apart: in the first, a shape is new to the libraries too.
+    """
+    seen: dict[tuple[int, int, int], dict[str, list[float]]] = {}
+    with open_devices(config.gpus, config.precision) as devices:
+        job = prepare(config, devices)
+        batches, monitor = devices.ahead(job.training_batches()), SpeedMonitor(devices.device)
+        job.spread_net.train()
+        before = None
+        last = job.schedule.epoch_steps(min(epochs, job.schedule.epochs)).stop
+        for step in tqdm(range(last), desc="shape changes"):
+            plan = job.schedule.plan(step)
+            since = time.perf_counter()
+            train_step(job, next(batches), monitor)
+            devices_wait(devices.device)
+            elapsed = 1000 * (time.perf_counter() - since)
+            job.step += 1
+            if step == 0 or plan[2:5] == before:
+                kind = "same"
+            else:
+                kind = "new" if plan.epoch == 1 else "changed"
+            before = plan[2:5]
+            if step:  # the very first waits for the workers to start
+                entry = seen.setdefault(plan[2:5], {"same": [], "new": [], "changed": []})
+                entry[kind].append(elapsed)
+        return [
+            _change_row(job, shape, times)
+            for shape, times in seen.items()
+            if len(times["same"]) >= 2 and times["new"] + times["changed"]
+        ]
+
+
+def devices_wait(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def _change_row(
+    job: Job, shape: tuple[int, int, int], times: dict[str, list[float]]
+) -> dict[str, object]:
+    batch, frames, size = shape
+    row: dict[str, object] = {"policy": "shape change", "batch": batch}
+    row |= {"frames": frames, "size": size, "median_step_ms": statistics.median(times["same"])}
+    for kind in ("new", "changed"):
+        if times[kind]:
+            row[f"first_step_{kind}_ms"] = statistics.median(times[kind])
+    row["batch_load_ms"] = batch_load_ms(job, StepPlan(1, 0, batch, frames, size))
+    return row
+
+
+def batch_load_ms(job: Job, plan: StepPlan) -> float:
+    """Milliseconds that one process takes to make a batch."""
+    order = epoch_order(len(job.train_clips), job.config.random_seed, plan.epoch)
+    requests = [ClipRequest(int(i), 1, plan.frames, plan.size) for i in order[: plan.batch]]
+    since = time.perf_counter()
+    collate([job.train_clips[request] for request in requests])
+    return 1000 * (time.perf_counter() - since)
+
+
+def draw(runs: list[Run], path: Path) -> None:
+    """Top-1 over wall-clock: a thin line a run, and a dot at its end."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(7, 4.5))
+    for number, policy in enumerate(dict.fromkeys(run.policy for run in runs)):
+        own = [run for run in runs if run.policy == policy]
+        for i, run in enumerate(own):
+            label = f"multigrid {policy}" if i == 0 else None
+            axis.plot(run.minutes, run.top1, color=f"C{number}", linewidth=1, label=label)
+            axis.plot(run.minutes[-1], run.top1[-1], "o", color=f"C{number}")
+    axis.set(xlabel="wall-clock (minutes)", ylabel="validation top-1 (%)", xlim=(0, None))
+    axis.grid(alpha=0.3)
+    axis.legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

@@ -1,0 +1,152 @@
+"""Train from scratch with each start of the recurrent layers, beside the plain network.
+
+r3d_18, srtg_r3d_18 (both starts, gates off and on) and mtnet_s (both starts) learn the embedded
+dataset's actions for equally many steps, on equal clips in equal order, with several seeds. The
+picture shows the training loss and the validation accuracy of each, the mean over the seeds as a
+line and their range as a band.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+from data.clips.clip_dataset import normalise
+from data.synthetic import ACTIONS, render
+from network import build_network
+
+#: Label of a curve -> (network, options).
+CURVES: dict[str, tuple[str, dict]] = {
+    "r3d_18": ("r3d_18", {}),
+    "srtg_r3d_18 open": ("srtg_r3d_18", {"recurrent_init": "open"}),
+    "srtg_r3d_18 default": ("srtg_r3d_18", {"recurrent_init": "default"}),
+    "srtg_r3d_18 open, gates": ("srtg_r3d_18", {"recurrent_init": "open", "gates": True}),
+    "srtg_r3d_18 default, gates": ("srtg_r3d_18", {"recurrent_init": "default", "gates": True}),
+    "mtnet_s open": ("mtnet_s", {"recurrent_init": "open"}),
+    "mtnet_s default": ("mtnet_s", {"recurrent_init": "default"}),
+}
+WARM_UP = 30  # steps
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this benchmark."""
+    parser.add_argument("--clips", type=int, default=1000, help="training clips (default: 1000)")
+    parser.add_argument("--validation", type=int, default=160, help="validation clips")
+    parser.add_argument("--epochs", type=int, default=4, help="epochs of training (default: 4)")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each curve (default: 3)")
+    parser.add_argument("--frames", type=int, default=8, help="frames of a clip (default: 8)")
+    parser.add_argument("--size", type=int, default=40, help="side of a clip, in pixels")
+    parser.add_argument("--batch", type=int, default=16, help="clips of a step (default: 16)")
+    parser.add_argument("--lr", type=float, default=1e-3, help="AdamW's rate, after the warm-up")
+    parser.add_argument("--curves", nargs="*", default=list(CURVES), help="which, by label")
+    parser.add_argument("--plot", type=Path, default=Path("init.png"), help="the picture")
+
+
+def measure(args: argparse.Namespace) -> list[dict]:
+    """Rows of curve, seed, epoch, loss (mean of the epoch's steps), top1_percent (validation)."""
+    training = render_clips(args.clips, args, seed=1)
+    validation = render_clips(args.validation, args, seed=2)
+    rows = []
+    for seed in range(args.seeds):
+        for curve in args.curves:
+            rows += train(curve, seed, training, validation, args)
+            draw(rows, args.plot)
+    return rows
+
+
+def render_clips(
+    count: int, args: argparse.Namespace, *, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """uint8 (count, 3, frames, size, size) and int64 (count,), actions in turn."""
+    clips, actions = [], list(ACTIONS)
+    for number in tqdm(range(count), desc="rendering", unit="clip"):
+        frames = render(actions[number % len(actions)], (seed, number))  # (T, H, W, 3)
+        picked = frames[np.linspace(0, len(frames) - 1, args.frames).round().astype(int)]
+        sized = [
+            cv2.resize(f, (args.size, args.size), interpolation=cv2.INTER_AREA) for f in picked
+        ]
+        clips.append(np.stack(sized).transpose(3, 0, 1, 2))
+    labels = torch.arange(count) % len(actions)
+    return torch.from_numpy(np.stack(clips)), labels
+
+
+def train(
+    curve: str, seed: int, training: tuple, validation: tuple, args: argparse.Namespace
+) -> list[dict]:
+    """One run: its rows, one an epoch."""
+    name, options = CURVES[curve]
+    torch.manual_seed(seed)
+    net = build_network(name, len(ACTIONS), **options)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=args.lr, weight_decay=0.02, fused=True)
+    clips, labels = training
+    steps = len(clips) // args.batch * args.epochs
+    step, rows = 0, []
+    progress = tqdm(total=steps, desc=f"{curve}, seed {seed}", unit="step")
+    for epoch in range(1, args.epochs + 1):
+        losses = []
+        order = torch.from_numpy(np.random.default_rng((seed, epoch)).permutation(len(clips)))
+        for batch in order.split(args.batch)[: steps // args.epochs]:
+            for group in optimiser.param_groups:
+                group["lr"] = args.lr * min(1, (step + 1) / WARM_UP) * cosine(step / steps)
+            loss = F.cross_entropy(net(normalise(clips[batch], torch.float32)), labels[batch])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            losses.append(loss.item())
+            step += 1
+            progress.update()
+        top1 = accuracy(net, *validation, args.batch)
+        rows.append(
+            {
+                "curve": curve,
+                "seed": seed,
+                "epoch": epoch,
+                "loss": float(np.mean(losses)),
+                "top1_percent": top1,
+            }
+        )
+        progress.set_postfix(loss=f"{rows[-1]['loss']:.2f}", top1=f"{top1:.0f}%")
+    progress.close()
+    return rows
+
+
+def cosine(done: float) -> float:
+    return (1 + math.cos(math.pi * done)) / 2
+
+
+@torch.no_grad()
+def accuracy(net: torch.nn.Module, clips: torch.Tensor, labels: torch.Tensor, batch: int) -> float:
+    """Percent of the clips classified rightly; leaves `net` in training mode."""
+    net.eval()
+    parts = [net(normalise(part, torch.float32)).argmax(1) for part in clips.split(batch)]
+    net.train()
+    return 100 * (torch.cat(parts) == labels).float().mean().item()
+
+
+def draw(rows: list[dict], path: Path) -> None:
+    """Loss and accuracy by epoch, a line for each curve's mean and a band for its range."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, key in zip(figure.subplots(1, 2), ("loss", "top1_percent"), strict=True):
+        for curve in dict.fromkeys(row["curve"] for row in rows):
+            own = [row for row in rows if row["curve"] == curve]
+            epochs = sorted({row["epoch"] for row in own})
+            values = [[row[key] for row in own if row["epoch"] == epoch] for epoch in epochs]
+            (line,) = axes.plot(epochs, [np.mean(v) for v in values], marker=".", label=curve)
+            low, high = [min(v) for v in values], [max(v) for v in values]
+            axes.fill_between(epochs, low, high, alpha=0.15, color=line.get_color())
+        axes.set(xlabel="epoch", xticks=epochs, ylabel=key.replace("_percent", ", %"))
+        axes.grid(alpha=0.3)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)

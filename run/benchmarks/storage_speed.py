@@ -1,0 +1,316 @@
+"""Time reading 16 frames' JPEGs, warm and cold, and converting videos, against the original's ways.
+
+Reads: the same JPEGs (340 x 256, ffmpeg's quality 3) as files, in frame stores of the original's
+layout and in ours, undecoded, taking turns; medians of clock time. Cold: the kernel is told to
+forget the files before each read, and nothing is open; folders stay in its memory, which favours
+the JPEG files. Conversion: the original's method (JPEG files of a temporary folder, put into SQLite
+and removed) at the same frame size, quality and number of processes; with --peer also the package
+dataset2database itself, once as it is and once with its ffmpeg told our frame size and quality.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shlex
+import shutil
+import sqlite3
+import stat
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from multiprocessing import Pool
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from data.store import FrameStore, open_store, write_store
+from data.store.ffmpeg import SCALE, ffmpeg_executable
+from run import convert
+from run.benchmarks.loader_speed import ffmpeg, find, split_jpegs, write_original_store
+from train.devices import usable_cores
+
+CLIP, INTERVAL = 16, 2
+SHORT_SIDE, QUALITY = 240, 3
+LENGTHS = (300, 3_000, 18_000)  # frames
+
+Read = Callable[[Path, list[int]], list[bytes]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this benchmark."""
+    parser.add_argument("--videos", type=Path, help="folder of class folders of videos to use")
+    parser.add_argument("--count", type=int, default=12, help="videos to read from")
+    parser.add_argument("--repeats", type=int, default=60, help="clips to time for each row")
+    parser.add_argument("--convert", type=int, default=40, help="videos to convert (0: none)")
+    parser.add_argument("--peer", type=Path, help="a Python that has dataset2database")
+    parser.add_argument("--scratch", type=Path, help="folder on the disk to measure")
+
+
+def measure(args: argparse.Namespace) -> list[dict]:
+    """Rows of reading (time_ms), of disk use (files, mib) and of conversion (time_s)."""
+    with tempfile.TemporaryDirectory(dir=args.scratch) as folder:
+        scratch = Path(folder)
+        paths = find(args.videos, scratch, max(args.count, args.convert))
+        rows = reading(scratch, paths[: args.count], args.repeats)
+        rows += long_videos(scratch, paths[0], args.repeats)
+        if args.convert:
+            rows += converting(scratch, paths[: args.convert], args.peer)
+    return rows
+
+
+# Reading
+
+
+def from_files(folder: Path, indices: list[int]) -> list[bytes]:
+    """JPEG files."""
+    return [(folder / f"frame_{i + 1:05d}.jpg").read_bytes() for i in indices]
+
+
+def from_original(folder: Path, indices: list[int]) -> list[bytes]:
+    """The original's query on a new connection."""
+    wanted = [f"{folder.name}/frame_{i + 1:05d}" for i in indices]
+    connection = sqlite3.connect(folder / "frames.db")
+    marks = ",".join("?" * len(wanted))
+    sql = f"SELECT ObjId, frames FROM Images WHERE ObjId IN ({marks})"
+    found = dict(connection.execute(sql, wanted).fetchall())
+    connection.close()
+    return [found[name] for name in wanted]
+
+
+def from_ours(folder: Path, indices: list[int]) -> list[bytes]:
+    """Our store, as training reads it: open stores stay open."""
+    return open_store(folder).jpegs(indices)
+
+
+def from_ours_anew(folder: Path, indices: list[int]) -> list[bytes]:
+    """Our store, opened for this read."""
+    with FrameStore(folder) as store:
+        return store.jpegs(indices)
+
+
+WARM: dict[str, Read] = {
+    "JPEG files": from_files,
+    "original layout": from_original,
+    "ours": from_ours,
+}
+COLD = {**WARM, "ours": from_ours_anew}
+
+
+def reading(scratch: Path, paths: list[Path], repeats: int) -> list[dict]:
+    """Time the three layouts on the same frames; count their files."""
+    for number, path in enumerate(tqdm(paths, desc="storing", unit="video")):
+        jpegs = split_jpegs(ffmpeg(path, "-q:v", "3", "-f", "mjpeg", "-"))
+        store_all(scratch, f"v{number:03d}", jpegs)
+    names = [f"v{number:03d}" for number in range(len(paths))]
+    rows = []
+    for state, ways in (("warm", WARM), ("cold", COLD)):
+        times = race(scratch, ways, names, repeats, cold=state == "cold")
+        rows += [
+            {
+                "what": f"read {CLIP} of {len(jpegs)} frames, {state}",
+                "way": way,
+                "time_ms": spent,
+                "ratio": spent / times["ours"],
+            }
+            for way, spent in times.items()
+        ]
+    used = {way: disk_use(scratch / way, names) for way in WARM}
+    for way, (files, mib) in used.items():
+        rows.append(
+            {
+                "what": f"{len(names)} videos on the disk",
+                "way": way,
+                "files": files,
+                "mib": mib,
+                "ratio": files / used["ours"][0],
+            }
+        )
+    return rows
+
+
+def long_videos(scratch: Path, path: Path, repeats: int) -> list[dict]:
+    """Time reads of ever longer videos."""
+    jpegs = split_jpegs(ffmpeg(path, "-q:v", "3", "-f", "mjpeg", "-"))
+    rows = []
+    for length in LENGTHS:
+        name = f"long{length}"
+        frames = (jpegs * (length // len(jpegs) + 1))[:length]
+        store_all(scratch, name, frames, files=False)
+        for state, ways in (("warm", WARM), ("cold", COLD)):
+            ways = {way: read for way, read in ways.items() if way != "JPEG files"}
+            times = race(scratch, ways, [name], max(repeats // 4, 8), cold=state == "cold")
+            rows += [
+                {
+                    "what": f"read {CLIP} of {length} frames, {state}",
+                    "way": way,
+                    "time_ms": spent,
+                    "ratio": spent / times["ours"],
+                }
+                for way, spent in times.items()
+            ]
+        for way in WARM:
+            shutil.rmtree(scratch / way / name, ignore_errors=True)
+    return rows
+
+
+def store_all(scratch: Path, name: str, jpegs: list[bytes], *, files: bool = True) -> None:
+    """The same frames in every layout: `<scratch>/<way>/<name>`, written out to the disk."""
+    write_store(scratch / "ours" / name, name, jpegs)
+    original = scratch / "original layout" / name
+    write_original_store(original, name, jpegs)
+    (original / "n_frames").write_text(str(len(jpegs)))
+    if files:
+        folder = scratch / "JPEG files" / name
+        folder.mkdir(parents=True)
+        for number, jpeg in enumerate(jpegs, start=1):
+            (folder / f"frame_{number:05d}.jpg").write_bytes(jpeg)
+    os.sync()
+
+
+def race(
+    scratch: Path, ways: dict[str, Read], names: list[str], repeats: int, *, cold: bool
+) -> dict[str, float]:
+    """Median milliseconds of each way to read random clips, the same ones, taking turns."""
+    rng = np.random.default_rng(0)
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    for turn in range(repeats + 2):
+        name = names[turn % len(names)]
+        count = len(FrameStore(scratch / "ours" / name))
+        start = int(rng.integers(count - CLIP * INTERVAL))
+        indices = list(range(start, start + CLIP * INTERVAL, INTERVAL))
+        results = []
+        for way in random.Random(turn).sample(list(ways), len(ways)):
+            folder = scratch / way / name
+            if cold:
+                forget(folder)
+            else:
+                ways[way](folder, indices)
+            before = time.perf_counter()
+            results.append(ways[way](folder, indices))
+            times[way].append((time.perf_counter() - before) * 1e3)
+        assert all(result == results[0] for result in results), "the ways read different frames"
+    return {way: statistics.median(spent[2:]) for way, spent in times.items()}
+
+
+def forget(folder: Path) -> None:
+    """Drop the files' contents from the kernel's memory. They must have been written out."""
+    for path in folder.iterdir():
+        descriptor = os.open(path, os.O_RDONLY)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(descriptor)
+
+
+def disk_use(folder: Path, names: Iterable[str]) -> tuple[int, float]:
+    """Inodes and MiB of some videos."""
+    inodes = [entry for name in names for entry in (folder / name, *(folder / name).iterdir())]
+    return len(inodes), sum(path.stat().st_blocks for path in inodes) * 512 / 2**20
+
+
+# Converting
+
+
+def converting(scratch: Path, paths: list[Path], peer: Path | None) -> list[dict]:
+    """Time the conversion of the same videos, with as many processes as there are cores."""
+    videos = scratch / "videos"
+    for path in paths:
+        link = videos / path.parent.name / path.name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path.absolute())
+    cores = usable_cores()
+    options = ["--short-side", str(SHORT_SIDE), "--quality", str(QUALITY), "--workers", str(cores)]
+    ways: dict[str, Callable[[Path], object]] = {
+        "ours": lambda out: convert.main(
+            ["--videos", str(videos), "--dataset", str(out), *options]
+        ),
+        "JPEG files, then SQLite": lambda out: by_files(videos, out, cores),
+    }
+    if peer:
+        ways["dataset2database, our size and quality"] = lambda out: by_peer(
+            peer, videos, out, as_it_is=False
+        )
+        ways["dataset2database as it is (360 rows)"] = lambda out: by_peer(
+            peer, videos, out, as_it_is=True
+        )
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    counts: dict[str, list[int]] = {}
+    for turn in range(3):
+        for number, way in enumerate(ways):
+            out = scratch / f"out{turn}{number}"
+            before = time.perf_counter()
+            ways[way](out)
+            times[way].append(time.perf_counter() - before)
+            counts[way] = [len(FrameStore(path.parent)) for path in sorted(out.rglob("frames.db"))]
+            shutil.rmtree(out)
+    for way, found in counts.items():
+        # The others let ffmpeg even the frame rate out, which adds or drops some.
+        same = len(found) == len(paths) and np.allclose(found, counts["ours"], rtol=0.05, atol=2)
+        assert same, f"{way}: {found} frames, ours: {counts['ours']}"
+    medians = {way: statistics.median(spent) for way, spent in times.items()}
+    return [
+        {
+            "what": f"convert {len(paths)} videos on {cores} cores",
+            "way": way,
+            "time_s": spent,
+            "ratio": spent / medians["ours"],
+        }
+        for way, spent in medians.items()
+    ]
+
+
+def by_files(videos: Path, out: Path, processes: int) -> None:
+    """Frames as JPEG files in the video's folder, then into its database, class by class."""
+    for folder in sorted(videos.iterdir()):
+        jobs = [(path, out / folder.name / path.stem) for path in sorted(folder.iterdir())]
+        with Pool(processes) as pool:
+            pool.starmap(_extract_files, jobs)
+        with Pool(processes) as pool:
+            pool.map(_collect_files, [target for _, target in jobs])
+
+
+def _extract_files(path: Path, target: Path) -> None:
+    target.mkdir(parents=True)
+    command = [ffmpeg_executable(), "-v", "quiet", "-i", str(path)]
+    shape = ["-vf", SCALE.format(side=SHORT_SIDE), "-q:v", str(QUALITY)]
+    subprocess.run([*command, *shape, f"{target}/frame_%05d.jpg"], check=True)
+
+
+def _collect_files(target: Path) -> None:
+    with sqlite3.connect(target / "frames.db") as connection:
+        connection.execute("CREATE TABLE Images(ObjId STRING, frames BLOB, size INT)")
+        for file in target.glob("*.jpg"):
+            jpeg = file.read_bytes()
+            width = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).shape[1]
+            row = (f"{target.name}/{file.stem}", jpeg, width)
+            connection.execute("INSERT INTO Images VALUES (?, ?, ?)", row)
+            file.unlink()
+    connection.close()
+
+
+def by_peer(python: Path, videos: Path, out: Path, *, as_it_is: bool) -> None:
+    """Run dataset2database. It finds `ffmpeg` by PATH: ours, or a script that mends its options."""
+    tools = out.with_suffix(".bin")
+    tools.mkdir(exist_ok=True)
+    script = tools / "ffmpeg"
+    mended = f'"${{arguments[@]:0:last}}" -q:v {QUALITY} "${{arguments[last]}}"'
+    script.write_text(
+        "#!/bin/bash\n"
+        f"scale={shlex.quote(SCALE.format(side=SHORT_SIDE))}\n"
+        'arguments=("${@/scale=-1:360/$scale}")\n'
+        "last=$((${#arguments[@]} - 1))\n"
+        f"exec {ffmpeg_executable()} -nostdin " + ('"$@"' if as_it_is else mended) + "\n"
+    )
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    code = f"from dataset2database import convert; convert('{videos.name}/', '{out.name}')"
+    subprocess.run(
+        [python.absolute(), "-c", code],
+        cwd=videos.parent,
+        env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"},
+        check=True,
+        capture_output=True,
+    )

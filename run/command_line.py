@@ -1,0 +1,255 @@
+"""The command line of the training scripts, and how every command ends.
+
+Options are the fields of `train.config.Config`; their defaults are the dataset's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import errno
+import logging
+import os
+import signal
+import sys
+import sysconfig
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from typing import NoReturn
+
+import coloredlogs
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from data.data_error import DataError, MachineError
+from data.datasets import DatasetSpec, dataset_spec
+from network.network_error import NetworkError
+from train.config import Config
+from train.results.recorder import PlainFormatter
+from train.train_errors import DivergedError, Interrupted, TrainError
+
+log = logging.getLogger(__name__)
+
+BAD_INPUT = 2  # exit codes, as the README lists them
+DIVERGED = 3
+#: What a full or protected disk, or a system short of descriptors, says: never a bug of ours.
+SYSTEM_LIMITS = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE,
+    errno.ENFILE, errno.ENAMETOOLONG,
+}  # fmt: skip
+#: Where Python and the installed packages are: no user's files.
+INSTALLED = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib"))
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with one-line errors and `_` as good as `-` in the names of options."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with exit code 2 and one line."""
+        self.exit(BAD_INPUT, f"error: {message} (see --help)\n")
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
+        """Parse, whichever of `-` and `_` the options are written with."""
+        words = [_dashed(word) for word in (sys.argv[1:] if args is None else args)]
+        for word in words:
+            if word.startswith("--") and word.endswith("=--"):  # argparse makes an empty list of it
+                self.error(f"argument {word.removesuffix('=--')}: -- is no value")
+        return super().parse_known_args(words, namespace)
+
+    def parse_args(self, args=None, namespace=None):  # type: ignore[override]
+        """Parse all of `args`; an option that does not exist is answered with the nearest ones."""
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            known = [name for action in self._actions for name in action.option_strings]
+            near = difflib.get_close_matches(unknown[0].split("=")[0], known, n=3)
+            hint = f"; did you mean {', '.join(near)}?" if near else ""
+            self.error(f"unrecognised {' '.join(unknown)}{hint}")
+        return parsed
+
+
+def _dashed(word: str) -> str:
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value
+
+
+def boolean(text: str) -> bool:
+    """`True`/`False`, in any case, or yes/no, 1/0. Raises ArgumentTypeError otherwise."""
+    if text.lower() in ("true", "yes", "1"):
+        return True
+    if text.lower() in ("false", "no", "0"):
+        return False
+    raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
+
+
+class IntegerList(argparse.Action):
+    """A list of integers, written `40,60,75`, `40 60 75` or `[40, 60, 75]`."""
+
+    def __call__(self, parser, namespace, values, option_string=None):  # type: ignore[override]
+        """Store the list."""
+        words = " ".join(values).replace(",", " ").strip("[]() ").split()
+        try:
+            setattr(namespace, self.dest, [int(word) for word in words])
+        except ValueError:
+            parser.error(f"{option_string} {' '.join(values)}: not a list of integers")
+
+
+def dataset_defaults(spec: DatasetSpec) -> dict[str, object]:
+    """The dataset's own values of those fields of Config that default to None."""
+    return {
+        "clip_length": spec.clip_length,
+        "clip_size": spec.clip_size,
+        "train_frame_interval": list(spec.train_intervals),
+        "val_frame_interval": spec.val_interval,
+        "batch_size": spec.batch,
+        "end_epoch": spec.epochs,
+        "lr_base": spec.lr,
+        "lr_steps": list(spec.lr_steps),
+        "model_dir": f"results/{spec.results_name}",
+    }
+
+
+def build_parser(dataset: str) -> Parser:
+    """The parser of one dataset's training script: a group of options for each group of Config."""
+    parser = Parser(
+        description=f"Train a 3D CNN on {dataset_spec(dataset).results_name}.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_options(parser, dataset)
+    return parser
+
+
+def add_options(parser: Parser, dataset: str, *, needs_data: bool = True) -> None:
+    """Add the options of a dataset's training script; `needs_data`: --dataset must be given."""
+    defaults = dataset_defaults(dataset_spec(dataset))
+    del defaults["model_dir"]  # depends on the variant
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for item in fields(Config):
+        if item.metadata.get("hidden") or (item.name == "variant" and dataset != "kinetics"):
+            continue
+        group = item.metadata["group"]
+        groups.setdefault(group, parser.add_argument_group(group))
+        required = item.name == "dataset" and needs_data
+        _add_option(groups[group], item, defaults.get(item.name), required=required)
+
+
+def _add_option(
+    group: argparse._ArgumentGroup, item: Field, dataset_default: object, *, required: bool
+) -> None:
+    default = dataset_default
+    if default is None:
+        default = item.default if item.default_factory is MISSING else item.default_factory()
+    # "default: None" tells nobody anything; those options say in words what they default to.
+    settings: dict = {
+        "default": default if default not in (None, "") else argparse.SUPPRESS,
+        "help": item.metadata["help"],
+        "dest": item.name,
+    }
+    kind = str(item.type).removesuffix(" | None")
+    if kind == "bool":
+        settings.update(nargs="?", const=True, type=boolean, metavar="True|False")
+    elif kind == "list[int]":
+        settings.update(nargs="+", action=IntegerList, metavar="N")
+    else:
+        settings.update(type={"int": int, "float": float, "str": str}[kind])
+        settings["metavar"] = {"int": "N", "float": "X", "str": "TEXT"}[kind]
+        if item.metadata["choices"]:
+            settings["choices"] = item.metadata["choices"]
+            del settings["metavar"]
+    settings["required"] = required
+    group.add_argument(f"--{item.name.replace('_', '-')}", **settings)
+
+
+def parse_config(dataset: str, argv: Sequence[str] | None = None) -> Config:
+    """The configuration that `argv` asks for. Leaves with exit code 2 where it makes no sense."""
+    config = complete(dataset, **vars(build_parser(dataset).parse_args(argv)))
+    if not config.dataset:
+        raise TrainError("--dataset is empty: it names the folder that holds jpg/")
+    if dataset == "custom" and not config.labels:
+        raise TrainError("--labels is needed for a dataset of your own: a train csv or its folder")
+    return config
+
+
+def complete(benchmark: str, /, **options: object) -> Config:
+    """The checked configuration of `options`, with the dataset's own values for the others.
+
+    Raises TrainError where it makes no sense, TypeError for an option that does not exist.
+    """
+    config = Config(benchmark=benchmark, **options)
+    config = config.with_defaults(**dataset_defaults(dataset_spec(benchmark, config.variant)))
+    config.check()
+    return config
+
+
+def set_up_logging(*, debug: bool = False) -> None:
+    """Send the log to stderr: coloured on a terminal, plain into a file."""
+    lines = {"fmt": "%(asctime)s %(levelname)s %(message)s", "datefmt": "%H:%M:%S"}
+    level = "DEBUG" if debug else "INFO"
+    coloredlogs.install(level=level, stream=sys.stderr, reconfigure=True, **lines)
+    if not sys.stderr.isatty():
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(PlainFormatter(lines["fmt"], lines["datefmt"]))
+    for chatty in ("matplotlib", "PIL", "tensorboard", "fsspec"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def is_about_a_users_file(error: OSError) -> bool:
+    """Whether one line that names the file says it all; else it is a failure of our own.
+
+    An error that names a file is about that file: gone, a folder, on a broken disk, ... One that
+    names none is about a file only if the disk or the system's limits are its reason.
+    """
+    if error.errno is None:
+        return False
+    if not isinstance(error.filename, str | bytes | os.PathLike) or not error.filename:
+        return error.errno in SYSTEM_LIMITS
+    path = Path(os.fsdecode(error.filename)).absolute()
+    return not any(path.is_relative_to(folder) for folder in INSTALLED)
+
+
+def command(main: Callable[[], object]) -> int:
+    """Run a command's `main` and return its exit code: what is wrong with the input in one line.
+
+    0 done, 2 bad input, 3 diverged, 128 + signal after an interruption. Other exceptions, our own
+    failures, keep their traceback (exit code 1).
+    """
+    set_up_logging()
+    try:
+        with logging_redirect_tqdm():
+            main()
+    except (DataError, MachineError, NetworkError, TrainError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return BAD_INPUT
+    except OSError as error:
+        if not is_about_a_users_file(error):
+            raise
+        log.debug("the error came from here:", exc_info=True)
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        print(f"error: {' '.join(f'{where}{error.strerror}'.split())}", file=sys.stderr)
+        return BAD_INPUT
+    except DivergedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return DIVERGED
+    except Interrupted as stop:
+        print(f"interrupted: {stop}", file=sys.stderr)
+        return 128 + stop.signum
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+    return 0
+
+
+def main(dataset: str) -> NoReturn:
+    """The body of `train_<dataset>.py`: parse the command line, train, leave with an exit code."""
+
+    def train_from_command_line() -> None:
+        config = parse_config(dataset)
+        if config.debug_mode:
+            set_up_logging(debug=True)
+        from train.loop import train  # not before the options are known to make sense
+
+        train(config)
+
+    sys.exit(command(train_from_command_line))

@@ -1,0 +1,54 @@
+"""A trained network, ready to be used, from its checkpoint alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from torch import nn
+
+from network import NetworkError, build_network, load_weights
+from train.checkpoint.opening import load_checkpoint
+from train.config import Config
+from train.devices import Devices
+from train.train_errors import TrainError
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network with its weights, on its device, and how it was trained."""
+
+    net: nn.Module
+    config: Config
+    classes: tuple[str, ...]
+
+    def with_shape(self, clip_length: int | None, clip_size: int | None) -> Config:
+        """The configuration with another clip shape, where one is given."""
+        return replace(
+            self.config,
+            clip_length=clip_length or self.config.clip_length,
+            clip_size=clip_size or self.config.clip_size,
+        )
+
+
+def open_checkpoint(path: Path, devices: Devices) -> Trained:
+    """Build the network of a checkpoint of ours and load its weights, averaged ones if it has any.
+
+    Raises:
+        TrainError, NetworkError: the file is no such checkpoint, or its weights are
+            not just those of its network.
+    """
+    state = load_checkpoint(path, to_resume=False)
+    known = {field.name for field in fields(Config)}
+    config = Config(**{k: v for k, v in state["config"].items() if k in known})
+    net = build_network(
+        config.network, len(state["classes"]), gates=config.gates, place=config.place
+    )
+    weights = state["ema"] or state["state_dict"]
+    weights = {name: value for name, value in weights.items() if name != "n_averaged"}
+    try:
+        load_weights(net, weights, strict=True)
+    except NetworkError as error:
+        raise TrainError(f"{path}: {error}") from error
+    net = net.to(devices.device).eval()
+    return Trained(net, config, tuple(state["classes"]))

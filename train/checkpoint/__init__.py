@@ -1,0 +1,1 @@
+"""Checkpoints: writing, opening and checking them, choosing the one to resume from."""

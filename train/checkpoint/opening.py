@@ -1,0 +1,144 @@
+"""Open checkpoints of training runs, and check them before anything is taken from them."""
+
+from __future__ import annotations
+
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from network.checkpoint_file import read_checkpoint_file, tensor_problem
+from network.network_error import NetworkError
+from train.config import Config
+from train.train_errors import TrainError
+
+#: The parts that every checkpoint has, and their types.
+PARTS = {
+    "state_dict": dict,
+    "ema": dict | None,
+    "config": dict,
+    "classes": list,
+    "epoch": int,
+    "step": int,
+    "best_top1": float,
+    "skipped_steps": int,
+    "fingerprint": str,
+}
+#: The parts that only resuming needs; a checkpoint for evaluation and fine-tuning may lack them.
+PARTS_TO_RESUME = {"scaler": dict, "meter": Tensor, "counts": dict}
+#: Older epochs' checkpoints are saved without "optimizer", earlier versions' have no "history".
+OPTIONAL_PARTS = {"optimizer": dict, "history": dict}
+
+
+def load_checkpoint(path: Path, *, to_resume: bool = True) -> dict[str, Any]:
+    """Read a checkpoint of ours, tensors on the CPU, with every part there and of its type.
+
+    Whether its tensors fit is looked at where they are used: by `check_tensors`,
+    `train.optimiser.restore_optimiser`, `network.load_weights`.
+
+    Args:
+        path: the file.
+        to_resume: ask for the parts that only resuming needs, too.
+
+    Raises:
+        TrainError: the file is missing, damaged, or not such a checkpoint.
+    """
+    try:
+        content = read_checkpoint_file(path)
+    except NetworkError as error:
+        raise TrainError(str(error)) from error
+    if not isinstance(content, dict):
+        raise TrainError(f"{path}: is no checkpoint: it holds {type(content).__name__}, not a dict")
+    wanted = PARTS | PARTS_TO_RESUME if to_resume else PARTS
+    missing = [name for name in wanted if name not in content]
+    if missing:
+        what = "resuming" if to_resume else "evaluating"
+        raise TrainError(
+            f"{path}: lacks what {what} needs ({', '.join(missing)}); "
+            "its weights can be used by --pretrained-3d"
+        )
+    for name, kind in (PARTS | PARTS_TO_RESUME | OPTIONAL_PARTS).items():
+        if name in content and not _is_a(content[name], kind):
+            raise _unusable(path, f"its {name} is of type {type(content[name]).__name__}")
+    _check_config(path, content["config"])
+    _check_values(path, content)
+    return content
+
+
+def _unusable(path: Path, why: str) -> TrainError:
+    return TrainError(f"{path}: cannot be used: {why}; use another checkpoint")
+
+
+def _is_a(value: object, kind: Any) -> bool:
+    """Whether a value is of a type as annotations write it: `int`, `list[int] | None`, ..."""
+    if isinstance(kind, types.UnionType):
+        return any(_is_a(value, one) for one in typing.get_args(kind))
+    if kind in (None, types.NoneType):
+        return value is None
+    if typing.get_origin(kind) is list:
+        inner = typing.get_args(kind)[0]
+        return isinstance(value, list | tuple) and all(_is_a(one, inner) for one in value)
+    if kind is float:
+        return type(value) in (int, float)
+    return type(value) is kind if kind in (int, bool, str) else isinstance(value, kind)
+
+
+def _check_config(path: Path, config: dict[str, Any]) -> None:
+    """Check the options that a checkpoint was trained with; those unknown today are left alone."""
+    hints = typing.get_type_hints(Config)
+    for item in fields(Config):
+        if item.name not in config:
+            continue
+        value, choices = config[item.name], item.metadata.get("choices")
+        if not _is_a(value, hints[item.name]) or (choices and value not in choices):
+            raise _unusable(path, f"its option {item.name} is {str(value)[:40]!r}")
+    for name in ("network", "clip_length", "clip_size", "val_frame_interval"):
+        if not config.get(name) or (name != "network" and config[name] < 1):
+            raise _unusable(path, f"its option {name} is {config.get(name)!r}")
+
+
+def _check_values(path: Path, content: dict[str, Any]) -> None:
+    """Check what a type alone does not say."""
+    classes = content["classes"]
+    if not classes or not _is_a(classes, list[str]) or len(set(classes)) < len(classes):
+        raise _unusable(path, "its classes are not a list of different names")
+    for name in ("epoch", "step", "skipped_steps"):
+        if not 0 <= content[name] < 2**62:
+            raise _unusable(path, f"its {name} is {content[name]}")
+    if not math.isfinite(content["best_top1"]):
+        raise _unusable(path, f"its best_top1 is {content['best_top1']}")
+    for value in content.get("scaler", {}).values():
+        if not _is_a(value, float) or not 0 <= value < math.inf:
+            raise _unusable(path, "its loss scale is not a number")
+
+
+def check_tensors(path: Path, part: str, given: Mapping, own: Mapping[str, Tensor]) -> None:
+    """Check that a part of a checkpoint has just the tensors that this run has in its place.
+
+    Raises:
+        TrainError: a name is missing or not known, or a tensor has another shape or kind of
+            numbers, or numbers that are not finite.
+    """
+    for names, what in ((own.keys() - given.keys(), "lacks"), (given.keys() - own.keys(), "has")):
+        if names:
+            first = min(map(str, names))
+            raise _unusable(path, f"its {part} {what} {first} ({len(names)} such tensors)")
+    for name, tensor in own.items():
+        problem = tensor_problem(name, given[name], tensor.cpu())
+        if not problem and given[name].shape != tensor.shape:
+            problem = f"has shape {tuple(given[name].shape)}, not {tuple(tensor.shape)}"
+        if problem:
+            raise _unusable(path, f"in its {part}, {name} {problem}")
+
+
+def check_scaler(path: Path, given: dict[str, float], own: torch.amp.GradScaler) -> None:
+    """Check that a checkpoint has the loss scale that this run's number format needs."""
+    missing = own.state_dict().keys() - given.keys()
+    if given and missing:
+        raise _unusable(path, f"its loss scale lacks {min(missing)}")

@@ -1,0 +1,132 @@
+"""Save checkpoints: the files that an epoch leaves, and which keep the optimiser's state."""
+
+from __future__ import annotations
+
+import logging
+import os
+import zipfile
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from train.checkpoint.opening import load_checkpoint
+from train.config import Config
+from train.results.file_writing import set_aside, write_atomically
+from train.train_errors import TrainError
+
+log = logging.getLogger(__name__)
+
+#: So many of the newest epochs' checkpoints keep everything: exact resuming can go on from the one
+#: before the newest too, should the newest be damaged.
+FULL = 2
+OPTIMISER = "optimizer"  # the part of a checkpoint that holds the optimiser's state
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write `state` to `path` atomically.
+
+    Raises:
+        OSError: naming `path`; the disk is full, or the folder cannot be written. What `path` held
+            stays.
+    """
+    write_atomically(path, partial(_write, state))
+
+
+def _write(state: dict[str, Any], file: BinaryIO) -> None:
+    try:
+        torch.save(state, file)
+    except RuntimeError as error:
+        # torch fails once more while it closes its archive; the disk's own error is the first one
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
+
+
+def holds_optimiser(path: Path) -> bool:
+    """Whether a checkpoint has the optimiser's state, seen without reading its tensors.
+
+    A file too damaged to tell counts as one: reading it says what is wrong.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+            return OPTIMISER.encode() in archive.read(next(names))
+    except Exception:  # zipfile raises a dozen kinds for a damaged file
+        return True
+
+
+def slimmed(state: dict[str, Any]) -> dict[str, Any]:
+    """The checkpoint without the optimiser's state: enough to evaluate, predict and fine-tune."""
+    return {name: part for name, part in state.items() if name != OPTIMISER}
+
+
+def save_epoch(
+    folder: Path, config: Config, state: dict[str, Any], *, improved: bool, last: bool
+) -> None:
+    """Save a finished epoch in every file that it belongs into, and thin out older epochs' files.
+
+    `last.pth` is written last: a run that ends before goes on in the epoch, and writes the others
+    again. Each is a file of its own, so that no damage hits two.
+
+    Args:
+        folder: the results folder.
+        config: says which epochs are kept, and which of them whole.
+        state: what `Job.state` gives after the epoch.
+        improved: whether its validation is the best one so far.
+        last: whether it is the last epoch.
+
+    Raises:
+        OSError: naming the file that could not be written; older checkpoints are whole.
+    """
+    epoch = state["epoch"]
+    if epoch % config.save_frequency == 0 or last:
+        save_checkpoint(epoch_file(folder, config.network, epoch), state)
+    keep_all = config.keep_optimiser == "all"
+    if improved:
+        save_checkpoint(folder / "best.pth", state if keep_all else slimmed(state))
+    save_checkpoint(folder / "last.pth", state)
+    drop_old(folder, config.network, config.keep, newest=epoch)
+    if not keep_all:
+        slim_old(folder, config.network, newest=epoch)
+
+
+def epoch_file(folder: Path, network: str, epoch: int) -> Path:
+    """`<network>_ep-0020.pth`."""
+    return folder / f"{network}_ep-{epoch:04d}.pth"
+
+
+def epoch_files(folder: Path, network: str) -> dict[int, Path]:
+    """The checkpoints of finished epochs in `folder`, by epoch, in ascending order."""
+    found = {}
+    for path in folder.glob(f"{network}_ep-*.pth"):
+        number = path.stem.removeprefix(f"{network}_ep-")
+        if number.isdecimal() and path.is_file():
+            found[int(number)] = path
+    return dict(sorted(found.items()))
+
+
+def drop_old(folder: Path, network: str, keep: int, *, newest: int) -> None:
+    """Delete all but the last `keep` checkpoints of epochs up to `newest`; 0 keeps all."""
+    for path in _up_to(folder, network, newest)[:-keep] if keep else ():
+        path.unlink()
+
+
+def slim_old(folder: Path, network: str, *, newest: int) -> None:
+    """Rewrite all but the newest two checkpoints up to `newest` without the optimiser's state."""
+    for path in _up_to(folder, network, newest)[:-FULL]:
+        if not holds_optimiser(path):
+            continue
+        try:
+            state = load_checkpoint(path, to_resume=False)
+        except TrainError as error:
+            log.warning("%s; it is now %s", error, set_aside(path, "damaged").name)
+        else:
+            finished = path.stat()
+            save_checkpoint(path, slimmed(state))
+            os.utime(path, ns=(finished.st_atime_ns, finished.st_mtime_ns))  # when it was trained
+
+
+def _up_to(folder: Path, network: str, newest: int) -> list[Path]:
+    return [path for epoch, path in epoch_files(folder, network).items() if epoch <= newest]

@@ -1,0 +1,199 @@
+"""The optimiser, and which parameters learn how fast."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from network.checkpoint_file import tensor_problem
+from train.config import Config
+from train.train_errors import TrainError
+
+#: Learning rates of fine-tuning, relative to the classifier's.
+FINE_TUNE = {"convolution": 0.6, "recurrent": 0.5, "classifier": 1.0}
+
+
+def parameter_groups(net: nn.Module, *, fine_tune: bool, decay_norms: bool) -> list[dict]:
+    """Parameters by the kind of their module, and by whether weight decay applies to them.
+
+    Kinds: `recurrent` (LSTM, GRU), `classifier` (linear layers), `convolution` (all else, with
+    their norms). Every group has `name` and `lr_scale`, which `set_learning_rate` reads.
+
+    Args:
+        net: the network.
+        fine_tune: scale the learning rates by `FINE_TUNE`; else all scales are 1.
+        decay_norms: False leaves norms and biases (parameters of one dimension) undecayed.
+    """
+    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
+    for module in net.modules():
+        kind = _kind(module)
+        for parameter in module.parameters(recurse=False):
+            decayed = decay_norms or parameter.ndim > 1
+            groups.setdefault((kind, decayed), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "name": kind if decayed else f"{kind}, not decayed",
+            "lr_scale": FINE_TUNE[kind] if fine_tune else 1.0,
+            **({} if decayed else {"weight_decay": 0.0}),
+        }
+        for (kind, decayed), parameters in sorted(groups.items())
+    ]
+
+
+def _kind(module: nn.Module) -> str:
+    if isinstance(module, nn.RNNBase):
+        return "recurrent"
+    return "classifier" if isinstance(module, nn.Linear) else "convolution"
+
+
+def build_optimiser(net: nn.Module, config: Config) -> torch.optim.Optimizer:
+    """SGD with Nesterov's momentum, as the original, or AdamW, over `parameter_groups`."""
+    groups = parameter_groups(net, fine_tune=config.fine_tune, decay_norms=config.decay_norms)
+    if config.optimiser == "adamw":
+        return torch.optim.AdamW(
+            groups, lr=config.lr_base, weight_decay=config.weight_decay, fused=True
+        )
+    optimiser = torch.optim.SGD(
+        groups,
+        lr=config.lr_base,
+        momentum=config.momentum,
+        nesterov=config.momentum > 0,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+    if config.momentum:
+        # torch's fused SGD allocates these in the first step and leaves them uninitialised where
+        # that step is not applied (`found_inf`)
+        for parameter in net.parameters():
+            if parameter.requires_grad:
+                optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimiser
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Take an optimiser's state (momentum, averages of gradients) from a saved state dict.
+
+    The options of the parameter groups, which the configuration says, stay as they are.
+
+    torch's fused updates on CPUs walk parameter, gradient and state side by side through memory:
+    they look at no shapes, so that a smaller tensor is read and written past its end, and at no
+    strides, so that the momentum of a channels-last weight would go to other elements of a
+    contiguous one. So shapes are checked here, and the state takes its parameter's memory format.
+
+    Raises:
+        TrainError: the state does not fit; the optimiser is as it was.
+    """
+    problem = optimiser_problem(optimiser, state)
+    if problem:
+        raise TrainError(f"the optimiser's state cannot be used: {problem}")
+    if not state["state"]:  # saved before the first step: there is nothing to take
+        return
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({"state": state["state"], "param_groups": groups})
+    for parameter, values in optimiser.state.items():
+        for name, value in values.items():
+            if torch.is_tensor(value) and value.shape == parameter.shape:
+                values[name] = torch.empty_like(parameter).copy_(value)
+
+
+def optimiser_problem(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> str:
+    """Why a saved state dict does not fit an optimiser, or an empty string."""
+    own = optimiser.state_dict()["param_groups"]
+    if saved_groups(state) != saved_groups({"param_groups": own}):
+        return "its groups of parameters are others"
+    values = state.get("state")
+    if not isinstance(values, dict):
+        return "it has no state of the parameters"
+    if not values:  # no step was taken yet
+        return ""
+    parameters = {
+        number: parameter
+        for names, group in zip(own, optimiser.param_groups, strict=True)
+        for number, parameter in zip(names["params"], group["params"], strict=True)
+        if parameter.requires_grad
+    }
+    if values.keys() != parameters.keys():
+        return f"it is of {len(values)} parameters, and there are {len(parameters)} to be learnt"
+    step = torch.zeros(())
+    for number, parameter in parameters.items():
+        wanted = _state_names(optimiser)
+        if not isinstance(values[number], dict) or values[number].keys() != wanted:
+            return f"parameter {number} has not just {' and '.join(sorted(wanted))}"
+        for name, value in values[number].items():
+            like = step if name == "step" else parameter.detach().cpu()
+            problem = tensor_problem(name, value, like)
+            if not problem and value.shape != like.shape:
+                problem = f"has shape {tuple(value.shape)}, not {tuple(like.shape)}"
+            if problem:
+                return f"{name} of parameter {number} {problem}"
+    return ""
+
+
+def saved_groups(state: dict[str, Any]) -> list[tuple[str, list[int]]] | None:
+    """Name and numbers of parameters of each group in a saved state dict; None if it is broken."""
+    groups = state.get("param_groups")
+    if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
+        return None
+    found = [(group.get("name"), group.get("params")) for group in groups]
+    broken = any(
+        type(name) is not str
+        or not isinstance(numbers, list)
+        or any(type(number) is not int for number in numbers)
+        for name, numbers in found
+    )
+    return None if broken else found
+
+
+def _state_names(optimiser: torch.optim.Optimizer) -> set[str]:
+    """What an optimiser of `build_optimiser` keeps of each parameter."""
+    if isinstance(optimiser, torch.optim.AdamW):
+        return {"step", "exp_avg", "exp_avg_sq"}
+    return {"momentum_buffer"} if optimiser.param_groups[0]["momentum"] else set()
+
+
+@torch.no_grad()
+def update_average(average: AveragedModel, net: nn.Module, decay: float, applied: Tensor) -> None:
+    """Move averaged weights and buffers towards the network's; the first update copies them.
+
+    Where `applied` (bool, on the device) is false, nothing changes. torch's `update_parameters`
+    cannot be told so without waiting for the device.
+    """
+    first = average.n_averaged == 0
+    share = torch.where(first, 1.0, 1.0 - decay) * applied  # 0: stays, 1: is copied
+    for own, new in zip(_values(average.module), _values(net), strict=True):
+        if own.is_floating_point():
+            own.lerp_(new, share.to(own.dtype))
+        else:
+            own.copy_(new)  # counts
+    average.n_averaged += applied
+
+
+def _values(net: nn.Module) -> Iterable[Tensor]:
+    return itertools.chain(net.parameters(), net.buffers())
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:
+    """Give every group its share of `lr`."""
+    for group in optimiser.param_groups:
+        group["lr"] = lr * group["lr_scale"]
+
+
+def groups_table(optimiser: torch.optim.Optimizer) -> str:
+    """The groups as lines of text: name, tensors, parameters, relative learning rate, decay."""
+    lines = [f"{'group':<26}{'tensors':>8}{'parameters':>12}{'lr x':>6}{'decay':>8}"]
+    lines += [
+        f"{group['name']:<26}{len(group['params']):>8}{_count(group['params']):>12}"
+        f"{group['lr_scale']:>6g}{group['weight_decay']:>8g}"
+        for group in optimiser.param_groups
+    ]
+    return "\n".join(lines)
+
+
+def _count(parameters: Iterable[nn.Parameter]) -> int:
+    return sum(parameter.numel() for parameter in parameters)

@@ -1,0 +1,185 @@
+"""What keeps the ranks of a distributed run alike: one state, one configuration, one end."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from data.annotations.dataset_fingerprint import Fingerprint
+from train.config import Config
+from train.devices import Devices
+from train.rank_failures import described
+from train.train_errors import TrainError
+
+Result = TypeVar("Result")
+
+#: Options that may differ between the machines of one run: where files lie, and how they are read.
+PER_MACHINE = {"dataset", "labels", "model_dir", "log_file", "pretrained_3d", "gpus", "workers"}
+
+
+def together(devices: Devices, work: Callable[[], Result]) -> Result:
+    """Do `work` in every rank, and let all ranks fail where one does.
+
+    Call it in every rank, around work in which the ranks do not communicate: a rank that raised an
+    exception there would leave the others waiting for it in their next collective.
+
+    Raises:
+        TrainError: another rank has failed; the message says which one and why.
+        RuntimeError: another rank has failed by an error of ours.
+        Exception: what `work` raises in this rank.
+    """
+    if devices.world == 1:
+        return work()
+    result, own = None, None
+    try:
+        result = work()
+    except Exception as error:  # whatever it is, the others have to know
+        own = error
+    failures = devices.gather_objects(None if own is None else described(own))
+    if own is not None:
+        raise own
+    for rank, failure in enumerate(failures):
+        if failure:
+            kind = TrainError if failure.is_user_error else RuntimeError
+            raise kind(f"rank {rank} failed: {failure.message}")
+    return result
+
+
+def check_same_run(devices: Devices, config: Config, dataset: Fingerprint) -> None:
+    """Compare options and dataset of all ranks.
+
+    Raises:
+        TrainError: they differ; the same message in every rank, which names the ranks.
+    """
+    options = {k: v for k, v in asdict(config).items() if k not in PER_MACHINE}
+    everyone = devices.gather_objects({**options, "": str(dataset)})
+    datasets = [Fingerprint.parse(facts.pop("")) for facts in everyone]
+    for name, value in everyone[0].items():
+        others = _different(everyone, name)
+        if others:
+            option = f"--{name.replace('_', '-')}"
+            raise TrainError(
+                f"{_ranks(others)} started with {option} {everyone[others[0]][name]}, rank 0 with "
+                f"{option} {value}: start all of them with the same options"
+            )
+    others = [rank for rank, other in enumerate(datasets) if other.conflict(datasets[0])]
+    if others:
+        raise TrainError(
+            f"{_ranks(others)} {datasets[others[0]].conflict(datasets[0])}, compared with rank 0: "
+            "--dataset and --labels must lead to the same dataset on every machine"
+        )
+
+
+def check_same_state(devices: Devices, step: int, state: dict[str, Any]) -> None:
+    """Compare the step and a hash of `state` (weights, optimiser, ...) of all ranks.
+
+    Raises:
+        TrainError: they differ; the same message in every rank, which names the ranks.
+    """
+    if devices.world == 1:
+        return
+    everyone = devices.gather_objects({"step": step, "weights": digest(state)})
+    for name, value in everyone[0].items():
+        others = _different(everyone, name)
+        if others:
+            raise TrainError(
+                f"{_ranks(others)} another {name} than rank 0 before the first step "
+                f"({everyone[others[0]][name]!s:.12}, not {value!s:.12}): the run would fall "
+                "apart; start it again, and report this if it persists"
+            )
+
+
+def _different(everyone: list[dict[str, Any]], name: str) -> list[int]:
+    """The ranks whose value of `name` is not rank 0's."""
+    return [rank for rank, facts in enumerate(everyone) if facts[name] != everyone[0][name]]
+
+
+def _ranks(ranks: list[int]) -> str:
+    names = ", ".join(map(str, ranks))
+    return f"rank {names} has" if len(ranks) == 1 else f"ranks {names} have"
+
+
+class Outline(NamedTuple):
+    """Stands for a tensor in a state that is sent without its tensors."""
+
+    shape: torch.Size
+    dtype: torch.dtype
+
+
+def broadcast_state(devices: Devices, state: dict[str, Any] | None) -> dict[str, Any]:
+    """Give every rank the first rank's `state`: nested dicts, lists and tuples with tensors.
+
+    Tensors are sent one at a time through the memory of the device, and lie on the CPU in the
+    other ranks.
+    """
+    if devices.world == 1:
+        return state
+    tensors: list[Tensor] = []
+
+    def take_out(tensor: Tensor) -> Outline:
+        tensors.append(tensor)
+        return Outline(tensor.shape, tensor.dtype)
+
+    def receive(outline: Outline) -> Tensor:
+        tensor = torch.empty(outline.shape, dtype=outline.dtype, device=devices.device)
+        devices.share_first([tensor])
+        return tensor.cpu()
+
+    outlines = devices.broadcast_object(_replaced(state, Tensor, take_out))
+    if not devices.is_first:
+        return _replaced(outlines, Outline, receive)
+    for tensor in tensors:
+        devices.share_first([tensor.detach().to(devices.device).contiguous()])
+    return state
+
+
+def digest(state: dict[str, Any]) -> str:
+    """A hash of nested dicts, lists and tuples with tensors: equal for equal bits."""
+    hashed = hashlib.sha256()
+
+    def add(tensor: Tensor) -> Outline:
+        data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        hashed.update(data.numpy())
+        return Outline(tensor.shape, tensor.dtype)
+
+    hashed.update(repr(_replaced(state, Tensor, add)).encode())
+    return hashed.hexdigest()
+
+
+def _replaced(value: Any, kind: type, replace: Callable[[Any], Any]) -> Any:
+    """A copy of `value` in which `replace(item)` stands for each item of a `kind`."""
+    if isinstance(value, kind):
+        return replace(value)
+    if isinstance(value, dict):
+        return {name: _replaced(item, kind, replace) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)([_replaced(item, kind, replace) for item in value])
+    return value
+
+
+class LateMaximum:
+    """The largest of what the ranks say, known one call later so that no rank waits for its device.
+
+    Of a rank that is alone it is known at once.
+    """
+
+    def __init__(self, devices: Devices):
+        self._devices = devices
+        self._earlier: Callable[[], list[float]] | None = None
+
+    def largest(self, values: list[float], *, wait: bool) -> list[float]:
+        """For each value the largest over the ranks: of the last call, or of this one (`wait`).
+
+        All ranks must call it alike.
+        """
+        if self._devices.world == 1:
+            return values
+        earlier, self._earlier = self._earlier, self._devices.start_largest(values)
+        if wait:
+            earlier, self._earlier = self._earlier, None
+        return earlier() if earlier else [0.0] * len(values)

@@ -1,0 +1,80 @@
+"""How much a run will write, and whether that fits on the disk."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from train.checkpoint.saving import FULL, epoch_files
+from train.config import Config
+from train.train_errors import TrainError
+from train.results.file_writing import naming
+from train.checkpoint.resume import checkpoints
+
+#: Tensors of a parameter's size that the optimiser keeps for it.
+STATE_TENSORS = {"sgd": 1, "adamw": 2}
+
+
+class Sizes(NamedTuple):
+    """Bytes of a checkpoint with the optimiser's state, and without."""
+
+    full: int
+    slim: int
+
+
+def checkpoint_sizes(net: nn.Module, config: Config) -> Sizes:
+    """The sizes of this run's checkpoints, to within what a file has besides tensors."""
+    slim = _bytes(net.state_dict().values()) * (2 if config.ema else 1)
+    kept = STATE_TENSORS[config.optimiser] if config.optimiser != "sgd" or config.momentum else 0
+    return Sizes(slim + kept * _bytes(net.parameters()), slim)
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def check_space(
+    folder: Path, config: Config, sizes: Sizes, *, first_epoch: int, last_epoch: int
+) -> str:
+    """One line on what the run will write into `folder`, which exists, and what is free there.
+
+    Raises:
+        TrainError: it is more than what is free.
+    """
+    before = [epoch for epoch in epoch_files(folder, config.network) if epoch < first_epoch]
+    epochs = len(before) + sum(
+        epoch % config.save_frequency == 0 or epoch == last_epoch
+        for epoch in range(first_epoch, last_epoch + 1)
+    )
+    epochs = min(epochs, config.keep or epochs)
+    full = epochs if config.keep_optimiser == "all" else min(FULL, epochs)
+    of_epochs = full * sizes.full + (epochs - full) * sizes.slim
+    best = sizes.full if config.keep_optimiser == "all" else sizes.slim
+    # while a file is replaced there is a second one; the third newest epoch is slimmed last
+    total = sizes.full + of_epochs + best + 2 * sizes.full
+    there = set(checkpoints(folder, config.network))
+    if config.resume_epoch:  # those of later epochs are kept under another name
+        later = epoch_files(folder, config.network).items()
+        there -= {path for epoch, path in later if epoch >= first_epoch}
+    with naming(folder):
+        new = total - sum(path.stat().st_size for path in there)
+        free = shutil.disk_usage(folder).free
+    said = (
+        f"checkpoints will take {_gb(total)}: last.pth {_gb(sizes.full)}, {epochs} of epochs "
+        f"{_gb(of_epochs)}, best.pth {_gb(best)}, {_gb(2 * sizes.full)} while saving; "
+        f"{_gb(free)} are free in {folder}"
+    )
+    if new > free:
+        raise TrainError(
+            f"{said}: make room, keep fewer by --keep N or a larger --save-frequency, or give "
+            "another --model-dir"
+        )
+    return said
+
+
+def _gb(number: int) -> str:
+    return f"{number / 1e9:.2f} GB"

@@ -1,0 +1,158 @@
+"""A lock on the results folder, so that two trainings never write into the same one."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from train.train_errors import TrainError
+from train.results.file_writing import naming
+
+NAME = "train.results.folder_lock"
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+#: What file systems without locks answer.
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make `folder` and hold its lock; at the end delete the lock, and the folder if it is empty.
+
+    The lock is a file that names its owner (host, process id, start time), and on it a lock of the
+    operating system, which ends with the process, however that ends. The file's text decides where
+    the operating system's lock does not reach: on another machine that shares the folder.
+
+    Raises:
+        TrainError: another training holds the lock, or `folder` is a file.
+        OSError: the folder or the lock cannot be written.
+    """
+    made = _make_folder(folder)
+    path = folder / NAME
+    try:
+        with naming(path):
+            descriptor = _take(path)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # deleted while training
+                path.unlink()
+            os.close(descriptor)
+    finally:
+        for made_folder in made:
+            with contextlib.suppress(OSError):  # it is not empty
+                made_folder.rmdir()
+
+
+def _make_folder(folder: Path) -> list[Path]:
+    """Make `folder` and its parents. Returns those that were not there, the deepest first."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise TrainError(
+            f"{folder}: a file is in the way of the results folder; move it, or give another "
+            "--model-dir or --task-name"
+        ) from error
+    return made
+
+
+def _take(path: Path) -> int:
+    """Lock the file and write this process's name into it. Returns the open descriptor."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            # not flock: worker processes inherit that one, and outlive a killed owner for a while
+            reaches = _lock(descriptor, path)
+            if not _is_still(path, descriptor):  # its owner has just deleted it: make a new one
+                os.close(descriptor)
+                continue
+            _refuse_a_living_owner(path, _owner(descriptor), reaches)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(_myself()).encode(), 0)
+            os.fsync(descriptor)
+            return descriptor
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+            raise
+
+
+def _lock(descriptor: int, path: Path) -> bool:
+    """Take the operating system's lock. Returns whether the file system has such locks."""
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            return False
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise
+        raise _refusal(path, _owner(descriptor), "wait for it to end, or stop it") from None
+    return True
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _refuse_a_living_owner(path: Path, owner: dict[str, Any] | None, reaches: bool) -> None:
+    """Raise TrainError unless the process that wrote the lock file is known to have ended."""
+    me = _myself()
+    if owner is None:  # no text: its writer ended before the first word, or is about to write it
+        ended = reaches
+    elif owner["boot"] == me["boot"]:
+        # another container on this machine has other process ids: there the lock alone can tell
+        ended = not _is_running(owner) and (reaches or owner["host"] == me["host"])
+    else:
+        ended = owner["host"] == me["host"]  # this machine, before it was started again
+    if not ended:
+        raise _refusal(path, owner, f"if it has ended, delete {path}")
+
+
+def _refusal(path: Path, owner: dict[str, Any] | None, advice: str) -> TrainError:
+    who = f" (process {owner['pid']} on {owner['host']})" if owner else ""
+    return TrainError(
+        f"{path.parent}: another training{who} is writing into this folder; {advice}, or give "
+        "another --task-name"
+    )
+
+
+def _owner(descriptor: int) -> dict[str, Any] | None:
+    """What the lock file says about its owner; None where it says nothing that makes sense."""
+    try:
+        owner = json.loads(os.pread(descriptor, 4096, 0))
+        return {name: kind(owner[name]) for name, kind in _KINDS.items()}
+    except (ValueError, KeyError, TypeError, OverflowError):
+        return None
+
+
+_KINDS = {"host": str, "pid": int, "started": float, "boot": str}
+
+
+def _myself() -> dict[str, Any]:
+    """This process: its machine, its id and its start, which tells it from a later one's id."""
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "started": psutil.Process().create_time(),
+        "boot": BOOT_ID.read_text().strip() if BOOT_ID.exists() else socket.gethostname(),
+    }
+
+
+def _is_running(owner: dict[str, Any]) -> bool:
+    try:
+        started = psutil.Process(owner["pid"]).create_time()
+    except (psutil.Error, ValueError, OverflowError):
+        return False
+    return abs(started - owner["started"]) < 2  # seconds: the machine's clock may be corrected

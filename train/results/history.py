@@ -1,0 +1,148 @@
+"""The scores of every finished epoch: kept in the checkpoint, written as csv files for people."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+from train.train_errors import TrainError
+from train.results.file_writing import naming, set_aside, write_text
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("Epoch", "Top1", "Top5", "Loss", "Lr", "Clips")
+#: Columns that each csv has, by the file's name. gates.csv has one more for each block.
+TABLES = {"train_results.csv": COLUMNS, "val_results.csv": COLUMNS, "gates.csv": ("Epoch",)}
+
+
+class Table:
+    """Rows of numbers, one an epoch, in the order of the epochs, and the csv made of them."""
+
+    def __init__(self, columns: tuple[str, ...], rows: list[dict[str, float]] | None = None):
+        self.columns = columns
+        self.rows = rows or []
+
+    def add(self, epoch: int, values: dict[str, float]) -> None:
+        """Add the row of `epoch`; it replaces that epoch's row and those of later epochs."""
+        self.keep_until(epoch - 1)
+        self.rows.append({"Epoch": epoch, **{name: float(v) for name, v in values.items()}})
+
+    def keep_until(self, epoch: int) -> None:
+        """Forget the rows of all epochs after `epoch`."""
+        self.rows = [row for row in self.rows if row["Epoch"] <= epoch]
+
+    def column(self, name: str) -> list[float]:
+        """One column as numbers, NaN where a row has none."""
+        return [row.get(name, math.nan) for row in self.rows]
+
+    def as_csv(self) -> str:
+        """The text of the csv file."""
+        names = [*self.columns, *(k for k in self.rows[-1] if k not in self.columns)]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, names, restval="", extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _number(v) for name, v in row.items()} for row in self.rows)
+        return text.getvalue()
+
+    @classmethod
+    def from_csv(cls, path: Path, columns: tuple[str, ...]) -> Table:
+        """The rows of a csv file. Raises ValueError where it is damaged."""
+        with naming(path), path.open(newline="", encoding="utf-8") as file:
+            try:
+                reader = csv.DictReader(file, strict=True)
+                if "Epoch" not in (reader.fieldnames or ()):
+                    raise ValueError("it has no column Epoch")
+                rows = [
+                    {name: float(text) for name, text in row.items() if text != ""}
+                    for row in reader
+                ]
+            except (csv.Error, TypeError, AttributeError) as error:  # rows of another length
+                raise ValueError(str(error)) from error
+        epochs = [row.get("Epoch", math.nan) for row in rows]
+        if not all(epoch.is_integer() for epoch in epochs) or epochs != sorted(set(epochs)):
+            raise ValueError("its epochs are not whole numbers in ascending order")
+        return cls(columns, [{**row, "Epoch": int(row["Epoch"])} for row in rows])
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else f"{value:.6g}"
+
+
+class History:
+    """One table for each csv file of a run, by the file's name."""
+
+    def __init__(self, rows: dict[str, list[dict[str, float]]] | None = None):
+        self.tables = {
+            name: Table(columns, (rows or {}).get(name)) for name, columns in TABLES.items()
+        }
+
+    def rows(self) -> dict[str, list[dict[str, float]]]:
+        """What a checkpoint keeps of it: `History(rows)` is the same history again."""
+        return {name: list(table.rows) for name, table in self.tables.items()}
+
+    def add_epoch(
+        self, epoch: int, scores: dict[str, dict[str, float]], *, lr: float, gates: dict[str, float]
+    ) -> None:
+        """Add an epoch's `scores` by part ("train", and "val" if validated) and its open gates."""
+        for part, values in scores.items():
+            row = {name.title(): values[name] for name in ("top1", "top5", "loss")}
+            row |= {"Lr": lr, "Clips": values["clips"]}
+            self.tables[f"{part}_results.csv"].add(epoch, row)
+        if gates:
+            self.tables["gates.csv"].add(epoch, gates)
+
+    def keep_until(self, epoch: int) -> None:
+        """Forget everything of the epochs after `epoch`."""
+        for table in self.tables.values():
+            table.keep_until(epoch)
+
+    def write(self, folder: Path) -> None:
+        """Write each csv whose content in `folder` is another one."""
+        for name, table in self.tables.items():
+            path = folder / name
+            with naming(path):
+                old = path.read_bytes() if path.exists() else b""
+            text = table.as_csv() if table.rows else ""
+            if old != text.encode():
+                write_text(path, text)
+
+
+def read_history(folder: Path) -> History:
+    """The history of the csv files in `folder`; a damaged file is set aside with a warning."""
+    history = History()
+    for name, columns in TABLES.items():
+        path = folder / name
+        if path.exists():
+            try:
+                history.tables[name] = Table.from_csv(path, columns)
+            except ValueError as error:
+                aside = set_aside(path, "damaged")
+                log.warning(
+                    "%s cannot be read (%s): it is now %s, and the rows of earlier epochs are "
+                    "missing from the new file", path, error, aside.name,
+                )  # fmt: skip
+    return history
+
+
+def check_history(path: Path, state: dict[str, Any]) -> None:
+    """Raise TrainError where the history in a checkpoint is not made of rows of numbers."""
+    for name, rows in state.get("history", {}).items():
+        whole = isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
+        if name not in TABLES or not whole or not all(map(_is_row, rows)):
+            raise TrainError(f"{path}: cannot be used: its history of scores is damaged")
+
+
+def _is_row(row: dict) -> bool:
+    numbers = all(isinstance(k, str) and type(v) in (int, float) for k, v in row.items())
+    return numbers and type(row.get("Epoch")) is int
+
+
+def restored_history(state: dict[str, Any], folder: Path) -> History:
+    """The history that a checkpoint keeps; of checkpoints before it was kept there, the csvs'."""
+    if "history" in state:
+        return History(state["history"])
+    return read_history(folder)

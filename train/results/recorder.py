@@ -1,0 +1,188 @@
+"""What a run writes down for people: csv rows, curves, TensorBoard, the log, the configuration."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import platform
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from importlib import metadata
+from logging.handlers import MemoryHandler
+from pathlib import Path
+from typing import Any
+
+from train.config import Config
+from train.train_errors import TrainError
+from train.results.file_writing import naming, write_atomically, write_text
+from train.results.history import History
+from train.speed_monitor import without_colours
+
+log = logging.getLogger(__name__)
+
+VERSIONS = ("torch", "torchvision", "numpy", "opencv-python", "imgaug")
+
+
+def results_folder(config: Config) -> Path:
+    """`<model-dir>/<network>_gates_<True|False>`, with `_<task-name>` behind it where given."""
+    task = f"_{config.task_name}" if config.task_name else ""
+    return Path(config.model_dir or "results") / f"{config.network}_gates_{config.gates}{task}"
+
+
+def write_config(folder: Path, config: Config, **facts: Any) -> None:
+    """`config.json`: every option, the command, versions, and `facts` about the data."""
+    content = {
+        "options": asdict(config),
+        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
+        "versions": {"python": platform.python_version(), **_versions()},
+        **facts,
+    }
+    write_text(folder / "config.json", json.dumps(content, indent=1) + "\n")
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in VERSIONS:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
+
+
+class LogFile(logging.FileHandler):
+    """A log file that cannot be written is said once; the run, which needs no log, goes on."""
+
+    def __init__(self, path: Path):
+        super().__init__(path, encoding="utf-8", errors="backslashreplace")
+        self.setFormatter(PlainFormatter("%(asctime)s %(levelname)s %(message)s"))
+        self._said = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say on stderr what is wrong with the file, where logging would print a traceback."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._said:
+            self._said = True
+            reason = error.strerror or error
+            print(f"warning: {self.baseFilename}: {reason}; lines are missing", file=sys.stderr)
+
+
+class PlainFormatter(logging.Formatter):
+    """A formatter for files: it leaves out the colours of the speeds."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as text without colours."""
+        return without_colours(super().format(record))
+
+
+@contextlib.contextmanager
+def log_file() -> Iterator[Callable[[Path], None]]:
+    """Collect the log from here on; the function given appends it, without colours, to a file.
+
+    So the file also has what was logged before its folder could be made.
+    """
+    early = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
+
+    def write_to(path: Path) -> None:
+        early.setTarget(LogFile(path))
+        early.flush()
+        early.capacity = 1  # from now on every line at once
+
+    logging.getLogger().addHandler(early)
+    try:
+        yield write_to
+    finally:
+        logging.getLogger().removeHandler(early)
+        if early.target:
+            early.target.close()
+        early.close()
+
+
+class Recorder:
+    """The files of one run's folder that grow with every epoch."""
+
+    def __init__(self, folder: Path, config: Config, history: History, *, first_epoch: int):
+        self.folder, self.config, self.history = folder, config, history
+        history.write(folder)  # a run that ended between a checkpoint and its csv rows lacks them
+        self._board = _tensorboard(folder, first_epoch) if config.tensorboard else None
+        self._wandb = _wandb(config) if config.wandb else None
+
+    def write_epoch(
+        self,
+        epoch: int,
+        scores: dict[str, dict[str, float]],
+        *,
+        lr: float,
+        gates: dict[str, float],
+        speeds: dict[str, float],
+    ) -> None:
+        """Write down an epoch that is in the history: the csv files, the curves, TensorBoard.
+
+        Speeds, no function of the seed, go to TensorBoard and Weights & Biases only.
+        """
+        self.history.write(self.folder)
+        scalars = {
+            f"{part}/{name}": values[name]
+            for part, values in scores.items()
+            for name in ("top1", "top5", "loss")
+        }
+        scalars |= {"lr": lr, **{f"gates/{block}": rate for block, rate in gates.items()}}
+        scalars |= {f"clips_per_second/{name}": speed for name, speed in speeds.items()}
+        if self._board:
+            with naming(self.folder / "tensorboard"):
+                for name, value in scalars.items():
+                    self._board.add_scalar(name, value, epoch)
+                self._board.flush()
+        if self._wandb:
+            self._wandb.log(scalars, step=epoch)
+        self.draw()
+
+    def draw(self) -> None:
+        """`curves.png`: loss and accuracy of training and validation, gates where there are any."""
+        from matplotlib.figure import Figure
+
+        gates = self.history.tables["gates.csv"]
+        panels = ["Loss", "Top1", "Top5"] + (["gates open"] if gates.rows else [])
+        figure = Figure(figsize=(4.2 * len(panels), 3.6), layout="constrained")
+        axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axis, panel in zip(axes, panels, strict=True):
+            if panel == "gates open":
+                for block in [name for name in gates.rows[-1] if name != "Epoch"]:
+                    axis.plot(gates.column("Epoch"), gates.column(block), label=block)
+            else:
+                for name, part in (("training", "train"), ("validation", "val")):
+                    table = self.history.tables[f"{part}_results.csv"]
+                    axis.plot(table.column("Epoch"), table.column(panel), marker=".", label=name)
+            axis.set_title(panel if panel in ("Loss", "gates open") else f"{panel} (%)")
+            axis.set_xlabel("epoch")
+            axis.xaxis.get_major_locator().set_params(integer=True)
+            axis.grid(alpha=0.3)
+            axis.legend(fontsize="small")
+        write_atomically(
+            self.folder / "curves.png", lambda file: figure.savefig(file, format="png", dpi=110)
+        )
+
+    def close(self) -> None:
+        """Finish what is being written elsewhere."""
+        if self._board:
+            self._board.close()
+        if self._wandb:
+            self._wandb.finish()
+
+
+def _tensorboard(folder: Path, first_epoch: int) -> Any:
+    from torch.utils.tensorboard import SummaryWriter
+
+    with naming(folder / "tensorboard"):
+        return SummaryWriter(str(folder / "tensorboard"), purge_step=first_epoch)
+
+
+def _wandb(config: Config) -> Any:
+    try:
+        import wandb
+    except ImportError as error:
+        raise TrainError("--wandb needs its package: pip install wandb") from error
+    return wandb.init(project=config.wandb, config=asdict(config), resume="allow")

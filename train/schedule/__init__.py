@@ -1,0 +1,1 @@
+"""What each optimiser step is: its clips, their shape, the learning rate."""

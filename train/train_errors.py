@@ -1,0 +1,21 @@
+"""How a training run can end early, each with its own exit code (see `run.command_line`)."""
+
+
+class TrainError(ValueError):
+    """Options or a checkpoint that cannot be used (exit code 2). The message is one line."""
+
+
+class OtherRunError(TrainError):
+    """A checkpoint of another run than the one that is to go on: other data, labels or options."""
+
+
+class DivergedError(RuntimeError):
+    """The loss became NaN or infinite (exit code 3). The last good checkpoint is kept."""
+
+
+class Interrupted(Exception):
+    """SIGINT or SIGTERM arrived (exit code 128 + `signum`)."""
+
+    def __init__(self, signum: int):
+        super().__init__(f"stopped by signal {signum}; --resume auto goes on from last.pth")
+        self.signum = signum
