@@ -45,7 +45,7 @@ TABLE: dict[str, str] = {
     "data/store/reader.py": "test_data_frames.py",
     "data/store/writer.py": "test_data_frames.py",
     "network/gates.py": "test_network_gates.py -k 'not place and not name_every'",
-    "train/batchnorm.py": "test_train_batchnorm.py -k 'not four_processes'",
+    "train/batchnorm.py": "test_train_batchnorm.py",
     "train/schedule/shapes.py": "test_train_multigrid.py -m 'not fault'",
     "train/schedule/multigrid.py": "test_train_multigrid.py -m 'not fault'",
     "train/schedule/schedule.py": "test_train_multigrid.py -m 'not fault'",
