@@ -16,6 +16,9 @@ from data.clips.crop import SCALES, Crop, Window, draw_crop
         (Crop(0.5, 0.0, 1.0), 100, 140, (0, 50, 50)),  # the lower left corner
         (Crop(0.5, 1.0, 0.0), 100, 140, (90, 0, 50)),  # the upper right one
         (Crop(0.875, 0.5, 0.5), 256, 340, (58, 16, 224)),
+        (Crop(1.0, 0.99, 0.5), 100, 140, (40, 0, 100)),  # 39.6 pixels are 40
+        (Crop(1.0, 0.5, 0.99), 140, 100, (0, 40, 100)),
+        (Crop(0.666, 0.0, 0.0), 100, 140, (0, 0, 67)),
         (Crop(0.001, 1.0, 1.0), 100, 140, (139, 99, 1)),  # one pixel at least
     ],
 )
