@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.annotations.splits import open_split
 from data.clips.clip_dataset import ClipDataset
 from data.clips.loader import Batch, validation_loader
 from data.clips.loader_workers import BATCH_TIMEOUT
-from data.datasets import dataset_spec, open_split
+from data.datasets import dataset_spec
 from run.command_line import Parser, boolean, command
 from run.trained_network import Trained, open_checkpoint
 from run.worker_pool import printable

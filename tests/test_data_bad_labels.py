@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from data.annotations.duplicate_videos import warn_of_overlap
 from data.annotations.label_csv import LabelTable, load_labels
+from data.annotations.splits import open_split
 from data.data_error import DataError
-from data.datasets import dataset_spec, open_split
+from data.datasets import dataset_spec
 from run.command_line import command
 
 HEADER = "label,id,split\n"
@@ -48,7 +49,7 @@ BAD_FILES = {
     "an id of 300 bytes": (f"{HEADER}{GOOD}x,{'é' * 150},val\n", "x_train.csv:5: has the id 'é"),
     "a path as id": (f"{HEADER}{GOOD}x,../d,train\n", "x_train.csv:5: has the id '../d'"),
     "an unknown split": (f"{HEADER}{GOOD}y,d,trian\n", "x_train.csv:5: has the split 'trian'"),
-    "no split among splits": (f"{HEADER}{GOOD}y,d,\n", "x_train.csv:5: says no split, but other"),
+    "no split among splits": (f"{HEADER}{GOOD}y,d,\n", "x_train.csv:5: has no split, but other"),
     "no training rows": (f"{HEADER}x,a,val\n", "x_train.csv:2: the csv holds no training rows"),
     "a short row": (f"{HEADER}{GOOD}y\n", "x_train.csv:5: has 1 fields, needs 2"),
     "no such video": (f"{HEADER}{GOOD}y,e,train\n", "x_train.csv:5: no video 'e' of class 'y'"),

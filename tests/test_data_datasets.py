@@ -1,14 +1,18 @@
 """From a dataset's folder to the videos of a split: which csv, which rows, which classes."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import data
 from data.annotations.label_csv import load_labels
+from data.annotations.splits import find_csv, open_split
 from data.annotations.video_folders import find_videos
 from data.data_error import DataError
-from data.datasets import DATASETS, READY_MADE, dataset_spec, find_csv, open_split
+from data.datasets import DATASETS, READY_MADE, dataset_spec
 
 CUSTOM = dataset_spec("custom")
 
@@ -89,7 +93,7 @@ def test_the_projects_own_csv_serves_a_subset_with_fewer_classes(tmp_path, caplo
     held_out = open_split(spec, tmp_path, "val", classes=train.classes)
     assert train.classes == ("Archery", "Basketball") and len(train) == len(held_out) == 6
     assert np.bincount(held_out.labels).tolist() == [3, 3]
-    assert "2 classes, as the labels have, of the 101 of UCF101" in caplog.text
+    assert "the labels have 2 of the 101 classes of UCF101" in caplog.text
 
 
 def test_the_users_csvs_go_before_the_projects_own(dataset):
@@ -129,8 +133,28 @@ def test_the_table_of_datasets(name, classes):
 
 
 def test_unknown_datasets_and_variants():
-    with pytest.raises(DataError, match="one of hacs, kinetics"):
+    with pytest.raises(DataError, match="the datasets are hacs, kinetics"):
         dataset_spec("imagenet")
     with pytest.raises(DataError, match="200, 400, 600, 700"):
         dataset_spec("kinetics", 401)
     assert dataset_spec("kinetics", 700).csv_prefix == "kinetics-700"
+
+
+def test_the_table_of_datasets_and_the_readers_are_imported_without_torch():
+    script = """
+import sys
+import data, data.datasets
+print({"cv2", "numpy", "pandas", "torch", "imgaug"} & set(sys.modules))
+from data import DataError, FrameStore, load_labels
+print({"torch", "imgaug"} & set(sys.modules))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[1],
+        check=True,
+    )
+    assert done.stdout.split("\n")[:2] == ["set()", "set()"]
+    with pytest.raises(AttributeError, match="'data' has no attribute 'nothing'"):
+        data.nothing  # noqa: B018

@@ -17,7 +17,6 @@ import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data import frames
 from data.data_error import DataError
 from data.store import FrameStore, open_store, upgrade_store, verify_store, write_store
 
@@ -403,7 +402,7 @@ class TestWriting:
             process = subprocess.Popen(
                 [sys.executable, "-c", script, str(folder)],
                 stdout=subprocess.PIPE,
-                cwd=Path(frames.__file__).parents[1],
+                cwd=Path(__file__).parents[1],
             )
             process.stdout.readline()
             time.sleep(rng.uniform(0, 0.1))

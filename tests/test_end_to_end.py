@@ -113,7 +113,7 @@ def test_real_videos_from_files_to_scores(real_data, tmp_path):
     said = succeed(
         "train_ucf101.py --dataset", root, SMALL, "--end-epoch 2 --model-dir", tmp_path / "out"
     )
-    assert "3 classes, as the labels have, of the 101 of UCF101" in said
+    assert "the labels have 3 of the 101 classes of UCF101" in said
     best = tmp_path / "out" / "ir_csn_50_gates_False" / "best.pth"
     said = succeed("-m run.evaluate --order all --checkpoint", best, "--dataset", root)
     assert "forward" in said and "6 videos, 3 classes" in said

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from data.annotations.label_csv import load_labels
+from data.annotations.splits import open_split
 from data.data_error import DataError
-from data.datasets import DATASETS, READY_MADE, dataset_spec, open_split
+from data.datasets import DATASETS, READY_MADE, dataset_spec
 from run.labels import CLASS_LISTS, class_list, main
 
 ROOT = Path(__file__).parent.parent

@@ -15,11 +15,12 @@ from torch.optim.swa_utils import AveragedModel
 
 from data.annotations.dataset_fingerprint import Fingerprint, fingerprint
 from data.annotations.duplicate_videos import warn_of_overlap
+from data.annotations.splits import open_split
 from data.augment.presets import check_recipe
 from data.clips.clip_dataset import ClipDataset, ClipOptions
 from data.clips.loader import Batch, StepPlan, training_loader, validation_loader
 from data.clips.loader_workers import Batches
-from data.datasets import DatasetSpec, dataset_spec, open_split
+from data.datasets import DatasetSpec, dataset_spec
 from network import build_network, load_weights
 from train.batchnorm import StepNorms, shortage
 from train.checkpoint.opening import check_scaler, check_tensors, load_checkpoint

@@ -23,8 +23,8 @@ import cv2
 import torch
 from torch.utils.data import DataLoader
 
-from data.clips.resource_shortage import FILES, MEMORY, shortage, too_little
 from data.data_error import DataError, MachineError
+from data.resource_shortage import FILES, MEMORY, shortage, too_little
 
 BATCH_TIMEOUT = 600.0  # seconds to wait for a batch, where nothing else is asked for
 LOOK = 0.2  # seconds between two looks at signals and workers while a batch is waited for

@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from data.clips.resource_shortage import shortage
 from data.data_error import DataError
+from data.resource_shortage import shortage
 from data.store.read_ahead import UNIT
 
 DATABASE, COUNT = "frames.db", "n_frames"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data.clips.resource_shortage import shortage
 from data.data_error import DataError
+from data.resource_shortage import shortage
 from data.store.format import (
     COUNT,
     DATABASE,
