@@ -76,6 +76,16 @@ def trials(request, record_property):
         record_property("trials", asdict(one))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Escape captured names that are not UTF-8, which pytest-xdist cannot hand on."""
+    report = yield
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
+
+
 def pytest_terminal_summary(terminalreporter) -> None:
     """Under `--full-trials`, print what was attacked, how often, and how often it held."""
     if not terminalreporter.config.getoption("--full-trials"):
