@@ -140,7 +140,7 @@ def test_a_second_training_in_the_same_folder_is_refused(tiny, tmp_path):
         assert f"another training (process {run.pid} on " in said and str(folder(tmp_path)) in said
     os.kill(run.pid, signal.SIGINT)
     assert run.wait() == 130, run.said()
-    assert not (folder(tmp_path) / "train.results.folder_lock").exists()
+    assert not (folder(tmp_path) / "train.lock").exists()
 
 
 def test_a_results_folder_that_goes_while_training_is_named(tiny, tmp_path):

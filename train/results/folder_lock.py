@@ -17,7 +17,7 @@ import psutil
 from train.train_errors import TrainError
 from train.results.file_writing import naming
 
-NAME = "train.results.folder_lock"
+NAME = "train.lock"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 #: What file systems without locks answer.
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
