@@ -21,6 +21,7 @@ from run.command_line import parse_config
 from train.batchnorm import StepNorms, synchronise_batch_norm
 from train.devices import Devices, open_devices
 from train.memory import clips_per_pass, empty_clips, training_pass
+from train.prefetch import prefetched
 from train.setup import prepare
 from train.speed_monitor import SpeedMonitor
 from train.step import settle, train_step
@@ -39,7 +40,7 @@ def job_on(tiny, out, *words: str):
     config = parse_config("custom", [*command(tiny, out, "--workers", "0")[2:], *words])
     with open_devices(config.gpus, config.precision) as devices:
         job = prepare(config, devices)
-        job.batches = devices.ahead(job.training_batches())
+        job.batches = prefetched(job.training_batches(), devices)
         job.spread_net.train()
         yield job
 

@@ -12,6 +12,7 @@ from runs import SERVER, as_ranks, command, environment, folder, start
 
 from data.clips.loader import StepSampler
 from run.command_line import parse_config
+from train import rank_agreement
 from train.devices import Devices, open_devices
 from train.rank_agreement import check_same_state, digest
 from train.setup import Job, prepare
@@ -214,15 +215,12 @@ def test_what_is_resumed_on_another_dataset(tiny, tmp_path, stopped, caplog):
     assert "only the names of the training videos are compared" in caplog.text
 
 
-class _Pair(Devices):
-    """Two ranks with what the other one says."""
-
-    def gather_objects(self, value):
+def test_other_weights_on_one_rank(monkeypatch):
+    def of_two_ranks(_devices, value):
         return [value, {**value, "weights": "another"}]
 
-
-def test_other_weights_on_one_rank():
-    pair = _Pair(torch.device("cpu"), 0, "fp32", world=2)
+    monkeypatch.setattr(rank_agreement, "all_gather_object", of_two_ranks)
+    pair = Devices(torch.device("cpu"), 0, "fp32", world=2)
     with pytest.raises(TrainError, match="rank 1 has another weights than rank 0"):
         check_same_state(pair, 3, {"state_dict": {"a": torch.ones(2)}})
 

@@ -5,8 +5,10 @@ import torch
 from small_jobs import batch
 
 from data.data_error import DataError
+from train import distributed
 from train.devices import Devices
-from train.rank_agreement import LateMaximum
+from train.distributed import DelayedMaximum
+from train.prefetch import prefetched
 
 CPU = Devices(torch.device("cpu"), 0, "fp32")
 
@@ -22,7 +24,7 @@ def reading(count: int, read: list[int], broken: int | None = None):
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_the_next_batch_is_read_before_the_current_one_is_used(count):
     read = []
-    for number, got in enumerate(CPU.ahead(reading(count, read))):
+    for number, got in enumerate(prefetched(reading(count, read), CPU)):
         assert read == list(range(min(number + 2, count)))
         assert all(torch.equal(a, b) for a, b in zip(got, batch(number), strict=True))
     assert len(read) == count
@@ -31,24 +33,28 @@ def test_the_next_batch_is_read_before_the_current_one_is_used(count):
 def test_an_error_comes_when_its_batch_is_asked_for():
     used = []
     with pytest.raises(DataError, match="batch 2 is broken"):
-        for got in CPU.ahead(reading(5, [], broken=2)):
+        for got in prefetched(reading(5, [], broken=2), CPU):
             used.append(int(got.indices[0]))
     assert used == [0, 1]
 
 
-class Ranks(Devices):
-    """Two ranks of which the other one says 1, 2, 3, ... in turn."""
+def test_what_ranks_say_is_known_one_call_late_unless_asked_for_now(monkeypatch):
+    """Of two ranks, the other one says 1, 2, 3, ... in turn."""
+    other = iter(range(1, 9))
 
-    def start_largest(self, values):
-        other = self.__dict__.setdefault("said", iter(range(1, 9)))
+    def start(_devices, values):
         answer = [max(value, next(other)) for value in values]
         return lambda: answer
 
-
-def test_what_ranks_say_is_known_one_call_late_unless_asked_for_now():
-    asked = LateMaximum(Ranks(CPU.device, 0, "fp32", world=2))
-    said = [asked.largest([value], wait=wait) for value, wait in ((0, 0), (9, 0), (0, 0), (0, 1))]
-    assert said == [[0.0], [1], [9], [4]]
-    assert asked.largest([0], wait=False) == [0.0]  # nothing is left to be known
-    alone = LateMaximum(CPU)
-    assert alone.largest([7], wait=False) == [7]
+    monkeypatch.setattr(distributed, "start_all_reduce_max", start)
+    two = DelayedMaximum(Devices(CPU.device, 0, "fp32", world=2))
+    calls = ((0, False), (9, False), (0, False), (0, True))
+    assert [two.all_reduce_max([value], wait=wait) for value, wait in calls] == [
+        [0.0],
+        [1],
+        [9],
+        [4],
+    ]
+    assert two.all_reduce_max([0], wait=False) == [0.0]  # nothing is left to be known
+    alone = DelayedMaximum(CPU)
+    assert alone.all_reduce_max([7], wait=False) == [7]

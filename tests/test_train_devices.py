@@ -16,7 +16,9 @@ import torch
 from runs import ROOT, environment, folder, start, train
 from two_steps import compare, difference, options_in, steps_of_processes, two_steps
 
-from train.devices import Stopwatch, open_devices
+from train.devices import open_devices
+from train.distributed import all_reduce_max
+from train.stopwatch import Stopwatch
 from train.train_errors import TrainError
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
@@ -127,8 +129,8 @@ def test_gpus_that_are_not_there_are_refused():
 
 def test_the_cpu_computes_in_float32_unless_told():
     with open_devices(0, "auto") as devices:
-        assert (devices.precision, devices.shares, devices.is_first) == ("fp32", 1, True)
-        assert devices.largest([0.0, 3.0]) == [0.0, 3.0]
+        assert (devices.precision, devices.device_count, devices.is_first) == ("fp32", 1, True)
+        assert all_reduce_max(devices, [0.0, 3.0]) == [0.0, 3.0]
     with open_devices(0, "bf16") as devices, devices.autocast():
         product = torch.ones(2, 2) @ torch.ones(2, 2)
         assert product.dtype == torch.bfloat16

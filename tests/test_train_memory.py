@@ -146,7 +146,7 @@ def test_the_fullest_gpu_of_data_parallel_bounds_a_pass(monkeypatch):
             return super().forward(clips)
 
     net = Spread(3, 1, 1)
-    monkeypatch.setattr(Devices, "replicated", lambda devices, net: net)
+    monkeypatch.setattr(Devices, "replicate", lambda devices, net: net)
     monkeypatch.setattr(Devices, "all", names)
     monkeypatch.setattr(memory, "COPIES", 0)
     monkeypatch.setattr(torch.random, "fork_rng", lambda **_: contextlib.nullcontext())
@@ -267,4 +267,4 @@ def test_without_control_groups_there_are_no_limits(tmp_path):
 def test_the_smaller_limit_counts_and_neighbours_share_it(monkeypatch):
     monkeypatch.setattr(memory, "cgroup_free_bytes", lambda: [2**20])
     assert free_bytes(CPU) == 2**20
-    assert free_bytes(Devices(CPU.device, 0, "fp32", world=4, neighbours=2)) == 2**19
+    assert free_bytes(Devices(CPU.device, 0, "fp32", world=4, local_world_size=2)) == 2**19

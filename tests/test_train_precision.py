@@ -61,7 +61,7 @@ def dtypes_of(net) -> list:
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.half)])
 def test_a_fresh_thread_computes_in_the_asked_dtype(precision, dtype):
     net = small_network()
-    seen, spread = dtypes_of(net), Devices(CPU, 0, precision).spread(net)
+    seen, spread = dtypes_of(net), Devices(CPU, 0, precision).parallelise(net)
     thread = threading.Thread(target=lambda: spread(torch.rand(2, 3, 2, 8, 8)))
     thread.start()
     thread.join()
@@ -73,7 +73,7 @@ def test_a_fresh_thread_computes_in_the_asked_dtype(precision, dtype):
 def test_each_replica_computes_in_the_asked_dtype(two_accelerators, precision, dtype):
     net = small_network()
     seen = dtypes_of(net)
-    spread = Devices(CPU, 2, precision).spread(net)
+    spread = Devices(CPU, 2, precision).parallelise(net)
     assert isinstance(spread, OnOneCPU)
     assert spread(torch.rand(4, 3, 2, 8, 8)).shape == (4, 3)
     assert seen == [dtype, dtype]

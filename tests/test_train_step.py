@@ -15,6 +15,7 @@ from run.command_line import parse_config
 from train.devices import open_devices
 from train.loop import net_to_score
 from train.mixing import mixed
+from train.prefetch import prefetched
 from train.setup import prepare
 from train.speed_monitor import SpeedMonitor
 from train.step import number_of_micro_batches, settle, train_step
@@ -27,7 +28,7 @@ def job(tiny, tmp_path):
     config = parse_config("custom", command(tiny, tmp_path, *words)[2:])
     with open_devices(0, "fp32") as devices:
         job = prepare(config, devices)
-        job.batches = devices.ahead(job.training_batches())
+        job.batches = prefetched(job.training_batches(), devices)
         job.spread_net.train()
         take_step(job)
         yield job

@@ -171,7 +171,7 @@ class StepNorms:
 
 def shortage(devices: Devices, batch: int, clips: int) -> str | None:
     """One sentence where `clips` cannot be had in a step of `batch` clips on these devices."""
-    share = batch // devices.shares
+    share = batch // devices.device_count
     if share >= clips:
         return None
     if devices.gpus > 1:

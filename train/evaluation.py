@@ -18,6 +18,7 @@ from data.clips.clip_dataset import normalise
 from data.clips.loader import Batch
 from train.devices import Devices
 from train.metrics import Meter
+from train.prefetch import prefetched
 from train.signals import Signals
 from train.train_errors import Interrupted
 
@@ -98,7 +99,7 @@ def predictions(
     net.eval()
     hidden = not (devices.is_first and sys.stderr.isatty())
     shown = tqdm(batches, desc=title, leave=False, disable=hidden)
-    for batch in devices.ahead(map(readable, shown)):
+    for batch in prefetched(map(readable, shown), devices):
         if not len(batch.labels):
             continue
         with devices.autocast():

@@ -20,10 +20,12 @@ from train.batchnorm import estimate_statistics
 from train.checkpoint.saving import save_checkpoint, save_epoch
 from train.config import Config
 from train.devices import open_devices
+from train.distributed import DelayedMaximum, broadcast_tensors
 from train.evaluation import evaluate
 from train.metrics import Meter
 from train.mixing import scoring_note
-from train.rank_agreement import LateMaximum, together
+from train.prefetch import prefetched
+from train.rank_agreement import run_in_all_ranks
 from train.results.recorder import Recorder, log_file, write_config
 from train.results.results_folder import held_results, start_results
 from train.schedule.plan_table import draw_plan, plan_table
@@ -60,7 +62,9 @@ def train(config: Config) -> Path:
         contextlib.ExitStack() as stack,
     ):
         writes = devices.is_first and not config.plan
-        together(devices, lambda: stack.enter_context(held_results(config)) if writes else None)
+        run_in_all_ranks(
+            devices, lambda: stack.enter_context(held_results(config)) if writes else None
+        )
         if not devices.is_first:
             logging.getLogger().setLevel(logging.WARNING)  # or every line would come `world` times
         job = prepare(config, devices)
@@ -68,7 +72,7 @@ def train(config: Config) -> Path:
             if devices.is_first:
                 print_plan(job.schedule)
             return job.folder
-        together(devices, lambda: start_results(job, log_to) if writes else None)
+        run_in_all_ranks(devices, lambda: start_results(job, log_to) if writes else None)
         log.info("%s, %d classes, on %s", config.network, len(job.classes), devices.describe())
         note = scoring_note(config)
         if note:
@@ -101,7 +105,7 @@ def run_epochs(job: Job, signals: Signals) -> None:
         if signals.number and job.devices.world == 1:
             raise Interrupted(signals.number)
 
-    batches = job.devices.ahead(job.training_batches(look))
+    batches = prefetched(job.training_batches(look), job.devices)
     validation = job.validation_batches(look)
     try:
         while job.epoch <= job.schedule.epochs:
@@ -140,7 +144,7 @@ def train_epoch(job: Job, batches: Iterator[Batch], signals: Signals) -> None:
     config, monitor = job.config, SpeedMonitor(job.devices.device)
     steps = job.schedule.epoch_steps(job.epoch)
     saved_at, last_saved = time.monotonic(), job.step
-    asked = LateMaximum(job.devices)
+    asked = DelayedMaximum(job.devices)
     job.spread_net.train()
     with _bar(job, steps) as bar:
         while job.step < steps.stop:
@@ -163,13 +167,15 @@ def train_epoch(job: Job, batches: Iterator[Batch], signals: Signals) -> None:
                 log_progress(job, done, outcome, monitor)
             minutes = (time.monotonic() - saved_at) / 60
             late = bool(config.save_minutes and minutes >= config.save_minutes)
-            number, late = asked.largest([signals.number, late], wait=logged)
+            number, late = asked.all_reduce_max([signals.number, late], wait=logged)
             if number:
                 raise Interrupted(int(number))
             if late or (config.save_steps and job.step % config.save_steps == 0):
                 save_last(job)
                 saved_at, last_saved = time.monotonic(), job.step
-                asked = LateMaximum(job.devices)  # what was asked before the save is answered by it
+                asked = DelayedMaximum(
+                    job.devices
+                )  # what was asked before the save is answered by it
 
 
 def net_to_score(job: Job) -> nn.Module:
@@ -185,7 +191,7 @@ def net_to_score(job: Job) -> nn.Module:
         with job.devices.autocast():
             clips = (normalise(job.devices.to_device(batch.clips)) for batch in batches)
             estimate_statistics(net, clips)
-    job.devices.share_first(net.buffers())
+    broadcast_tensors(job.devices, net.buffers())
     return job.spread_net if job.devices.gpus > 1 and net is job.net else net
 
 

@@ -13,7 +13,8 @@ from torch import nn
 
 from data.clips.loader import StepPlan
 from train.devices import Devices
-from train.rank_agreement import together
+from train.distributed import all_reduce_max
+from train.rank_agreement import run_in_all_ranks
 from train.train_errors import TrainError
 
 log = logging.getLogger(__name__)
@@ -54,9 +55,9 @@ def clips_per_pass(
         if not option.isdecimal() or int(option) < 1:
             raise TrainError(f"--micro-batch {option}: give auto or a number of clips from 1 on")
         return lambda frames, size: int(option)
-    free, fitting = together(devices, lambda: _fitting_clips(net, devices, shapes))
+    free, fitting = run_in_all_ranks(devices, lambda: _fitting_clips(net, devices, shapes))
     # the smallest number over the processes: all of them divide a step into as many passes
-    fitting = [-int(most) for most in devices.largest([-float(clips) for clips in fitting])]
+    fitting = [-int(most) for most in all_reduce_max(devices, [-float(clips) for clips in fitting])]
     for shape, clips in zip(shapes, fitting, strict=True):
         if not clips:
             raise TrainError(
@@ -66,7 +67,7 @@ def clips_per_pass(
     clips_of: dict[tuple[int, int], int] = {}
     for shape, clips in zip(shapes, fitting, strict=True):
         clips_of[shape.frames, shape.size] = clips
-        if clips * devices.shares < shape.batch:
+        if clips * devices.device_count < shape.batch:
             log.info(
                 "batches of %d clips of %dx%dx%d: %d clips fit into one pass on a device",
                 shape.batch, shape.frames, shape.size, shape.size, clips,
@@ -86,11 +87,11 @@ def _fitting_clips(
             return free, estimated_clips(net, devices, shapes, free)
         net.train()
         free = int(MEASURED_SHARE * free) - COPIES * parameter_bytes(net)
-        spread = devices.replicated(net)  # or the gathering on the first GPU would not be counted
+        spread = devices.replicate(net)  # or the gathering on the first GPU would not be counted
         fitting = [
             most_clips(
                 lambda clips, shape=shape: peak_bytes(spread, devices, shape, clips),
-                -(-shape.batch // devices.shares),
+                -(-shape.batch // devices.device_count),
                 free,
             )
             for shape in shapes
@@ -220,7 +221,7 @@ def free_bytes(devices: Devices) -> int:
     """Of the fullest device of this process; of the machine's memory, its share."""
     if not devices.gpus:
         free = [psutil.virtual_memory().available, *cgroup_free_bytes()]
-        return min(free) // devices.neighbours
+        return min(free) // devices.local_world_size
     return min(torch.accelerator.get_memory_info(device)[0] for device in devices.all)
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from train.devices import Devices
+from train.distributed import all_reduce_sum
 
 CLIPS, TOP1, TOP5, LOSS = range(4)
 
@@ -34,7 +35,7 @@ class Meter:
 
     def scores(self, devices: Devices) -> dict[str, float]:
         """Means over all clips of all processes: top1 and top5 in percent, loss, and clips."""
-        clips, top1, top5, loss = devices.sum(self.sums).tolist()
+        clips, top1, top5, loss = all_reduce_sum(devices, self.sums).tolist()
         count = max(clips, 1)
         return {
             "top1": 100 * top1 / count,

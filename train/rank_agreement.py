@@ -13,6 +13,7 @@ from torch import Tensor
 from data.annotations.dataset_fingerprint import Fingerprint
 from train.config import Config
 from train.devices import Devices
+from train.distributed import all_gather_object, broadcast_object, broadcast_tensors
 from train.rank_failures import described
 from train.train_errors import TrainError
 
@@ -22,7 +23,7 @@ Result = TypeVar("Result")
 PER_MACHINE = {"dataset", "labels", "model_dir", "log_file", "pretrained_3d", "gpus", "workers"}
 
 
-def together(devices: Devices, work: Callable[[], Result]) -> Result:
+def run_in_all_ranks(devices: Devices, work: Callable[[], Result]) -> Result:
     """Do `work` in every rank, and let all ranks fail where one does.
 
     Call it in every rank, around work in which the ranks do not communicate: a rank that raised an
@@ -40,7 +41,7 @@ def together(devices: Devices, work: Callable[[], Result]) -> Result:
         result = work()
     except Exception as error:  # whatever it is, the others have to know
         own = error
-    failures = devices.gather_objects(None if own is None else described(own))
+    failures = all_gather_object(devices, None if own is None else described(own))
     if own is not None:
         raise own
     for rank, failure in enumerate(failures):
@@ -57,7 +58,7 @@ def check_same_run(devices: Devices, config: Config, dataset: Fingerprint) -> No
         TrainError: they differ; the same message in every rank, which names the ranks.
     """
     options = {k: v for k, v in asdict(config).items() if k not in PER_MACHINE}
-    everyone = devices.gather_objects({**options, "": str(dataset)})
+    everyone = all_gather_object(devices, {**options, "": str(dataset)})
     datasets = [Fingerprint.parse(facts.pop("")) for facts in everyone]
     for name, value in everyone[0].items():
         others = _different(everyone, name)
@@ -83,7 +84,7 @@ def check_same_state(devices: Devices, step: int, state: dict[str, Any]) -> None
     """
     if devices.world == 1:
         return
-    everyone = devices.gather_objects({"step": step, "weights": digest(state)})
+    everyone = all_gather_object(devices, {"step": step, "weights": digest(state)})
     for name, value in everyone[0].items():
         others = _different(everyone, name)
         if others:
@@ -127,14 +128,14 @@ def broadcast_state(devices: Devices, state: dict[str, Any] | None) -> dict[str,
 
     def receive(outline: Outline) -> Tensor:
         tensor = torch.empty(outline.shape, dtype=outline.dtype, device=devices.device)
-        devices.share_first([tensor])
+        broadcast_tensors(devices, [tensor])
         return tensor.cpu()
 
-    outlines = devices.broadcast_object(_replaced(state, Tensor, take_out))
+    outlines = broadcast_object(devices, _replaced(state, Tensor, take_out))
     if not devices.is_first:
         return _replaced(outlines, Outline, receive)
     for tensor in tensors:
-        devices.share_first([tensor.detach().to(devices.device).contiguous()])
+        broadcast_tensors(devices, [tensor.detach().to(devices.device).contiguous()])
     return state
 
 
@@ -160,26 +161,3 @@ def _replaced(value: Any, kind: type, replace: Callable[[Any], Any]) -> Any:
     if isinstance(value, list | tuple):
         return type(value)([_replaced(item, kind, replace) for item in value])
     return value
-
-
-class LateMaximum:
-    """The largest of what the ranks say, known one call later so that no rank waits for its device.
-
-    Of a rank that is alone it is known at once.
-    """
-
-    def __init__(self, devices: Devices):
-        self._devices = devices
-        self._earlier: Callable[[], list[float]] | None = None
-
-    def largest(self, values: list[float], *, wait: bool) -> list[float]:
-        """For each value the largest over the ranks: of the last call, or of this one (`wait`).
-
-        All ranks must call it alike.
-        """
-        if self._devices.world == 1:
-            return values
-        earlier, self._earlier = self._earlier, self._devices.start_largest(values)
-        if wait:
-            earlier, self._earlier = self._earlier, None
-        return earlier() if earlier else [0.0] * len(values)

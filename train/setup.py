@@ -28,6 +28,7 @@ from train.checkpoint.resume import newest_checkpoint
 from train.checkpoint.saving import OPTIMISER
 from train.config import Config
 from train.devices import Devices, usable_cores
+from train.distributed import all_reduce_sum
 from train.memory import clips_per_pass
 from train.metrics import Meter
 from train.optimiser import (
@@ -37,7 +38,7 @@ from train.optimiser import (
     restore_optimiser,
     saved_groups,
 )
-from train.rank_agreement import broadcast_state, check_same_run, check_same_state, together
+from train.rank_agreement import broadcast_state, check_same_run, check_same_state, run_in_all_ranks
 from train.results.history import History, check_history, read_history, restored_history
 from train.results.recorder import results_folder
 from train.schedule.schedule import Schedule, make_schedule
@@ -182,7 +183,7 @@ class Job:
             OPTIMISER: self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
             "ema": self.ema.state_dict() if self.ema else None,
-            "meter": self.devices.sum(self.meter.sums).cpu(),
+            "meter": all_reduce_sum(self.devices, self.meter.sums).cpu(),
             "counts": counts(self.net),
             "best_top1": self.best_top1,
             "skipped_steps": self.skipped_steps,
@@ -297,9 +298,11 @@ def prepare(config: Config, devices: Devices) -> Job:
         TrainError, DataError, NetworkError: something cannot be used.
     """
     config = replace(config, workers=_workers(config, devices), precision=devices.precision)
-    train_clips, val_clips, schedule, net = together(devices, lambda: _open(config, devices))
+    train_clips, val_clips, schedule, net = run_in_all_ranks(
+        devices, lambda: _open(config, devices)
+    )
     classes = train_clips.videos.classes
-    dataset = together(devices, lambda: fingerprint(train_clips.videos, val_clips.videos))
+    dataset = run_in_all_ranks(devices, lambda: fingerprint(train_clips.videos, val_clips.videos))
     check_same_run(devices, config, dataset)
     norms = StepNorms(net, devices, config.bn_clips)
     trouble = shortage(devices, config.batch_size, config.bn_clips)
@@ -307,10 +310,10 @@ def prepare(config: Config, devices: Devices) -> Job:
         log.warning(trouble)
     per_pass = clips_per_pass(net, devices, config.micro_batch, _shapes(schedule))
     optimiser = build_optimiser(net, config)
-    if devices.shares > 1:
+    if devices.device_count > 1:
         log.info(
             "each of %d devices takes its share of a step's %d clips; the learning rate, %g, is "
-            "that of the whole step", devices.shares, config.batch_size, config.lr_base,
+            "that of the whole step", devices.device_count, config.batch_size, config.lr_base,
         )  # fmt: skip
     if config.fine_tune or config.debug_mode:
         log.info("parameter groups\n%s", groups_table(optimiser))
@@ -327,7 +330,7 @@ def prepare(config: Config, devices: Devices) -> Job:
         train_clips=train_clips,
         val_clips=val_clips,
         net=net,
-        spread_net=devices.spread(net),
+        spread_net=devices.parallelise(net),
         norms=norms,
         ema=ema,
         optimiser=optimiser,
@@ -336,7 +339,7 @@ def prepare(config: Config, devices: Devices) -> Job:
         meter=Meter(devices.device),
     )
     # only the first process needs to see the files that the run goes on from
-    together(devices, lambda: _resume(job) if devices.is_first else None)
+    run_in_all_ranks(devices, lambda: _resume(job) if devices.is_first else None)
     job.share_first_state()
     return job
 
@@ -387,7 +390,7 @@ def _check_names(config: Config, devices: Devices) -> None:
 def _workers(config: Config, devices: Devices) -> int:
     if config.workers is not None:
         return config.workers
-    return max(1, usable_cores() // devices.neighbours - max(1, devices.gpus))
+    return max(1, usable_cores() // devices.local_world_size - max(1, devices.gpus))
 
 
 def clip_options(config: Config, spec: DatasetSpec, *, training: bool) -> ClipOptions:

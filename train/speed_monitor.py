@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import torch
 
-from train.devices import Stopwatch
+from train.stopwatch import Stopwatch
 
 #: Clips per second below which a speed is slow (red), and from which on it is fast (green).
 LIMITS = {"r": (100, 3000), "f": (50, 300), "b": (20, 200)}

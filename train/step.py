@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from data.clips.clip_dataset import normalise
 from data.clips.loader import Batch, StepPlan
+from train.distributed import no_sync, true_in_all_ranks
 from train.mixing import heavier_labels, mixed
 from train.optimiser import set_learning_rate, update_average
 from train.setup import Job
@@ -56,7 +57,7 @@ def train_step(job: Job, batch: Batch, monitor: SpeedMonitor) -> StepOutcome:
 
     logits, loss_sum = accumulate_gradients(job, clips, targets, plan, monitor)
     with monitor.timing("backward"):
-        loss_is_finite = devices.in_all_ranks(torch.isfinite(loss_sum))
+        loss_is_finite = true_in_all_ranks(devices, torch.isfinite(loss_sum))
         applied = loss_is_finite & torch.isfinite(gradient_norm(job))
         restore_unless(applied, job.net.buffers(), buffers_before)
         update(job, applied)
@@ -73,7 +74,7 @@ def train_step(job: Job, batch: Batch, monitor: SpeedMonitor) -> StepOutcome:
         lr=lr,
         shape=tuple(batch.clips.shape),
         videos=batch.indices.tolist(),
-        fetch=devices.fetch(torch.stack([number.double() for number in numbers])),
+        fetch=devices.start_copy_to_host(torch.stack([number.double() for number in numbers])),
     )
     settle(job)
     job.unsettled = started
@@ -95,7 +96,7 @@ def accumulate_gradients(
     job.norms.arrange(plan.batch // number)
     micro_batches = zip(clips.tensor_split(number), targets.tensor_split(number), strict=True)
     for i, (inputs, wanted) in enumerate(micro_batches):
-        with devices.all_reduce_after_last(job.spread_net, i == number - 1):
+        with no_sync(job.spread_net, i < number - 1):
             with monitor.timing("forward"):
                 outputs = job.spread_net(inputs).float()
                 loss = F.cross_entropy(

@@ -27,6 +27,7 @@ from train.checkpoint.saving import epoch_file
 from train.config import Config
 from train.devices import open_devices
 from train.loop import train
+from train.prefetch import prefetched
 from train.schedule.schedule import make_schedule
 from train.schedule.shapes import paper_policy_shapes
 from train.setup import Job, prepare
@@ -194,7 +195,7 @@ def shape_changes(config: Config, *, epochs: int = 4) -> list[dict]:
     seen: dict[tuple[int, int, int], dict[str, list[float]]] = {}
     with open_devices(config.gpus, config.precision) as devices:
         job = prepare(config, devices)
-        batches, monitor = devices.ahead(job.training_batches()), SpeedMonitor(devices.device)
+        batches, monitor = prefetched(job.training_batches(), devices), SpeedMonitor(devices.device)
         job.spread_net.train()
         before = None
         last = job.schedule.epoch_steps(min(epochs, job.schedule.epochs)).stop

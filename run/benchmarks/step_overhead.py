@@ -14,6 +14,7 @@ from run import demo
 from run.command_line import parse_config
 from train.devices import open_devices
 from train.loop import train_epoch
+from train.prefetch import prefetched
 from train.setup import prepare
 from train.signals import Signals
 
@@ -43,7 +44,7 @@ def measure(args: argparse.Namespace) -> list[dict]:
     reports = []
     with open_devices(config.gpus, config.precision) as devices:
         job = prepare(config, devices)
-        batches = devices.ahead(job.training_batches())
+        batches = prefetched(job.training_batches(), devices)
         for _ in range(args.epochs + 1):
             train_epoch(job, batches, Signals())
             reports.append(job.speed)
