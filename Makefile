@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow fault mutate gpu lint bench clean
+.PHONY: help setup demo test test-slow fault mutate gpu lint bench options clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,6 +51,9 @@ lint: .venv/ready ## ruff
 bench: .venv/ready ## every benchmark, one after the other
 	for what in networks storage labels augment loader step; do \
 	  $(BIN)/python -m run.benchmark $$what || exit 1; done
+
+options: .venv/ready ## write docs/options.md anew, from the commands' own options
+	$(BIN)/python -m run.options > docs/options.md
 
 clean: ## remove .venv and caches, keep results
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info

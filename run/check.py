@@ -14,8 +14,8 @@ from run.command_line import Parser, command
 from run.worker_pool import Job, add_workers, report, run_jobs
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Check `<dataset>/jpg`. Leaves with exit code 2 if a store is bad; a csv lists them."""
+def build_parser() -> Parser:
+    """The command's options."""
     parser = Parser(
         prog="python -m run.check",
         description=__doc__,
@@ -23,7 +23,12 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("dataset", type=Path, help="the folder that holds jpg/")
     add_workers(parser)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Check `<dataset>/jpg`. Leaves with exit code 2 if a store is bad; a csv lists them."""
+    args = build_parser().parse_args(argv)
     jobs = [Job(folder, folder) for folder in video_folders(args.dataset)]
     bad = run_jobs(jobs, check, args.workers)
     report(bad, args.dataset / "bad_stores.csv", done=len(jobs) - len(bad))

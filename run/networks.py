@@ -45,8 +45,8 @@ def row(name: str, args: argparse.Namespace) -> dict:
     }
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Print the table."""
+def build_parser() -> Parser:
+    """The command's options."""
     parser = Parser(prog="python -m run.networks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="networks (default: all)")
     for flag, name, default, help in (
@@ -57,7 +57,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--classes", type=within(Bounds(2, 100_000)), default=400, help="classes (default: 400)"
     )
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Print the table."""
+    args = build_parser().parse_args(argv)
     names = args.names or list_networks()
     rows = [row(name, args) for name in tqdm(names, unit="network", leave=False)]
     print(

@@ -20,7 +20,7 @@ from train.schedule.schedule import make_schedule
 
 def main(argv: list[str] | None = None) -> None:
     """Print the plan, write its rows to --json and its picture to --png."""
-    args = vars(build_plan_parser(argv).parse_args(argv))
+    args = vars(build_parser(argv).parse_args(argv))
     defaults, clips = args.pop("defaults"), args.pop("dataset_size")
     rows_file, picture = args.pop("json"), args.pop("png")
     schedule = make_schedule(complete(defaults, **args), clips)
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
         draw_plan(schedule, picture)
 
 
-def build_plan_parser(argv: list[str] | None = None) -> Parser:
+def build_parser(argv: list[str] | None = None) -> Parser:
     """The parser: the training options, with the defaults of the dataset that `argv` names."""
     parser = Parser(
         prog="python -m run.plan",

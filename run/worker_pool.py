@@ -41,7 +41,7 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
         type=within(bounds_of("workers")),
         default=usable_cores(),
         metavar="N",
-        help="videos at a time",
+        help="videos at a time; by default as many as there are cores",
     )
 
 

@@ -7,7 +7,6 @@ import shlex
 import signal
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ import pytest
 from data.data_error import DataError
 from network.network_error import NetworkError
 from run.command_line import boolean, build_parser, command, parse_config
-from train.config import Config
 from train.train_errors import DivergedError, Interrupted, TrainError
 
 ROOT = Path(__file__).parent.parent
@@ -201,13 +199,6 @@ def test_our_own_failures_keep_their_traceback():
         command(fail_with(OSError("no number")))
     with pytest.raises(FileNotFoundError):  # a file that a package should have brought along
         command(lambda: Path(pytest.__file__).with_name("none.json").read_text())
-
-
-def test_the_readme_lists_exactly_the_options_there_are():
-    table = (ROOT / "README.md").read_text().partition("<!-- options -->")[2]
-    listed = set(re.findall(r"^\| `--([a-z0-9-]+)`", table, re.M))
-    there = {f.name.replace("_", "-") for f in fields(Config) if not f.metadata.get("hidden")}
-    assert listed == there
 
 
 @pytest.mark.parametrize("dataset", [*SCRIPTS, "custom"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from run.plan import build_plan_parser, main
+from run.plan import build_parser, main
 
 ROOT = Path(__file__).parent.parent
 
@@ -45,7 +45,7 @@ def test_other_policies_are_drawn_too(tmp_path, capsys, policy):
 
 def test_defaults_are_the_dataset_s():
     argv = ["--defaults", "hacs", "--dataset-size", "9"]
-    options = build_plan_parser(argv).parse_args(argv)
+    options = build_parser(argv).parse_args(argv)
     assert (options.batch_size, options.end_epoch, options.lr_steps) == (48, 120, [40, 60, 75, 90])
 
 

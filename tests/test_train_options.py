@@ -112,7 +112,7 @@ def parsers():
     yield from ((name, lambda name=name: build_parser(name)) for name in DATASETS)
     for module in (evaluate, predict):
         yield module.__name__, module.build_parser
-    yield "run.plan", lambda: plan.build_plan_parser(["--dataset-size", "9"])
+    yield "run.plan", lambda: plan.build_parser(["--dataset-size", "9"])
 
 
 def test_no_option_of_a_command_is_a_number_without_bounds():

@@ -1,0 +1,131 @@
+"""Print docs/options.md, the options of every command: `make options` writes the file.
+
+The tables come from the parsers themselves, so a test can ask that the page is up to date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
+from pathlib import Path
+
+from data.datasets import dataset_spec
+from run import check, convert, download, evaluate, labels, networks, plan, predict
+from run.command_line import build_parser, command, dataset_defaults
+from train.config import Config
+
+ROOT = Path(__file__).parent.parent
+
+INTRODUCTION = """\
+# Options
+
+`make options` writes this page from the commands themselves. Every command prints the same with
+`--help`, together with the values that are used when an option is left out.
+
+In the names of options, `-` and `_` mean the same. An option that is True or False may be written
+`--flip True`, `--flip False`, or `--flip` alone for True. Lists are written `40,60,75` or
+`40 60 75`.
+
+- [Training](#training): the `train_<dataset>.py` scripts
+- [Preparing data](#preparing-data): `run.convert`, `run.check`, `run.download`, `run.labels`
+- [Before a run](#before-a-run): `run.networks`, `run.plan`
+- [Using a trained network](#using-a-trained-network): `run.evaluate`, `run.predict`
+"""
+TRAINING = """\
+## Training
+
+All `train_<dataset>.py` scripts have the same options; only `train_kinetics.py` has `--variant`.
+"by dataset": the README has a table of these defaults.
+"""
+#: Makes the parser of each command, in the order of the page, by the headings it links to.
+COMMANDS: dict[str, tuple[Callable[[], argparse.ArgumentParser], ...]] = {
+    "Preparing data": (
+        convert.build_parser,
+        check.build_parser,
+        download.build_parser,
+        labels.build_parser,
+    ),
+    "Before a run": (networks.build_parser, lambda: plan.build_parser([])),
+    "Using a trained network": (evaluate.build_parser, predict.build_parser),
+}
+
+
+def options_page() -> str:
+    """The whole page, as Markdown."""
+    lines = [INTRODUCTION, TRAINING, *_training_tables()]
+    for heading, parsers in COMMANDS.items():
+        lines.append(f"## {heading}\n")
+        for parser in (make() for make in parsers):
+            lines.append(f"### {parser.prog.removeprefix('python -m ')}\n")
+            lines.append(f"{parser.description.strip().splitlines()[0]}\n")
+            lines += _command_tables(parser)
+    return "\n".join(lines)
+
+
+def _training_tables() -> Iterator[str]:
+    """A table for each group of training options."""
+    by_dataset = dataset_defaults(dataset_spec("kinetics")).keys() - {"model_dir"}
+    defaults = dict.fromkeys(by_dataset, "by dataset")
+    parser = build_parser("kinetics")  # the only one with --variant
+    for group in parser._action_groups:
+        actions = [action for action in group._group_actions if action.dest != "help"]
+        if actions:
+            yield f"### {group.title.capitalize()}\n"
+            yield _table(actions, defaults)
+
+
+def _command_tables(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """The table of a command, or one for each of its sub-commands."""
+    trained = {field.name for field in fields(Config)} if parser.prog.endswith("plan") else set()
+    actions = [action for action in parser._actions if action.dest not in {"help", *trained}]
+    for action in actions:
+        if isinstance(action, argparse._SubParsersAction):
+            helps = {choice.dest: choice.help for choice in action._choices_actions}
+            for name, sub in action.choices.items():
+                yield f"`{sub.prog}`: {helps[name]}\n"
+                yield _table(option for option in sub._actions if option.dest != "help")
+            return
+    if trained:
+        yield "Also all options of training, except that `--dataset` may be left out.\n"
+    yield _table(actions)
+
+
+def _table(actions: Iterable[argparse.Action], defaults: dict[str, str] | None = None) -> str:
+    """Markdown rows of option, meaning and default; `defaults` go before the parser's own."""
+    lines = ["| option | what it does | default |", "|---|---|---|"]
+    for action in actions:
+        name = action.option_strings[-1] if action.option_strings else str(action.dest).upper()
+        meaning = (action.help or "") % {"default": action.default}
+        words = re.findall(r"[\w-]+", meaning)
+        listed = action.choices is None or isinstance(action.choices, range)
+        if not listed and not {str(choice) for choice in action.choices} <= set(words):
+            meaning += f" ({', '.join(map(str, action.choices))})"
+        default = (defaults or {}).get(action.dest) or _default(action)
+        if action.required and action.option_strings:
+            default = "required"
+        cells = (f"`{name}`", meaning.strip(), default)
+        lines.append(f"| {' | '.join(cells)} |".replace("  |", " |"))
+    return "\n".join(lines) + "\n"
+
+
+def _default(action: argparse.Action) -> str:
+    """The default as a user would write it; empty where there is none or the help text says it."""
+    value = action.default
+    if value in (None, argparse.SUPPRESS, "", []) or "default" in (action.help or ""):
+        return ""
+    if isinstance(value, Path):
+        value = value.relative_to(ROOT) if value.is_absolute() else value
+    return f"`{' '.join(map(str, value)) if isinstance(value, list | tuple) else value}`"
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Print the page."""
+    argparse.ArgumentParser(prog="python -m run.options", description=__doc__).parse_args(argv)
+    print(options_page(), end="")
+
+
+if __name__ == "__main__":
+    sys.exit(command(main))
