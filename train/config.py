@@ -21,23 +21,24 @@ def _flag(name: str) -> str:
 
 
 def option(
-    default: Any,
-    help: str,
-    *,
     group: str,
+    default: Any,
+    *,
+    help: str,
     choices: tuple[str, ...] = (),
-    low: float | None = None,
-    high: float | None = None,
-    below: float | None = None,
+    bounds: tuple[float, ...] = (),
 ) -> Any:
-    """One field of `Config` together with what the command line says about it.
+    """Declare a field of `Config` that is an option of the command line.
 
-    A field of numbers, or of a list of them, has bounds: `low`, and either `high`, the largest
-    value, or `below`, which is itself too large.
+    Args:
+        group: heading of `--help` under which the option is listed.
+        choices: the words that a text may be; any text where there are none.
+        bounds: smallest and largest value of a number, or of each number in a list. Every option
+            that takes numbers has them.
     """
     metadata: dict[str, Any] = {"help": help, "group": group, "choices": choices}
-    if low is not None:
-        metadata["bounds"] = Bounds(low, high) if below is None else Bounds(low, below, True)
+    if bounds:
+        metadata["bounds"] = Bounds(*bounds)
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -51,262 +52,154 @@ DATA, MODEL, SCHEDULE, OPTIMISER, MACHINE, RESULTS = (
     "machine",
     "results and resuming",
 )
-
-
 LONGEST_LIST = 50  # numbers in one option
-MANY = 10**9  # steps, epochs or batches: beyond it nobody counts
+MANY = 10**9  # upper bound of counts that have no natural one
+BELOW_ONE = Bounds(0, 1, exclusive=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """One run, complete. As a rule, `run.command_line` makes it."""
+    """All options of one training run; `run.command_line` usually creates it."""
 
-    benchmark: str = field(default="custom", metadata={"hidden": True})
+    benchmark: str = field(default="custom", metadata={"hidden": True})  # a key of data.datasets
 
-    dataset: str = option("", "folder of the dataset, the one that holds jpg/", group=DATA)
-    labels: str | None = option(
-        None, "folder of label csvs, or the train csv itself (default: looked for)", group=DATA
-    )
-    split: int = option(
-        1, "which of the dataset's splits, where it has several", group=DATA, low=1, high=100
-    )
-    variant: int | None = option(
-        None, "Kinetics only: 200, 400, 600 or 700 classes", group=DATA, low=1, high=10_000
-    )
-    clip_length: int | None = option(None, "frames of a clip", group=DATA, low=1, high=1024)
-    clip_size: int | None = option(
-        None, "height and width of a clip, in pixels", group=DATA, low=16, high=2048
-    )
-    train_frame_interval: list[int] | None = option(
-        None,
-        "frames from one sampled frame to the next; of a list, one is drawn",
-        group=DATA,
-        low=1,
-        high=10_000,
-    )
-    val_frame_interval: int | None = option(
-        None,
-        "frames from one sampled frame to the next, in validation",
-        group=DATA,
-        low=1,
-        high=10_000,
-    )
-    augmentation: str = option(
-        "readme",
-        "readme (the original's list, compiled), imgaug (the same list, run by imgaug), "
-        "randaugment, colour, none, or a Python file that defines `pipeline`",
-        group=DATA,
-    )
-    flip: bool = option(
-        False, "mirror half of the clips (not where left and right matter)", group=DATA
-    )
-    crop: str = option(
-        "random", "how a training clip is cut", group=DATA, choices=("random", "multiscale")
-    )
-    erase: float = option(
-        0.0, "probability that one box of a clip is erased", group=DATA, low=0, high=1
-    )
-    start: str = option(
-        "uniform", "where a training clip starts", group=DATA, choices=("uniform", "normal")
-    )
-    short_videos: str = option(
-        "loop", "what a video too short for a clip does", group=DATA, choices=("loop", "hold")
-    )
-    skip_bad: bool = option(
-        False, "go on without rows and videos that cannot be used; count and list them", group=DATA
-    )
+    # fmt: off
+    dataset: str = option(DATA, "", help="folder of the dataset: the one that contains jpg/")
+    labels: str | None = option(DATA, None,
+        help="folder of label csv files, or the training csv itself (default: looked for)")
+    split: int = option(DATA, 1, bounds=(1, 100),
+        help="which official split to use, where the dataset has several")
+    variant: int | None = option(DATA, None, bounds=(1, 10_000),
+        help="Kinetics only: number of classes, 200, 400, 600 or 700")
+    clip_length: int | None = option(DATA, None, help="frames of a clip", bounds=(1, 1024))
+    clip_size: int | None = option(DATA, None, bounds=(16, 2048),
+        help="height and width of a clip, in pixels")
+    train_frame_interval: list[int] | None = option(DATA, None, bounds=(1, 10_000),
+        help="training: take every N-th frame of a video; of several N, each clip draws one")
+    val_frame_interval: int | None = option(DATA, None, bounds=(1, 10_000),
+        help="validation: take every N-th frame of a video")
+    augmentation: str = option(DATA, "readme",
+        help="readme (the original's imgaug pipeline, compiled), imgaug (the same pipeline, "
+             "run by imgaug itself), randaugment, colour, none, or a Python file that defines "
+             "`pipeline`")
+    flip: bool = option(DATA, False,
+        help="mirror half of the training clips (not where classes differ by left and right)")
+    crop: str = option(DATA, "random", choices=("random", "multiscale"),
+        help="how training clips are cropped: at one scale (random) or at several (multiscale)")
+    erase: float = option(DATA, 0.0, bounds=(0, 1),
+        help="probability that one box of a training clip is erased")
+    start: str = option(DATA, "uniform", choices=("uniform", "normal"),
+        help="how the first frame is drawn: uniform, or normal (around the middle of the video)")
+    short_videos: str = option(DATA, "loop", choices=("loop", "hold"),
+        help="a video shorter than a clip starts again (loop) or repeats its last frame (hold)")
+    skip_bad: bool = option(DATA, False,
+        help="leave out label rows and videos that cannot be used, then count and list them")
 
-    network: str = option(
-        "srtg_r3d_34", "name of the network (python -m run.networks)", group=MODEL
-    )
-    gates: bool = option(False, "SRTG: open the gate for cycle-consistent clips only", group=MODEL)
-    place: str = option(
-        "final",
-        "SRTG: where in the block the recurrence sits",
-        group=MODEL,
-        choices=("start", "top", "mid", "bottom", "res", "final"),
-    )
-    recurrent_init: str = option(
-        "open",
-        "recurrent biases from scratch: open (features pass) or PyTorch's own",
-        group=MODEL,
-        choices=("open", "default"),
-    )
-    pretrained_3d: str | None = option(None, "checkpoint to take the weights from", group=MODEL)
-    fine_tune: bool = option(False, "slower learning rates for all but the classifier", group=MODEL)
+    network: str = option(MODEL, "srtg_r3d_34",
+        help="name of the network (listed by python -m run.networks)")
+    gates: bool = option(MODEL, False,
+        help="SRTG: apply the recurrence only to cycle-consistent clips")
+    place: str = option(MODEL, "final", choices=("start", "top", "mid", "bottom", "res", "final"),
+        help="SRTG: position of the recurrence in the residual block")
+    recurrent_init: str = option(MODEL, "open", choices=("open", "default"),
+        help="SRTG: initial biases of the recurrence: open (output near 1) or PyTorch's default")
+    pretrained_3d: str | None = option(MODEL, None,
+        help="checkpoint whose weights the run starts with")
+    fine_tune: bool = option(MODEL, False,
+        help="use lower learning rates for all layers except the classifier")
 
-    batch_size: int | None = option(
-        None, "clips of a step at the full shape", group=SCHEDULE, low=1, high=65_536
-    )
-    multigrid: str = option(
-        "epoch",
-        "epoch (cycles within each epoch), paper (Wu et al. 2020) or off",
-        group=SCHEDULE,
-        choices=("epoch", "paper", "off"),
-    )
-    long_cycles: bool = option(True, "multigrid: long cycles", group=SCHEDULE)
-    short_cycles: bool = option(True, "multigrid: short cycles", group=SCHEDULE)
-    multigrid_epochs: float = option(
-        1.5, "multigrid paper: epochs, relative to --end-epoch", group=SCHEDULE, low=0.01, high=10
-    )
-    multigrid_frames: list[int] = option(
-        [4, 2, 2, 1],
-        "multigrid: each long shape has so many times fewer frames",
-        group=SCHEDULE,
-        low=1,
-        high=1024,
-    )
-    multigrid_areas: list[int] = option(
-        [2, 2, 1, 1],
-        "multigrid: each long shape has so many times fewer pixels",
-        group=SCHEDULE,
-        low=1,
-        high=1024,
-    )
-    multigrid_short: list[int] = option(
-        [4, 2],
-        "multigrid: short cycles' shapes have so many times fewer pixels",
-        group=SCHEDULE,
-        low=1,
-        high=1024,
-    )
-    multigrid_lr_power: float | None = option(
-        None,
-        "multigrid: the rate goes with the batch to this power (default: 1, AdamW 0.5)",
-        group=SCHEDULE,
-        low=0,
-        high=1,
-    )
-    end_epoch: int | None = option(None, "the last epoch", group=SCHEDULE, low=1, high=10_000)
-    lr_base: float | None = option(None, "initial learning rate", group=SCHEDULE, low=0, high=1000)
-    lr_policy: str = option(
-        "step",
-        "how the learning rate falls",
-        group=SCHEDULE,
-        choices=("step", "cosine", "constant"),
-    )
-    lr_steps: list[int] | None = option(
-        None, "epochs after which the learning rate changes", group=SCHEDULE, low=1, high=MANY
-    )
-    lr_factor: float = option(
-        0.1, "what the learning rate is multiplied by there", group=SCHEDULE, low=0, high=1e6
-    )
-    warmup_epochs: float = option(
-        0.0, "epochs of linear warm-up", group=SCHEDULE, low=0, high=100_000
-    )
+    batch_size: int | None = option(SCHEDULE, None, bounds=(1, 65_536),
+        help="clips of a step on all devices together, at full clip length and size")
+    multigrid: str = option(SCHEDULE, "epoch", choices=("epoch", "paper", "off"),
+        help="multigrid: epoch (all clip shapes in every epoch), paper (Wu et al. 2020) or off")
+    long_cycles: bool = option(SCHEDULE, True,
+        help="multigrid: use the long cycle (phases with shorter and smaller clips)")
+    short_cycles: bool = option(SCHEDULE, True,
+        help="multigrid: use the short cycle (clip size changes from step to step)")
+    multigrid_epochs: float = option(SCHEDULE, 1.5, bounds=(0.01, 10),
+        help="multigrid paper: number of epochs, as a multiple of --end-epoch")
+    multigrid_frames: list[int] = option(SCHEDULE, [4, 2, 2, 1], bounds=(1, 1024),
+        help="multigrid: clip length is divided by N, one N for each shape of the long cycle")
+    multigrid_areas: list[int] = option(SCHEDULE, [2, 2, 1, 1], bounds=(1, 1024),
+        help="multigrid: clip area is divided by N, one N for each shape of the long cycle")
+    multigrid_short: list[int] = option(SCHEDULE, [4, 2], bounds=(1, 1024),
+        help="multigrid: clip area is divided by N in the other steps of the short cycle")
+    multigrid_lr_power: float | None = option(SCHEDULE, None, bounds=(0, 1),
+        help="multigrid: the learning rate is proportional to this power of the batch size "
+             "(default: 1 for SGD, 0.5 for AdamW)")
+    end_epoch: int | None = option(SCHEDULE, None, help="number of epochs", bounds=(1, 10_000))
+    lr_base: float | None = option(SCHEDULE, None, help="initial learning rate", bounds=(0, 1000))
+    lr_policy: str = option(SCHEDULE, "step", choices=("step", "cosine", "constant"),
+        help="how the learning rate changes during the run")
+    lr_steps: list[int] | None = option(SCHEDULE, None, bounds=(1, MANY),
+        help="epochs after which the learning rate is multiplied by --lr-factor")
+    lr_factor: float = option(SCHEDULE, 0.1, bounds=(0, 1e6),
+        help="factor of the learning rate after each of --lr-steps")
+    warmup_epochs: float = option(SCHEDULE, 0.0, bounds=(0, 100_000),
+        help="epochs in which the learning rate rises linearly from 0")
 
-    optimiser: str = option("sgd", "update rule", group=OPTIMISER, choices=("sgd", "adamw"))
-    momentum: float = option(0.9, "SGD's momentum (Nesterov)", group=OPTIMISER, low=0, below=1)
-    weight_decay: float = option(1e-4, "weight decay", group=OPTIMISER, low=0, high=10)
-    decay_norms: bool = option(True, "decay normalisation weights and biases too", group=OPTIMISER)
-    label_smoothing: float = option(0.0, "label smoothing", group=OPTIMISER, low=0, below=1)
-    clip_grad: float = option(
-        0.0, "largest gradient norm (0: no clipping)", group=OPTIMISER, low=0, high=1e6
-    )
-    ema: float = option(
-        0.0, "decay of the averaged weights (0: none)", group=OPTIMISER, low=0, below=1
-    )
-    mixup: float = option(0.0, "mixup's alpha (0: off)", group=OPTIMISER, low=0, high=100)
-    cutmix: float = option(0.0, "cutmix's alpha (0: off)", group=OPTIMISER, low=0, high=100)
-    bn_clips: int = option(
-        8,
-        "clips that batch norm's statistics are taken over (0: the whole batch)",
-        group=OPTIMISER,
-        low=0,
-        high=65_536,
-    )
-    precise_bn: int = option(
-        0,
-        "batches over which batch norm is re-estimated before validation",
-        group=OPTIMISER,
-        low=0,
-        high=MANY,
-    )
+    optimiser: str = option(OPTIMISER, "sgd", help="optimiser", choices=("sgd", "adamw"))
+    momentum: float = option(OPTIMISER, 0.9, help="Nesterov momentum of SGD", bounds=BELOW_ONE)
+    weight_decay: float = option(OPTIMISER, 1e-4, help="weight decay", bounds=(0, 10))
+    decay_norms: bool = option(OPTIMISER, True,
+        help="apply weight decay to biases and normalisation layers too")
+    label_smoothing: float = option(OPTIMISER, 0.0, help="label smoothing", bounds=BELOW_ONE)
+    clip_grad: float = option(OPTIMISER, 0.0, bounds=(0, 1e6),
+        help="largest norm of the gradient, which is scaled down to it (0: no clipping)")
+    ema: float = option(OPTIMISER, 0.0, bounds=BELOW_ONE,
+        help="decay of the exponential moving average of the weights (0: none)")
+    mixup: float = option(OPTIMISER, 0.0, help="alpha of mixup (0: off)", bounds=(0, 100))
+    cutmix: float = option(OPTIMISER, 0.0, help="alpha of cutmix (0: off)", bounds=(0, 100))
+    bn_clips: int = option(OPTIMISER, 8, bounds=(0, 65_536),
+        help="clips over which batch norm takes its statistics (0: the whole batch)")
+    precise_bn: int = option(OPTIMISER, 0, bounds=(0, MANY),
+        help="batches that recompute batch norm's statistics before validation (0: none)")
 
-    gpus: int | None = option(
-        None, "GPUs to use; 0 is the CPU (default: all there are)", group=MACHINE, low=0, high=1024
-    )
-    precision: str = option(
-        "auto", "number format", group=MACHINE, choices=("auto", "fp32", "bf16", "fp16")
-    )
-    deterministic: bool = option(
-        False, "give the same bits each time on GPUs too, by slower algorithms", group=MACHINE
-    )
-    workers: int | None = option(
-        None,
-        "processes that read clips (default: the cores, less one a device)",
-        group=MACHINE,
-        low=0,
-        high=256,
-    )
-    batch_timeout: float = option(
-        600.0,
-        "seconds to wait for a batch before the run ends (0: for ever)",
-        group=MACHINE,
-        low=0,
-        high=MANY,
-    )
-    micro_batch: str = option(
-        "auto", "clips of one forward pass on a device: auto or a number", group=MACHINE
-    )
-    on_nan: str = option(
-        "stop", "non-finite loss: stop, or skip:K to leave out up to K steps", group=MACHINE
-    )
+    gpus: int | None = option(MACHINE, None, bounds=(0, 1024),
+        help="number of GPUs; 0 trains on the CPU (default: all)")
+    precision: str = option(MACHINE, "auto", choices=("auto", "fp32", "bf16", "fp16"),
+        help="number format of the forward pass; auto is bf16 or fp16 on a GPU, fp32 on the CPU")
+    deterministic: bool = option(MACHINE, False,
+        help="use deterministic algorithms on GPUs: slower, but the same bits each time")
+    workers: int | None = option(MACHINE, None, bounds=(0, 256),
+        help="processes that load clips (default: the CPU cores, minus one per device)")
+    batch_timeout: float = option(MACHINE, 600.0, bounds=(0, MANY),
+        help="seconds to wait for a batch before the run ends with an error (0: no limit)")
+    micro_batch: str = option(MACHINE, "auto",
+        help="clips of a micro-batch on one device: auto (as many as fit the memory) or a number")
+    on_nan: str = option(MACHINE, "stop",
+        help="after a loss that is not finite: stop, or skip:K to leave out up to K such steps")
 
-    random_seed: int = option(
-        1, "seed of every random choice", group=RESULTS, low=0, high=2**63 - 1
-    )
-    model_dir: str | None = option(
-        None, "folder of the results (default: results/<DATASET>)", group=RESULTS
-    )
-    task_name: str = option("", "added to the name of the results folder", group=RESULTS)
-    log_file: str = option("", "log file (default: train.log in the results folder)", group=RESULTS)
-    log_interval: int = option(
-        20, "steps between two lines of the log", group=RESULTS, low=1, high=MANY
-    )
-    debug_mode: bool = option(
-        False, "log debugging messages, and the groups of parameters", group=RESULTS
-    )
-    val_frequency: int = option(
-        1,
-        "epochs between two validations; the last epoch has one anyway",
-        group=RESULTS,
-        low=1,
-        high=MANY,
-    )
-    save_frequency: int = option(
-        1, "epochs between two kept checkpoints", group=RESULTS, low=1, high=MANY
-    )
-    save_steps: int = option(
-        0, "steps between two writes of last.pth (0: by epoch)", group=RESULTS, low=0, high=MANY
-    )
-    save_minutes: float = option(
-        10.0, "minutes between two writes of last.pth (0: by epoch)", group=RESULTS, low=0, high=1e6
-    )
-    keep: int = option(
-        0, "how many epochs' checkpoints to keep (0: all)", group=RESULTS, low=0, high=MANY
-    )
-    keep_optimiser: str = option(
-        "newest",
-        "which checkpoints of epochs keep the optimiser's state: the newest two, or all",
-        group=RESULTS,
-        choices=("newest", "all"),
-    )
-    resume: str = option(
-        "no",
-        "auto goes on from the newest whole checkpoint where there is one",
-        group=RESULTS,
-        choices=("no", "auto"),
-    )
-    resume_epoch: int = option(
-        0, "epoch to go on with, weights from --pretrained-3d", group=RESULTS, low=0, high=100_000
-    )
-    overwrite: bool = option(
-        False, "delete the earlier run in the results folder and start anew", group=RESULTS
-    )
-    tensorboard: bool = option(True, "write TensorBoard event files", group=RESULTS)
-    wandb: str = option("", "Weights & Biases project to log to", group=RESULTS)
-    plan: bool = option(False, "print the schedule and leave", group=RESULTS)
+    random_seed: int = option(RESULTS, 1, help="seed of every random choice", bounds=(0, 2**63 - 1))
+    model_dir: str | None = option(RESULTS, None,
+        help="folder of the results (default: results/<DATASET>)")
+    task_name: str = option(RESULTS, "", help="text added to the name of the results folder")
+    log_file: str = option(RESULTS, "", help="log file (default: train.log in the results folder)")
+    log_interval: int = option(RESULTS, 20, help="steps between two log lines", bounds=(1, MANY))
+    debug_mode: bool = option(RESULTS, False,
+        help="log debugging messages and the optimiser's parameter groups")
+    val_frequency: int = option(RESULTS, 1, bounds=(1, MANY),
+        help="epochs between two validations; the last epoch always has one")
+    save_frequency: int = option(RESULTS, 1, bounds=(1, MANY),
+        help="epochs between two checkpoints that are kept")
+    save_steps: int = option(RESULTS, 0, bounds=(0, MANY),
+        help="steps between two saves of last.pth within an epoch (0: not by steps)")
+    save_minutes: float = option(RESULTS, 10.0, bounds=(0, 1e6),
+        help="minutes between two saves of last.pth within an epoch (0: not by time)")
+    keep: int = option(RESULTS, 0, bounds=(0, MANY),
+        help="number of epochs whose checkpoints are kept (0: all)")
+    keep_optimiser: str = option(RESULTS, "newest", choices=("newest", "all"),
+        help="which epochs' checkpoints keep the optimiser state: the newest two, or all")
+    resume: str = option(RESULTS, "no", choices=("no", "auto"),
+        help="auto: continue from the newest checkpoint that is not damaged, if there is any")
+    resume_epoch: int = option(RESULTS, 0, bounds=(0, 100_000),
+        help="continue with this epoch, from the weights of --pretrained-3d (0: off)")
+    overwrite: bool = option(RESULTS, False,
+        help="delete the earlier run in the results folder and start again")
+    tensorboard: bool = option(RESULTS, True, help="write TensorBoard event files")
+    wandb: str = option(RESULTS, "", help="Weights & Biases project to log to")
+    plan: bool = option(RESULTS, False, help="print and draw the schedule, then exit")
+    # fmt: on
 
     def with_defaults(self, **values: Any) -> Config:
         """A copy in which the fields that are None take the dataset's `values`."""
