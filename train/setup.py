@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from data.annotations.dataset_fingerprint import Fingerprint, fingerprint
 from data.annotations.duplicate_videos import warn_of_overlap
 from data.annotations.splits import open_split
-from data.augment.presets import check_recipe
+from data.augment.presets import check_pipeline
 from data.clips.clip_dataset import ClipDataset, ClipOptions
 from data.clips.loader import Batch, StepPlan, training_loader, validation_loader
 from data.clips.loader_workers import Batches
@@ -379,7 +379,7 @@ def check_shares(schedule: Schedule, world: int) -> None:
 
 def _check_names(config: Config, devices: Devices) -> None:
     """Check what the options name before the dataset is scanned, which can take minutes."""
-    check_recipe(config.augmentation)
+    check_pipeline(config.augmentation)
     with torch.device("meta"):  # costs no memory and next to no time
         _build(config, 2)
     missing = config.pretrained_3d and not Path(config.pretrained_3d).is_file()

@@ -1,8 +1,8 @@
-"""From an imgaug pipeline to a function that draws one clip's operations.
+"""Compile an imgaug pipeline into a function that draws one clip's operations.
 
-Each kind of augmenter that is known has a rule, found by the exact class's name: a rule takes the
-augmenter and returns a `Draft`, or None where the augmenter is set up in a way that the rule does
-not cover. Whatever is left runs through imgaug itself.
+There is one rule for each known class of augmenter, found by the name of the class. A rule takes
+the augmenter and returns a `DrawOperations` function, or None if the augmenter has settings that
+the rule does not cover. An augmenter without a rule is run by imgaug itself.
 """
 
 from __future__ import annotations
@@ -16,56 +16,50 @@ import cv2
 import numpy as np
 import torch
 
-from data.augment.imgaug_parameters import constant, drawer
+from data.augment.imgaug_parameters import constant_value, make_sampler
 from data.augment.operations import (
     LUMA,
     TRUNCATE,
-    ByImgaug,
-    Colour,
-    Filter,
+    ColourMatrix,
     GaussianBlur,
     HueSaturation,
+    KernelFilter,
+    LookupTable,
     Noise,
     Operation,
-    Table,
+    RunImgaug,
     Warp,
     motion_kernel,
     rotation,
 )
 
-#: Draws the operations of one clip of `size` x `size` pixels: (rng, size) -> operations in order.
-Draft = Callable[[np.random.Generator, int], list[Operation]]
-Rule = Callable[[Any], "Draft | None"]
+#: (rng, size) -> the operations of one clip of `size` x `size` pixels, in order.
+DrawOperations = Callable[[np.random.Generator, int], list[Operation]]
+Rule = Callable[[Any], "DrawOperations | None"]
 
 RULES: dict[str, Rule] = {}
-INVISIBLE_SIGMA = 0.25  # pixels: a Gaussian that gives 1 / 3000 to its neighbours changes no byte
-FAR = np.float32([[0, 0], [1, 0], [1, 1], [0, 1]])  # a square's corners, clockwise
-INVISIBLE_REACH = 4.85  # sigmas, where a Gaussian has fallen to 2 ** -17
+INVISIBLE_SIGMA = 0.25  # pixels; a Gaussian blur that is no wider changes no pixel value
+INVISIBLE_REACH = 4.85  # sigmas from the centre, where a Gaussian has fallen to 2 ** -17
+CORNERS = np.float32([[0, 0], [1, 0], [1, 1], [0, 1]])  # of a square, clockwise
 
 
-def compile_pipeline(augmenter: Any) -> Draft:
-    """The clip-level program of an imgaug augmenter."""
+def compile_pipeline(augmenter: Any) -> DrawOperations:
+    """Return the function that draws the operations of an imgaug augmenter."""
     rule = RULES.get(type(augmenter).__name__)
-    draft = rule(augmenter) if rule else None
-    return draft or _through_imgaug(augmenter)
+    draw = rule(augmenter) if rule else None
+    return draw or _run_by_imgaug(augmenter)
 
 
-def compiles(augmenter: Any) -> bool:
-    """Whether a rule covers the augmenter itself (not its children)."""
-    rule = RULES.get(type(augmenter).__name__)
-    return rule is not None and rule(augmenter) is not None
-
-
-def _through_imgaug(augmenter: Any) -> Draft:
-    def draft(rng, size):
+def _run_by_imgaug(augmenter: Any) -> DrawOperations:
+    def draw(rng, size):
         augmenter.seed_(entropy=int(rng.integers(2**31)))
-        return [ByImgaug(augmenter.to_deterministic())]
+        return [RunImgaug(augmenter.to_deterministic())]
 
-    return draft
+    return draw
 
 
 def rule(*names: str) -> Callable[[Rule], Rule]:
-    """Register a rule for imgaug's classes of these names."""
+    """Register a function as the rule for the imgaug classes of these names."""
 
     def register(function: Rule) -> Rule:
         for name in names:
@@ -88,16 +82,16 @@ def _identity(augmenter):
 def _sequential(augmenter):
     children = [compile_pipeline(child) for child in augmenter]
 
-    def draft(rng, size):
+    def draw(rng, size):
         order = rng.permutation(len(children)) if augmenter.random_order else range(len(children))
         return [operation for i in order for operation in children[i](rng, size)]
 
-    return draft
+    return draw
 
 
 @rule("Sometimes")
 def _sometimes(augmenter):
-    happens = drawer(augmenter.p)
+    happens = make_sampler(augmenter.p)
     then, otherwise = (
         compile_pipeline(branch) if branch is not None else _identity(None)
         for branch in (augmenter.then_list, augmenter.else_list)
@@ -112,35 +106,35 @@ def _some_of(augmenter):
         "deterministic": lambda rng: augmenter.n,
         "None": lambda rng: len(children),
         "(int,None)": lambda rng: rng.integers(augmenter.n[0], len(children) + 1),
-        "stochastic": lambda rng: drawer(augmenter.n)(rng),
+        "stochastic": lambda rng: make_sampler(augmenter.n)(rng),
     }[augmenter.n_mode]
 
-    def draft(rng, size):
+    def draw(rng, size):
         chosen = rng.permutation(len(children))[: max(0, int(count(rng)))]
         if not augmenter.random_order:
             chosen = np.sort(chosen)
         return [operation for i in chosen for operation in children[i](rng, size)]
 
-    return draft
+    return draw
 
 
 # Colour
 
 
 def _per_channel(augmenter: Any, parameter: Any) -> Callable[[np.random.Generator], np.ndarray]:
-    """Draws float (3,) values: three of them, or one for all."""
-    value, apart = drawer(parameter), drawer(augmenter.per_channel)
+    """Return a function that draws float (3,): a value for each channel, or one for all three."""
+    value, separate = make_sampler(parameter), make_sampler(augmenter.per_channel)
 
     def draw(rng):
-        if apart(rng) > 0.5:
+        if separate(rng) > 0.5:
             return np.array([value(rng) for _ in range(3)], np.float64)
         return np.full(3, value(rng), np.float64)
 
     return draw
 
 
-def _affine_colour(scale: np.ndarray, offset: np.ndarray) -> Colour:
-    return Colour(np.column_stack([np.diag(scale), offset]))
+def _affine_colour(scale: np.ndarray, offset: np.ndarray) -> ColourMatrix:
+    return ColourMatrix(np.column_stack([np.diag(scale), offset]))
 
 
 @rule("Add")
@@ -159,39 +153,39 @@ def _multiply(augmenter):
 def _linear_contrast(augmenter):
     alphas = _per_channel(augmenter, augmenter.params1d[0])
 
-    def draft(rng, size):
+    def draw(rng, size):
         alpha = alphas(rng)
         return [_affine_colour(alpha, 127 * (1 - alpha) + TRUNCATE)]
 
-    return draft
+    return draw
 
 
 @rule("GammaContrast")
 def _gamma_contrast(augmenter):
     gammas = _per_channel(augmenter, augmenter.params1d[0])
 
-    def draft(rng, size):
+    def draw(rng, size):
         ramp = np.linspace(0, 1, 256)[:, None]
-        return [Table((ramp ** gammas(rng) * 255).astype(np.uint8))]
+        return [LookupTable((ramp ** gammas(rng) * 255).astype(np.uint8))]
 
-    return draft
+    return draw
 
 
 @rule("EnhanceColor")
 def _enhance_color(augmenter):
-    factor = drawer(augmenter.factor)
+    factor = make_sampler(augmenter.factor)
 
-    def draft(rng, size):
+    def draw(rng, size):
         f = factor(rng)
         mix = f * np.eye(3) + (1 - f) * LUMA
-        return [Colour(np.column_stack([mix, np.full(3, TRUNCATE)]))]
+        return [ColourMatrix(np.column_stack([mix, np.full(3, TRUNCATE)]))]
 
-    return draft
+    return draw
 
 
 @rule("EnhanceBrightness")
 def _enhance_brightness(augmenter):
-    factor = drawer(augmenter.factor)
+    factor = make_sampler(augmenter.factor)
     return lambda rng, size: [_affine_colour(np.full(3, factor(rng)), np.full(3, TRUNCATE))]
 
 
@@ -199,19 +193,19 @@ def _enhance_brightness(augmenter):
 def _hue_and_saturation(augmenter):
     if augmenter.from_colorspace != "RGB":
         return None
-    shared, apart = augmenter.value, drawer(augmenter.per_channel)
+    shared, separate = augmenter.value, make_sampler(augmenter.per_channel)
     hue, saturation = (
-        drawer(parameter) if parameter is not None else lambda rng: 0
+        make_sampler(parameter) if parameter is not None else lambda rng: 0
         for parameter in (augmenter.value_hue or shared, augmenter.value_saturation or shared)
     )
 
-    def draft(rng, size):
-        turn = hue(rng)
-        linked = shared is not None and apart(rng) <= 0.5
-        more = turn if linked else saturation(rng)
-        return [HueSaturation(int(turn / 255 * 180), int(more))]
+    def draw(rng, size):
+        hue_change = hue(rng)
+        linked = shared is not None and separate(rng) <= 0.5
+        saturation_change = hue_change if linked else saturation(rng)
+        return [HueSaturation(int(hue_change / 255 * 180), int(saturation_change))]
 
-    return draft
+    return draw
 
 
 # Noise and blur
@@ -221,11 +215,11 @@ def _hue_and_saturation(augmenter):
 def _gaussian_noise(augmenter):
     if type(augmenter.value).__name__ != "Normal":
         return None
-    mean, deviation = drawer(augmenter.value.loc), drawer(augmenter.value.scale)
-    apart = drawer(augmenter.per_channel)
+    mean, deviation = make_sampler(augmenter.value.loc), make_sampler(augmenter.value.scale)
+    separate = make_sampler(augmenter.per_channel)
 
-    def draft(rng, size):
-        channels = 3 if apart(rng) > 0.5 else 1
+    def draw(rng, size):
+        channels = 3 if separate(rng) > 0.5 else 1
         table = _signed_normals(float(mean(rng)), float(deviation(rng)))
         drawn = np.frombuffer(rng.bytes(2 * size * size * channels), "<u2")
         pairs = table.take(drawn, mode="clip").view(np.uint8).reshape(size, -1, 2)
@@ -234,20 +228,21 @@ def _gaussian_noise(augmenter):
             parts = [cv2.cvtColor(part, cv2.COLOR_GRAY2RGB) for part in parts]
         return [Noise(*parts)]
 
-    return draft
+    return draw
 
 
 @cache
 def _normals() -> np.ndarray:
-    """The standard normal distribution in 2 ** 16 equally likely steps: float64 (65536,)."""
+    """Return the standard normal distribution as 2 ** 16 equally likely values, float64."""
     return torch.special.ndtri((torch.arange(2**16, dtype=torch.float64) + 0.5) / 2**16).numpy()
 
 
 @lru_cache(maxsize=4)
 def _signed_normals(mean: float, deviation: float) -> np.ndarray:
-    """Whole normal numbers: uint16 (65536,), each a byte to add and a byte to subtract.
+    """Return 2 ** 16 equally likely normal values, rounded, as uint16 (65536,).
 
-    To look 16 random bits up here takes a fifth of the time of drawing a normal number.
+    The two bytes of each are what to add and what to subtract. Looking up 16 random bits here
+    takes a fifth of the time of drawing a normal number.
     """
     values = np.clip(np.rint(_normals() * deviation + mean), -255, 255)
     signed = np.stack([np.maximum(values, 0), np.maximum(-values, 0)], axis=-1)
@@ -256,109 +251,117 @@ def _signed_normals(mean: float, deviation: float) -> np.ndarray:
 
 @rule("GaussianBlur")
 def _gaussian_blur(augmenter):
-    sigma = drawer(augmenter.sigma)
+    sigma = make_sampler(augmenter.sigma)
 
-    def draft(rng, size):
+    def draw(rng, size):
         s = float(sigma(rng))
         kernel = max(5, int((3.3 if s < 3 else 2.9 if s < 5 else 2.6) * s)) // 2 * 2 + 1
         kernel = min(kernel, 2 * int(INVISIBLE_REACH * s) + 1)
         return [GaussianBlur(kernel, s)] if s > INVISIBLE_SIGMA else []
 
-    return draft
+    return draw
 
 
 @rule("MotionBlur")
 def _motion_blur(augmenter):
     generator = augmenter.matrix
-    if constant(generator.order) not in (None, 1) and generator.order != 1:
+    if constant_value(generator.order) not in (None, 1) and generator.order != 1:
         return None
-    size_of, angle, direction = map(drawer, (generator.k, generator.angle, generator.direction))
+    size_of, angle, direction = map(
+        make_sampler, (generator.k, generator.angle, generator.direction)
+    )
 
-    def draft(rng, size):
+    def draw(rng, size):
         k = int(size_of(rng)) // 2 * 2 + 1
-        return [Filter(motion_kernel(k, angle(rng), direction(rng)))]
+        return [KernelFilter(motion_kernel(k, angle(rng), direction(rng)))]
 
-    return draft
+    return draw
 
 
 # Geometry
 
 
 def _linear_on_black(augmenter: Any) -> bool:
-    """Whether an Affine looks up bilinearly, keeps the size and is black outside."""
+    """Tell whether an Affine interpolates bilinearly, keeps the size and fills with black."""
     return (
-        constant(augmenter.order) == 1
-        and constant(augmenter.mode) == "constant"
-        and constant(augmenter.cval) == 0
+        constant_value(augmenter.order) == 1
+        and constant_value(augmenter.mode) == "constant"
+        and constant_value(augmenter.cval) == 0
         and not augmenter.fit_output
     )
 
 
 @rule("Affine", "Rotate", "TranslateX", "TranslateY", "ScaleX", "ScaleY")
 def _affine(augmenter):
-    straight = augmenter._shear_param_type == "single-number" and constant(augmenter.shear) == 0
+    straight = (
+        augmenter._shear_param_type == "single-number" and constant_value(augmenter.shear) == 0
+    )
     if not (straight and _linear_on_black(augmenter)):
         return None
-    scale, degrees = _pair(augmenter.scale), drawer(augmenter.rotate)
+    scale, degrees = _pair(augmenter.scale), make_sampler(augmenter.rotate)
     shift, unit = _pair(augmenter.translate[:2]), augmenter.translate[2]
 
-    def draft(rng, size):
+    def draw(rng, size):
         factors = np.array(scale(rng), np.float64)
-        inverse = rotation(degrees(rng), size)  # out to in
+        inverse = rotation(degrees(rng), size)  # from output pixels to input pixels
         centre = np.full(2, (size - 1) / 2)
         moved = np.array(shift(rng), np.float64) * (size if unit == "percent" else 1)
         inverse[:2, :2] = inverse[:2, :2] / factors[:, None]
         inverse[:2, 2] = centre - inverse[:2, :2] @ (centre + moved)
         return [Warp((inverse,))]
 
-    return draft
+    return draw
 
 
 def _pair(parameters: Any) -> Callable[[np.random.Generator], tuple[float, float]]:
-    """Draws x and y: apart where imgaug has two parameters, else one value for both."""
+    """Return a function that draws x and y: one value for both if imgaug has one parameter."""
     pair = parameters if isinstance(parameters, tuple) else (parameters, None)
     if pair[1] is None:
-        both = drawer(pair[0])
+        both = make_sampler(pair[0])
         return lambda rng: (both(rng),) * 2
-    x, y = map(drawer, pair)
+    x, y = map(make_sampler, pair)
     return lambda rng: (x(rng), y(rng))
 
 
 @rule("PerspectiveTransform")
 def _perspective(augmenter):
-    plain = constant(augmenter.cval) == 0 and constant(augmenter.mode) in (0, "constant")
+    plain = constant_value(augmenter.cval) == 0 and constant_value(augmenter.mode) in (
+        0,
+        "constant",
+    )
     if not plain or not augmenter.keep_size or augmenter.fit_output:
         return None
-    deviation = drawer(augmenter.jitter.scale)
+    deviation = make_sampler(augmenter.jitter.scale)
 
-    def draft(rng, size):
+    def draw(rng, size):
         jitter = rng.normal(0, deviation(rng), (4, 2))
         return [Warp((perspective(jitter, size),))]
 
-    return draft
+    return draw
 
 
 def perspective(jitter: np.ndarray, size: int) -> np.ndarray:
-    """The homography, out to in, that spreads a quadrangle over the square it lies in.
+    """Return the homography, from output to input pixels, that stretches a quadrangle to a square.
 
     Args:
-        jitter: (4, 2), how far each corner (top left, top right, bottom right, bottom left) moves
-            inwards along x and y, relative to the square's side; only the amount counts.
+        jitter: (4, 2), how far each corner of the square (top left, top right, bottom right, bottom
+            left) moves inwards along x and y, as a fraction of the side; the sign is ignored.
         size: the square's side in pixels.
     """
     inward = np.mod(np.abs(jitter), 1)
-    corners = _in_order((np.abs(FAR - inward) * size).tolist())
+    corners = _in_order((np.abs(CORNERS - inward) * size).tolist())
     sides = [math.dist(corners[i - 1], corners[i]) for i in (1, 2, 3, 0)]
     width, height = (int(max(sides[i], sides[i + 2], 2)) for i in (0, 1))
-    # imgaug warps to (width, height), then resizes to (size, size) about the pixels' corners.
+    # imgaug warps to (width, height), then resizes to (size, size); resizing maps pixel corners,
+    # not pixel centres, hence the halves.
     x, y = width / size, height / size
     to_flat = np.array([[x, 0, x / 2 - 0.5], [0, y, y / 2 - 0.5], [0, 0, 1]])
-    flat = FAR * np.float32([width, height])
+    flat = CORNERS * np.float32([width, height])
     return cv2.getPerspectiveTransform(flat, np.float32(corners)) @ to_flat
 
 
 def _in_order(points: list[list[float]]) -> list[list[float]]:
-    """Four points as top left, top right, bottom right, bottom left, by imgaug's measure."""
+    """Sort four points as top left, top right, bottom right, bottom left, the way imgaug does."""
     top_left, *_, bottom_right = sorted(points, key=sum)
     top_right, *_, bottom_left = sorted(points, key=lambda point: point[1] - point[0])
     return [top_left, top_right, bottom_right, bottom_left]

@@ -1,4 +1,4 @@
-"""The augmentation recipes: ordinary imgaug pipelines, by name or from a user's Python file."""
+"""The augmentation pipelines: imgaug augmenters, by name or from a user's Python file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from data.data_error import DataError
 
 @cache
 def import_imgaug() -> ModuleType:
-    """The package `imgaug`: its last release, 0.4.0, asks at import for a name numpy 2 dropped."""
+    """Import imgaug, whose last release (0.4.0) needs a name that numpy 2 no longer has."""
     with _numpy_sctypes():
         import imgaug
         import imgaug.augmenters
@@ -26,7 +26,7 @@ def import_imgaug() -> ModuleType:
 
 @contextlib.contextmanager
 def _numpy_sctypes() -> Iterator[None]:
-    """`numpy.sctypes`, where there is none, for as long as the context lasts."""
+    """Provide `numpy.sctypes` inside the block if this numpy lacks it."""
     if hasattr(np, "sctypes"):
         yield
         return
@@ -42,8 +42,9 @@ def _numpy_sctypes() -> Iterator[None]:
 
 
 def _readme(iaa: ModuleType) -> Any:
-    """The original's list, in its order: 80 % of the videos, each operation with 40 %."""
-    operations = [
+    """The original project's list: each operation at 40 %, in 80 % of the clips."""
+    return _sometimes(
+        iaa,
         iaa.GaussianBlur(sigma=[0.1, 0.2, 0.3]),
         iaa.Add((-5, 15), per_channel=True),
         iaa.AdditiveGaussianNoise(scale=0.3 * 255),
@@ -53,58 +54,65 @@ def _readme(iaa: ModuleType) -> Any:
         iaa.LinearContrast(alpha=(0.85, 1.115)),
         iaa.PerspectiveTransform(scale=(0.02, 0.05)),
         iaa.Rotate(rotate=(-10, 10)),
-    ]
-    return iaa.Sometimes(0.8, iaa.Sequential([iaa.Sometimes(0.4, op) for op in operations]))
+    )
 
 
 def _colour(iaa: ModuleType) -> Any:
-    """What of the original's list leaves every pixel where it is."""
-    operations = [
+    """The operations of the original's list that change colours and move nothing."""
+    return _sometimes(
+        iaa,
         iaa.Add((-5, 15), per_channel=True),
         iaa.pillike.EnhanceColor(factor=(1.2, 1.6)),
         iaa.AddToHueAndSaturation((-16, 16)),
         iaa.LinearContrast(alpha=(0.85, 1.115)),
-    ]
+    )
+
+
+def _sometimes(iaa: ModuleType, *operations: Any) -> Any:
     return iaa.Sometimes(0.8, iaa.Sequential([iaa.Sometimes(0.4, op) for op in operations]))
 
 
 def _randaugment(iaa: ModuleType) -> Any:
-    """RandAugment, N 2, M 9 of 30 (Cubuk et al., arXiv 1909.13719), as imgaug has it."""
-    return iaa.RandAugment(n=2, m=9)[1]  # [0] mirrors and crops: options of their own here
+    """imgaug's RandAugment, N = 2, M = 9 of 30 (Cubuk et al., arXiv 1909.13719)."""
+    return iaa.RandAugment(n=2, m=9)[1]  # [0] mirrors and crops, for which there are options here
 
 
 def _none(iaa: ModuleType) -> Any:
     return iaa.Identity()
 
 
-RECIPES: dict[str, Callable[[ModuleType], Any]] = {
+PRESETS: dict[str, Callable[[ModuleType], Any]] = {
     "readme": _readme,
-    "imgaug": _readme,  # the same, but run by imgaug itself: data.augment.program
+    "imgaug": _readme,  # the same pipeline, which data.augment.program then has imgaug run
     "colour": _colour,
     "randaugment": _randaugment,
     "none": _none,
 }
 
 
-def check_recipe(name: str) -> None:
-    """Check, before any video is looked at, that `load_recipe(name)` will work. Raises as it."""
-    if name not in RECIPES:
-        load_recipe(name)
+def check_pipeline(name: str) -> None:
+    """Raise early, before any video is read, what `load_pipeline(name)` would raise."""
+    if name not in PRESETS:
+        load_pipeline(name)
 
 
-def load_recipe(name: str) -> Any:
-    """The imgaug augmenter called `name`, or the `pipeline` that the Python file `name` defines.
+def load_pipeline(name: str) -> Any:
+    """Return the imgaug augmenter of a preset, or the `pipeline` that a Python file defines.
+
+    Args:
+        name: one of PRESETS, or the path of a Python file.
 
     Raises:
-        DataError: no such recipe or file, or a file that defines no imgaug augmenter `pipeline`.
+        DataError: there is no such preset or file, or the file defines no imgaug augmenter called
+            `pipeline`.
     """
     imgaug = import_imgaug()
-    if name in RECIPES:
-        return RECIPES[name](imgaug.augmenters)
+    if name in PRESETS:
+        return PRESETS[name](imgaug.augmenters)
     path = Path(name)
     if path.suffix != ".py" or not path.is_file():
         raise DataError(
-            f"augmentation {name!r}: neither one of {', '.join(RECIPES)} nor a Python file"
+            f"augmentation {name!r}: neither one of {', '.join(PRESETS)} nor a Python file"
         )
     pipeline = runpy.run_path(str(path)).get("pipeline")
     if not isinstance(pipeline, imgaug.augmenters.Augmenter):

@@ -1,7 +1,7 @@
 """Time the compiled augmentation against imgaug itself, operation by operation; draw it with --png.
 
 16 frames of 340 x 256 become a clip of 16 x 224 x 224, on one core; crop and resizing included on
-both sides, taking turns. Times are medians, for the whole recipe over its random draws.
+both sides, measured alternately. Times are medians, for the whole pipeline over its random draws.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data.augment.presets import load_recipe
+from data.augment.presets import load_pipeline
 from data.augment.program import (
     Augmentation,
     CompiledAugmentation,
@@ -43,13 +43,13 @@ def measure(args: argparse.Namespace) -> list[dict]:
     frames = load_frames(args.video)
     if args.png:
         draw(args.png, frames, load_augmentation(args.augmentation))
-    recipe = load_recipe("readme")
+    whole = load_pipeline("readme")
     operations = {
         type(sometimes.then_list[0]).__name__: sometimes.then_list[0]
-        for sometimes in recipe.then_list
+        for sometimes in whole.then_list
     }
     rows = []
-    for name, pipeline in {**operations, "the whole recipe": recipe}.items():
+    for name, pipeline in {**operations, "the whole pipeline": whole}.items():
         ways = {"ours": CompiledAugmentation(pipeline), "imgaug": ImgaugAugmentation(pipeline)}
         ours, imgaug = race(list(ways.values()), frames, args.repeats)
         rows.append(

@@ -27,7 +27,7 @@ import torch
 from tqdm import tqdm
 
 from data.annotations.video_folders import Videos
-from data.augment.presets import load_recipe
+from data.augment.presets import load_pipeline
 from data.augment.program import load_augmentation
 from data.clips.clip_dataset import ClipDataset, ClipOptions, ClipRequest
 from data.clips.crop import Crop, draw_crop
@@ -196,7 +196,7 @@ def original(folder: Path, videos: Videos) -> Read:
     """The original's way: a new connection a clip, an unindexed table, OpenCV, imgaug a frame,
     a normalised float tensor.
     """
-    pipeline = load_recipe("readme")
+    pipeline = load_pipeline("readme")
     mean, deviation = np.float32([124, 117, 104]), np.float32(0.0167)
 
     def read(video, epoch, frames, size):
