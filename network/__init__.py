@@ -1,17 +1,43 @@
-"""Networks for video action recognition: build them by name, load any of their checkpoints."""
+"""Networks for video action recognition: build them by name, load weights from any checkpoint.
 
-from network.build import build_network
-from network.insert import insert_srtg
-from network.network_error import NetworkError
-from network.registry import list_networks
-from network.srtg import gate_rates
-from network.weights import load_weights
+- `build`: build a network from its name, its number of classes and its options
+- `registry`: the networks' names, and the function that builds each of them
+- `variants`: depths, widths and kinds of convolution of every network, without torch
+- `resnet3d`: 3D ResNets, (2+1)D, ResNeXt, wide and channel-separated networks, plain and with SRTG
+- `mtnet`: multi-temporal networks (MTConv)
+- `layers`: the convolutions, stems and small tensor functions that the networks are made of
+- `srtg`, `gates`, `recurrent`: the SRTG block, its cycle-consistency gate, its LSTM and the GRU
+- `insert`: put SRTG blocks into any other 3D CNN
+- `weights`, `checkpoint_file`: load weights into a network, read checkpoint files safely
+- `cost`, `figures`: parameters and multiply-accumulates, computed or from a stored table
+- `network_error`: the error for a network or a checkpoint that cannot be used
 
-__all__ = [
-    "NetworkError",
-    "build_network",
-    "gate_rates",
-    "insert_srtg",
-    "list_networks",
-    "load_weights",
-]
+What the package exports is imported when it is first used, so that importing one of its light
+modules (`network_error`, `registry`, `figures`) does not import torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+_MODULES = {
+    "NetworkError": "network.network_error",
+    "build_network": "network.build",
+    "gate_rates": "network.srtg",
+    "insert_srtg": "network.insert",
+    "list_networks": "network.registry",
+    "load_weights": "network.weights",
+}
+
+__all__ = list(_MODULES)
+
+
+def __getattr__(name: str) -> object:
+    """Import what the package exports when it is first used (PEP 562)."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

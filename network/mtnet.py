@@ -215,19 +215,3 @@ def build_mtnet(
     initialise(net)
     initialise_recurrent(net, recurrent_init)
     return net
-
-
-DEPTHS = {
-    "xs": (2, 2, 2, 2),
-    "s": (2, 2, 5, 3),
-    "m": (3, 4, 6, 3),
-    "l": (3, 4, 23, 3),
-    "xl": (3, 8, 36, 3),
-    "xxl": (3, 24, 36, 3),
-}
-
-BUILDERS = {
-    f"mtnet_{size}{suffix}": partial(build_mtnet, depths=depths, groups=groups)
-    for suffix, groups in (("", 1), ("_g8", 8))
-    for size, depths in DEPTHS.items()
-}

@@ -1,23 +1,29 @@
-"""Every network by its exact name: a dict from lower-case name to the function that builds it."""
+"""The names of the networks, and the function that builds each of them. Needs no torch.
+
+The modules of the networks, and torch with them, are imported when a network is built.
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
 
-from torch import nn
-
-from network import mtnet, resnet3d
 from network.network_error import NetworkError
+from network.variants import MTNET_DEPTHS, VARIANTS
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {}
 
 
 def register(name: str, builder: Callable[..., nn.Module]) -> None:
-    """Make `builder(num_classes=..., **options)` known as `name`.
+    """Have `build_network(name, num_classes, **options)` call `builder(num_classes, **options)`.
 
     Raises:
-        NetworkError: the name is taken already.
+        NetworkError: another network has this name.
     """
     if name.lower() in _BUILDERS:
         raise NetworkError(f"two networks are called {name!r}: rename one of them")
@@ -25,15 +31,15 @@ def register(name: str, builder: Callable[..., nn.Module]) -> None:
 
 
 def list_networks() -> list[str]:
-    """The names that `build_network` knows, in the order of their registration."""
+    """The names that `build_network` knows, in the order in which they were registered."""
     return list(_BUILDERS)
 
 
 def find_builder(name: str) -> Callable[..., nn.Module]:
-    """The builder registered under exactly this name, upper and lower case being one.
+    """Return the function that builds the network of exactly this name, in upper or lower case.
 
     Raises:
-        NetworkError: there is none; the message names the three nearest.
+        NetworkError: there is no such network; the message names the three most similar ones.
     """
     try:
         return _BUILDERS[name.lower()]
@@ -45,6 +51,21 @@ def find_builder(name: str) -> Callable[..., nn.Module]:
         ) from None
 
 
-for _builders in (resnet3d.BUILDERS, mtnet.BUILDERS):
-    for _name, _builder in _builders.items():
-        register(_name, _builder)
+def _build_resnet3d(num_classes: int, **options) -> nn.Module:
+    from network.resnet3d import build_resnet3d
+
+    return build_resnet3d(num_classes, **options)
+
+
+def _build_mtnet(num_classes: int, **options) -> nn.Module:
+    from network.mtnet import build_mtnet
+
+    return build_mtnet(num_classes, **options)
+
+
+for _prefix in ("", "srtg_"):
+    for _name, _variant in VARIANTS.items():
+        register(_prefix + _name, partial(_build_resnet3d, variant=_variant, srtg=bool(_prefix)))
+for _suffix, _groups in (("", 1), ("_g8", 8)):
+    for _size, _depths in MTNET_DEPTHS.items():
+        register(f"mtnet_{_size}{_suffix}", partial(_build_mtnet, depths=_depths, groups=_groups))

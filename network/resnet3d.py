@@ -5,7 +5,6 @@ State-dict names are those of the original implementation, so that its checkpoin
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,21 +23,19 @@ from network.layers import (
 from network.network_error import NetworkError
 from network.recurrent import initialise_recurrent
 from network.srtg import PLACES, SRTG
+from network.variants import Variant
 
 STAGE_PLANES = (64, 128, 256, 512)
 STAGE_STRIDES = (1, 2, 2, 2)
 
 
-@dataclass(frozen=True)
-class Variant:
-    """What tells one network of this module from another."""
-
-    block: type[BasicBlock]
-    depths: tuple[int, int, int, int]
-    conv: Callable[..., nn.Sequential] = full_conv
-    stem: Callable[[], nn.Sequential] = full_stem
-    groups: int = 1
-    base_width: int = 64
+#: What a network's kind of convolution is built by, and its stem.
+CONVS = {
+    "full": (full_conv, full_stem),
+    "factored": (factored_conv, factored_stem),
+    "depthwise": (depthwise_conv, full_stem),
+    "preserved": (preserved_conv, full_stem),
+}
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ class BasicBlock(nn.Module):
         self.cout = planes * options.expansion
         groups = options.variant.groups
         middle = factored_width(cin, planes) // groups * groups
-        conv = partial(options.variant.conv, middle=middle, groups=groups)
+        conv = partial(CONVS[options.variant.conv][0], middle=middle, groups=groups)
         self.conv1 = activated(conv(cin, planes, stride=stride), planes)
         self.conv2 = normed(conv(planes, self.cout, stride=1), self.cout)
         self.add_skip(cin, stride)
@@ -108,7 +105,7 @@ class Bottleneck(BasicBlock):
         groups, share = options.variant.groups, options.variant.base_width / 64
         width = int(planes * share) * groups
         middle = int(factored_width(cin, planes) * share) * groups
-        conv = partial(options.variant.conv, middle=middle, groups=groups)
+        conv = partial(CONVS[options.variant.conv][0], middle=middle, groups=groups)
         self.conv1 = activated(Conv3d(cin, width, 1, bias=False), width)
         self.conv2 = activated(conv(width, width, stride=stride), width)
         self.conv3 = normed(Conv3d(width, self.cout, 1, bias=False), self.cout)
@@ -119,6 +116,9 @@ class Bottleneck(BasicBlock):
         y = self.srtg(self.conv1(x), "top")
         y = self.srtg(self.conv2(y), "mid")
         return self.conv3(y)
+
+
+BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
 
 
 def factored_width(cin: int, planes: int) -> int:
@@ -143,14 +143,15 @@ class ResNet3D(nn.Module):
     def __init__(self, num_classes: int, options: Options) -> None:
         super().__init__()
         variant = options.variant
-        self.stem = variant.stem()
+        block = BLOCKS[variant.block]
+        self.stem = CONVS[variant.conv][1]()
         self.pool = nn.MaxPool3d(3, stride=2, padding=1)
         cin = 64
         for i, (depth, planes) in enumerate(zip(variant.depths, STAGE_PLANES, strict=True)):
             blocks = []
             for j in range(depth):
                 stride = STAGE_STRIDES[i] if j == 0 else 1
-                blocks.append(variant.block(cin, planes, stride=stride, options=options))
+                blocks.append(block(cin, planes, stride=stride, options=options))
                 cin = blocks[-1].cout
             self.add_module(f"layer{i + 1}", nn.Sequential(*blocks))
         self.avgpool = nn.AdaptiveAvgPool3d(1)
@@ -181,7 +182,7 @@ def build_resnet3d(
         raise NetworkError(f"place is {place!r}: it must be one of {', '.join(PLACES)}")
     if not srtg and (gates or place != "final"):
         raise NetworkError("gates and place are options of the srtg_ networks only")
-    if expansion < 1 or (expansion != 1 and variant.block is BasicBlock):
+    if expansion < 1 or (expansion != 1 and variant.block == "basic"):
         raise NetworkError(
             f"expansion is {expansion}: it must be at least 1, and 1 for depths 18 and 34"
         )
@@ -190,46 +191,3 @@ def build_resnet3d(
     initialise(net)
     initialise_recurrent(net, recurrent_init)
     return net
-
-
-_18, _34, _50 = (2, 2, 2, 2), (3, 4, 6, 3), (3, 4, 6, 3)
-_101, _152, _200 = (3, 4, 23, 3), (3, 8, 36, 3), (3, 24, 36, 3)
-
-_R2PLUS1D = {"conv": factored_conv, "stem": factored_stem}
-
-VARIANTS = {
-    "r3d_18": Variant(BasicBlock, _18),
-    "r3d_34": Variant(BasicBlock, _34),
-    "r3d_50": Variant(Bottleneck, _50),
-    "r3d_101": Variant(Bottleneck, _101),
-    "r3d_152": Variant(Bottleneck, _152),
-    "r3d_200": Variant(Bottleneck, _200),
-    "r3dxt34_32d": Variant(BasicBlock, _34, groups=32),
-    "r3dxt50_32x4d": Variant(Bottleneck, _50, groups=32, base_width=4),
-    "r3dxt101_32x8d": Variant(Bottleneck, _101, groups=32, base_width=8),
-    "wide_r3d50_2": Variant(Bottleneck, _50, base_width=128),
-    "wide_r3d101_2": Variant(Bottleneck, _101, base_width=128),
-    "r2plus1d_18": Variant(BasicBlock, _18, **_R2PLUS1D),
-    "r2plus1d_34": Variant(BasicBlock, _34, **_R2PLUS1D),
-    "r2plus1d_50": Variant(Bottleneck, _50, **_R2PLUS1D),
-    "r2plus1d_101": Variant(Bottleneck, _101, **_R2PLUS1D),
-    "r2plus1d_152": Variant(Bottleneck, _152, **_R2PLUS1D),
-    "r2plus1d_200": Variant(Bottleneck, _200, **_R2PLUS1D),
-    "r2plus1dxt34_32d": Variant(BasicBlock, _34, groups=32, **_R2PLUS1D),
-    "r2plus1dxt50_32x4d": Variant(Bottleneck, _50, groups=32, base_width=4, **_R2PLUS1D),
-    "r2plus1dxt101_32x8d": Variant(Bottleneck, _101, groups=32, base_width=8, **_R2PLUS1D),
-    "wide_r2plus1d50_2": Variant(Bottleneck, _50, base_width=128, **_R2PLUS1D),
-    "wide_r2plus1d101_2": Variant(Bottleneck, _101, base_width=128, **_R2PLUS1D),
-    "ir_csn_50": Variant(Bottleneck, _50, conv=depthwise_conv),
-    "ir_csn_101": Variant(Bottleneck, _101, conv=depthwise_conv),
-    "ir_csn_152": Variant(Bottleneck, _152, conv=depthwise_conv),
-    "ip_csn_50": Variant(Bottleneck, _50, conv=preserved_conv),
-    "ip_csn_101": Variant(Bottleneck, _101, conv=preserved_conv),
-    "ip_csn_152": Variant(Bottleneck, _152, conv=preserved_conv),
-}
-
-BUILDERS = {
-    prefix + name: partial(build_resnet3d, variant=variant, srtg=prefix == "srtg_")
-    for prefix in ("", "srtg_")
-    for name, variant in VARIANTS.items()
-}

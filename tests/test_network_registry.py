@@ -5,13 +5,19 @@ import torch
 from torch import nn
 
 from network import NetworkError, build_network, list_networks
-from network.mtnet import DEPTHS, MTBlock
+from network.figures import compute_figures, read_figures
+from network.mtnet import MTBlock
 from network.registry import find_builder, register
-from network.resnet3d import VARIANTS, BasicBlock, Bottleneck
+from network.resnet3d import BasicBlock, Bottleneck
 from network.srtg import SRTG
+from network.variants import MTNET_DEPTHS, VARIANTS
 
 CLIP = (2, 3, 4, 16, 16)
 CLASSES = 5
+
+
+#: One network of each kind of block and of convolution, of those that are built quickly.
+FIGURES_BY_DEFAULT = ("r3d_18", "srtg_r2plus1d_18", "srtg_ir_csn_50", "ip_csn_50", "mtnet_xs_g8")
 
 
 def expected_names():
@@ -88,12 +94,27 @@ def test_no_classes_is_refused():
         build_network("r3d_18", 0)
 
 
+def test_the_stored_figures_are_of_all_networks():
+    assert list(read_figures()) == list_networks()
+
+
+@pytest.mark.parametrize("name", FIGURES_BY_DEFAULT)
+def test_the_stored_figures_are_true(name):
+    assert read_figures()[name] == compute_figures(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(expected_names() - set(FIGURES_BY_DEFAULT)))
+def test_the_stored_figures_of_every_other_network_are_true(name):
+    assert read_figures()[name] == compute_figures(name)
+
+
 def check_blocks(name, net):
     """The blocks of `net` are what its name says."""
     layers = [net.layer1, net.layer2, net.layer3, net.layer4]
     depths = tuple(len(layer) for layer in layers)
     if name.startswith("mtnet"):
-        assert depths == DEPTHS[name.split("_")[1]]
+        assert depths == MTNET_DEPTHS[name.split("_")[1]]
         groups = 7 if name.endswith("_g8") else 1
         blocks = [m for m in net.modules() if isinstance(m, MTBlock)]
         assert {block.conv2.conv_short.groups for block in blocks} == {groups}
