@@ -1,4 +1,4 @@
-"""Hints of where frames lie: they cover the frames, and little else."""
+"""Reading ahead: the range asked of the kernel covers the frames and little else."""
 
 import os
 
@@ -9,26 +9,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.store import FrameStore, write_store
-from data.store.read_ahead import KNOTS, MARGIN, UNIT, extent, fetch, knots
+from data.store.read_ahead import MARGIN, SEGMENTS, WHOLE, byte_range, byte_shares, prefetch
 
 
 @given(st.lists(st.integers(1, 100_000), min_size=1, max_size=300))
-def test_knots_rise_from_nothing_to_all(sizes):
-    shares = knots(sizes)
-    assert shares[0] == 0 and shares[-1] == UNIT and sorted(shares) == shares
-    assert len(shares) == min(KNOTS, len(sizes)) + 1
+def test_shares_rise_from_nothing_to_all(sizes):
+    shares = byte_shares(sizes)
+    assert shares[0] == 0 and shares[-1] == WHOLE and sorted(shares) == shares
+    assert len(shares) == min(SEGMENTS, len(sizes)) + 1
 
 
 @given(st.data())
-def test_an_extent_holds_its_frames(data):
+def test_a_range_holds_its_frames(data):
     n = data.draw(st.integers(1, 400))
     size = data.draw(st.integers(1, 50_000))
     first = data.draw(st.integers(0, n - 1))
     last = data.draw(st.integers(first, n - 1))
     start = data.draw(st.integers(0, 10**6))
     place = (start, start + n * size)
-    at, length = extent(range(first, last + 1), n, knots([size] * n), place)
-    rounding = n * size / UNIT + 2
+    at, length = byte_range(range(first, last + 1), n, byte_shares([size] * n), place)
+    rounding = n * size / WHOLE + 2
     assert at <= start + first * size + rounding
     assert at + length >= start + (last + 1) * size - rounding
     assert length <= (last + 1 - first) * size + 2 * MARGIN + 2 * rounding
@@ -44,7 +44,7 @@ def test_a_stores_frames_lie_where_it_says(tmp_path):
     content = (tmp_path / "v" / "frames.db").read_bytes()
     asked = []
     with FrameStore(tmp_path / "v") as store, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("data.store.reader.fetch", lambda file, *part: asked.append(part))
+        patch.setattr("data.store.reader.prefetch", lambda file, *part: asked.append(part))
         for indices in ([0, 2, 4], [20, 21, 22, 30], [37, 39]):
             asked.clear()
             store.jpegs(indices)
@@ -56,13 +56,13 @@ def test_a_stores_frames_lie_where_it_says(tmp_path):
             )
 
 
-def test_hints_of_any_kind_do_no_harm(tmp_path):
+def test_requests_of_any_kind_do_no_harm(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"x" * 10_000)
     file = os.open(path, os.O_RDONLY)
     try:
         for part in ((0, 4096), (8192, 10**5), (10**9, 10), (0, 10**9)):
-            fetch(file, *part)
+            prefetch(file, *part)
         assert os.read(file, 3) == b"xxx"
     finally:
         os.close(file)

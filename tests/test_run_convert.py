@@ -15,7 +15,7 @@ import pytest
 from test_data_frames import write_legacy
 
 from data.store import FrameStore, verify_store
-from data.store.ffmpeg import _parts, extract_jpegs
+from data.store.ffmpeg import _split_stream, extract_jpegs
 from data.synthetic import render, write_video
 from run.convert import find_videos_to_convert, main
 
@@ -213,7 +213,7 @@ def test_upgrade_keeps_every_byte(rendered, tmp_path):
 def test_a_cut_off_part_is_no_frame():
     stream = b"--x\r\nContent-type: image/jpeg\r\nContent-length: 4\r\n\r\n\xff\xd8\n\n\r\n"
     stream += b"--x\r\nContent-type: image/jpeg\r\nContent-length: 9\r\n\r\n\xff\xd8"
-    assert list(_parts(io.BytesIO(stream))) == [b"\xff\xd8\n\n"]
+    assert list(_split_stream(io.BytesIO(stream))) == [b"\xff\xd8\n\n"]
 
 
 def test_real_videos(real_data, tmp_path):

@@ -172,7 +172,7 @@ def stopped_ffmpeg(frames) -> psutil.Process:
 def test_an_ffmpeg_that_hangs_is_given_up(large):
     frames = extract_jpegs(large, short_side=240, patience=0.5)
     ffmpeg = stopped_ffmpeg(frames)
-    with pytest.raises(DataError, match=r"large\.mp4: ffmpeg has done nothing for 0\.5 s, after"):
+    with pytest.raises(DataError, match=r"large\.mp4: ffmpeg has given no frame for 0\.5 s, after"):
         list(frames)
     assert not ffmpeg.is_running()
 

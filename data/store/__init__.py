@@ -1,16 +1,20 @@
 """The frames of one video: `frames.db`, a SQLite file, and `n_frames` beside it.
 
-This is what the rest of the project uses of the package `data.store`.
+format              the tables, header and summary of `frames.db`; its versions
+reader              `FrameStore`, which reads frames, and a cache of open stores
+writer              write a store, upgrade an older one, verify one
+jpeg                check, decode and shrink JPEGs
+read_ahead          ask the kernel for all the frames of a clip in one request
+ffmpeg              video file -> JPEGs of its frames
+unfinished_folders  folders that are being written: locked, and removed if the process died
+
+Everything that other packages use of stores can be imported from `data.store`, except `ffmpeg` and
+`unfinished_folders`.
 """
 
 from data.store.format import COUNT, DATABASE
 from data.store.reader import FrameStore, open_store
-from data.store.writer import (
-    is_finished,
-    upgrade_store,
-    verify_store,
-    write_store,
-)
+from data.store.writer import is_finished, upgrade_store, verify_store, write_store
 
 __all__ = [
     "COUNT",

@@ -1,4 +1,4 @@
-"""The frames of a video file as JPEGs, through ffmpeg and a pipe: nothing lands on the disk."""
+"""Turn a video file into JPEGs of its frames, by ffmpeg and a pipe, without temporary images."""
 
 from __future__ import annotations
 
@@ -24,12 +24,11 @@ from data.data_error import DataError
 
 log = logging.getLogger(__name__)
 
-# The short side comes down to {side}; a frame that is no larger stays as it is. Rotated videos
-# have been turned upright before this filter sees them.
+# Shrinks the short side to {side} pixels and leaves smaller frames as they are. Rotated videos have
+# been turned upright before this filter gets their frames.
 SCALE = "scale='round(iw*min(1,{side}/min(iw,ih)))':'round(ih*min(1,{side}/min(iw,ih)))'"
-# What ffmpeg may take a file for: one file with pictures in it. Playlists and scripts are missing
-# (hls, dash, concat, image2, avisynth, sdp, ...): they fetch other files, whose frames would become
-# a video of the dataset.
+# The formats that ffmpeg may read. Playlists and scripts (hls, dash, concat, image2, avisynth, sdp
+# and others) are left out on purpose: they name other files, whose frames would get into the store.
 FORMATS = (
     *("3gp", "apng", "asf", "av1", "avi", "bink", "cavsvideo", "dirac", "dv", "film_cpk", "flic"),
     *("flv", "gif", "gxf", "h261", "h263", "h264", "hevc", "ivf", "kux", "live_flv", "m4v"),
@@ -44,12 +43,12 @@ KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFDIR: "a folder",
 }
-SOURCE = "file:a name that the video's own takes the place of"
-PATIENCE = 600.0  # seconds without a frame after which ffmpeg is thought to hang
-LOOK = 0.2  # seconds between two looks at whether to stop
-END = 5.0  # seconds that a killed ffmpeg is waited for
+PLACEHOLDER = "file:placeholder for the name of the video"
+PATIENCE = 600.0  # seconds without a frame after which ffmpeg is considered to hang
+POLL_INTERVAL = 0.2  # seconds between two checks whether to stop
+KILL_TIMEOUT = 5.0  # seconds to wait for the end of a killed ffmpeg
 LENGTH = b"content-length:"
-LAST_WORDS = 4096  # bytes of ffmpeg's complaints that are read: those at the end
+LAST_BYTES = 4096  # of ffmpeg's error messages that are read
 
 
 def extract_jpegs(
@@ -61,36 +60,37 @@ def extract_jpegs(
     patience: float = PATIENCE,
     stop: Event | None = None,
 ) -> Iterator[bytes]:
-    """Every frame of a video's first picture stream as one JPEG, in order, upright.
+    """Yield every frame of a video's first picture stream as a JPEG, in order and upright.
+
+    Damage that ffmpeg repairs, or a missing end that the format does not reveal, is not an error:
+    the frames that can be decoded are yielded and a warning is logged.
 
     Args:
         video: the file, in one of FORMATS.
-        short_side: pixels of a frame's shorter side. Smaller frames are not made larger.
-        quality: ffmpeg's scale for JPEG, from 2 (best) to 31.
-        keep_damaged: take what can be decoded of a damaged video.
-        patience: seconds without a frame after which ffmpeg is given up.
-        stop: once set, the extraction ends by `Stopped`.
-
-    Damage that ffmpeg can mend, and an end that is missing where the format does not tell, is no
-    error: the frames that there are come, and a warning says so.
+        short_side: pixels of a frame's shorter side. Smaller frames are not enlarged.
+        quality: of the JPEGs, on ffmpeg's scale from 2 (best) to 31.
+        keep_damaged: keep the frames of a damaged video that can be decoded, without an error.
+        patience: seconds to wait for the next frame.
+        stop: once this is set, `Stopped` is raised.
 
     Raises:
-        DataError: after the last good frame, if the video is damaged, is no video, has no frame, or
-            ffmpeg hangs; before the first one, if it is not a regular file.
+        DataError: before the first frame, if this is not a regular file; after the last good
+            frame, if the video is damaged, has no frame or is none, or if ffmpeg hangs.
+        Stopped: `stop` was set.
     """
     check_regular_file(video)
-    with tempfile.TemporaryFile() as complaints:  # a pipe would have to be drained beside stdout
+    with tempfile.TemporaryFile() as messages:  # a second pipe could fill up and block ffmpeg
         process = subprocess.Popen(
             _command(video, short_side, quality, keep_damaged),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=complaints,
-            start_new_session=True,  # a Ctrl-C is for us: ffmpeg would end as if the video did
+            stderr=messages,
+            start_new_session=True,  # Ctrl-C must not end ffmpeg as if the video were over
         )
         count = 0
         try:
             with io.BufferedReader(_Watched(process.stdout.fileno(), patience, stop)) as pipe:
-                for jpeg in _parts(pipe):
+                for jpeg in _split_stream(pipe):
                     if stop is not None and stop.is_set():
                         raise Stopped
                     yield jpeg
@@ -98,25 +98,25 @@ def extract_jpegs(
             code = process.wait(patience)
         except (TimeoutError, subprocess.TimeoutExpired):
             raise DataError(
-                f"{video}: ffmpeg has done nothing for {patience:g} s, after {count} frames"
+                f"{video}: ffmpeg has given no frame for {patience:g} s, after {count} frames"
             ) from None
         finally:
             process.stdout.close()
             process.kill()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(END)  # not for ever: a disk that hangs keeps even a killed process
+                process.wait(KILL_TIMEOUT)  # a hanging disk keeps even a killed process
         if count == 0 or (code != 0 and not keep_damaged):
-            raise DataError(f"{video}: {_reason(complaints, count)}")
-        if complaints.seek(0, os.SEEK_END):
-            log.warning("%s: %s; kept", video, _reason(complaints, count))
+            raise DataError(f"{video}: {_reason(messages, count)}")
+        if messages.seek(0, os.SEEK_END):
+            log.warning("%s: %s; kept", video, _reason(messages, count))
 
 
 class Stopped(Exception):
-    """The extraction was told to stop."""
+    """The extraction was stopped by its caller."""
 
 
 class _Watched(io.RawIOBase):
-    """A pipe whose reader sees `stop`, and a `TimeoutError` after `patience` seconds of silence."""
+    """A pipe to read from that raises `Stopped`, or `TimeoutError` after `patience` seconds."""
 
     def __init__(self, pipe: int, patience: float, stop: Event | None):
         self.pipe, self.patience, self.stop = pipe, patience, stop
@@ -128,7 +128,7 @@ class _Watched(io.RawIOBase):
 
     def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
         deadline = time.monotonic() + self.patience
-        while not self.poll.poll(LOOK * 1000):
+        while not self.poll.poll(POLL_INTERVAL * 1000):
             if self.stop is not None and self.stop.is_set():
                 raise Stopped
             if time.monotonic() > deadline:
@@ -137,7 +137,7 @@ class _Watched(io.RawIOBase):
 
 
 def check_regular_file(path: str | os.PathLike) -> None:
-    """Raise DataError where `path` is no regular file: to open a FIFO can take for ever."""
+    """Raise DataError unless `path` is a regular file; opening a FIFO could wait for ever."""
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116 (a path of any kind)
     except OSError as error:
@@ -149,9 +149,9 @@ def check_regular_file(path: str | os.PathLike) -> None:
 def _command(
     video: str | os.PathLike, short_side: int, quality: int, keep_damaged: bool
 ) -> list[str | bytes]:
-    # One thread each: the videos, not their parts, are what runs in parallel.
+    # One thread for each ffmpeg, because several videos are converted in parallel.
     stream = ffmpeg.input(
-        SOURCE,
+        PLACEHOLDER,
         threads=1,
         max_error_rate=1 if keep_damaged else 0,
         format_whitelist=",".join(FORMATS),
@@ -159,7 +159,7 @@ def _command(
     )
     stream = stream["V:0"].output(
         "pipe:",
-        format="mpjpeg",  # JPEGs, each behind its length
+        format="mpjpeg",  # each JPEG preceded by its length
         vcodec="mjpeg",
         vf=SCALE.format(side=short_side),
         pix_fmt="yuvj420p",
@@ -168,15 +168,19 @@ def _command(
     )
     quiet = ("-v", "error", "-nostdin", "-hide_banner", "-filter_threads", "1")
     words = ffmpeg.compile(stream.global_args(*quiet), cmd=ffmpeg_executable())
-    # ffmpeg-python takes names in UTF-8 only, so the real one is put in as bytes. "file:" keeps a
-    # colon in it from being a protocol.
+    # ffmpeg-python accepts only names in UTF-8, so the real name is inserted afterwards, as bytes.
+    # Without "file:", a colon in the name would end the name of a protocol.
     source = b"file:" + os.path.abspath(os.fsencode(video))  # noqa: PTH100 (bytes)
-    return [source if word == SOURCE else word for word in words]
+    return [source if word == PLACEHOLDER else word for word in words]
 
 
 @functools.cache
 def ffmpeg_executable() -> str:
-    """The system's ffmpeg, or the one that the package imageio-ffmpeg brings."""
+    """Return the path of the system's ffmpeg, or of the one in the package imageio-ffmpeg.
+
+    Raises:
+        DataError: there is neither.
+    """
     found = shutil.which("ffmpeg")
     if found:
         return found
@@ -190,7 +194,7 @@ def ffmpeg_executable() -> str:
 
 @functools.cache
 def _every_frame() -> str:
-    """The option against dropping and doubling frames: `vsync` until ffmpeg 5.1."""
+    """Return the option that keeps ffmpeg from dropping or repeating frames: `vsync` before 5.1."""
     try:
         shown = subprocess.run(
             [ffmpeg_executable(), "-version"], capture_output=True, text=True, check=True
@@ -202,8 +206,8 @@ def _every_frame() -> str:
     return "vsync" if old else "fps_mode"
 
 
-def _parts(pipe: IO[bytes]) -> Iterator[bytes]:
-    """The bodies of a multipart stream whose every part says its length; a cut-off one is left."""
+def _split_stream(pipe: IO[bytes]) -> Iterator[bytes]:
+    """Yield the JPEGs of an mpjpeg stream; one that is cut off at the end is left out."""
     length = 0
     while line := pipe.readline():
         line = line.strip().lower()
@@ -216,13 +220,13 @@ def _parts(pipe: IO[bytes]) -> Iterator[bytes]:
             length = 0
 
 
-def _reason(complaints: IO[bytes], count: int) -> str:
-    """What ffmpeg said first of what is left of its complaints, in one line."""
-    size = complaints.seek(0, os.SEEK_END)
-    complaints.seek(max(0, size - LAST_WORDS))
-    lines = complaints.read().decode(errors="replace").splitlines()[size > LAST_WORDS :]
+def _reason(messages: IO[bytes], count: int) -> str:
+    """Describe the failure in one line, with the first of ffmpeg's last error messages."""
+    size = messages.seek(0, os.SEEK_END)
+    messages.seek(max(0, size - LAST_BYTES))
+    lines = messages.read().decode(errors="replace").splitlines()[size > LAST_BYTES :]
     said = [re.sub(r"^\[.*?\] ?", "", line).strip() for line in lines if line.strip()]
     what = f"damaged, {count} frames can be decoded" if count else "no frame can be decoded"
     if said and "not on whitelist" in said[0]:
-        return "is a playlist, a picture or of another kind that is not taken for a video"
+        return "is a playlist, a picture or another kind of file that is not read as a video"
     return f"{what} (ffmpeg: {said[0]})" if said else what

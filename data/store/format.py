@@ -1,14 +1,16 @@
-"""What is in a frame store's file: its layouts, its header, its tables. Only this package has SQL.
+"""The format of `frames.db`: its header, its tables and its versions, called layouts.
 
-What is written: one row a frame, clustered by the integer key `frame` (from 1), so that a clip's
-frames lie side by side on the disk, each with a checksum of its bytes; `ObjId` is indexed, and the
-columns that older tools select are there. `Summary` is a view of constants, so that what opening a
-store asks for comes with the file's first page. It is never executed: its text is parsed.
+Written is layout 3. The table `Images` has one row for each frame, clustered by the integer key
+`frame` (from 1), so that the frames of a clip lie side by side on the disk. Each row has a checksum
+of its JPEG, and the columns that older tools select. Tables named `Companions<side>` hold smaller
+copies of the frames. The view `Summary` holds constants that opening a store needs. They come with
+the file's first page, because the text of the view is parsed and the view never executed.
 
-What is read: that (layout 3); layout 2, whose companions' checksums depend on their bytes only;
-layout 1, which has one table `Companions` and no view; and every
-`Images(ObjId, frames, size)` table without key, index or order, as the package dataset2database
-writes it (layout 0).
+Also read are layout 2, in which the checksums of companion frames depend on their bytes only, and
+layout 0: the table `Images(ObjId, frames, size)` without key, index or order that the package
+dataset2database writes.
+
+Only this package contains SQL.
 """
 
 from __future__ import annotations
@@ -25,10 +27,10 @@ from typing import NamedTuple
 
 from data.data_error import DataError
 from data.resource_shortage import shortage
-from data.store.read_ahead import UNIT
+from data.store.read_ahead import WHOLE
 
 DATABASE, COUNT = "frames.db", "n_frames"
-APPLICATION_ID, LAYOUT = 0x46524D53, 3  # in the file's header: "FRMS", and the version of ours
+APPLICATION_ID, LAYOUT = 0x46524D53, 3  # in the file's header: "FRMS", and the version written
 PAGE_SIZE = 4096
 
 IMAGES = (
@@ -36,26 +38,27 @@ IMAGES = (
 )
 COMPANIONS = "CREATE TABLE Companions{}(frame INTEGER PRIMARY KEY, frames BLOB, crc32 INT)"
 SUMMARY = "CREATE VIEW Summary AS SELECT {} AS n_frames, '{}' AS places"
-COLUMNS = ["objid", "frames", "size", "frame", "crc32"]  # of our Images
-SUMMARISED = re.compile(SUMMARY.replace("{}", r"(\d{1,9})", 1).replace("{}", "([^']*)"))
+COLUMNS = ["objid", "frames", "size", "frame", "crc32"]  # of Images in layouts 2 and 3
+SUMMARY_PATTERN = re.compile(SUMMARY.replace("{}", r"(\d{1,9})", 1).replace("{}", "([^']*)"))
 
 
 class Header(NamedTuple):
-    """What the first bytes of the file say. One flipped bit can make either wrong."""
+    """What the first bytes of the file say; one flipped bit can make either wrong."""
 
-    ours: bool
+    ours: bool  # the application id is APPLICATION_ID
     layout: int
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What there is in a store, as its schema says.
+    """What a store contains, read from its schema.
 
     Attributes:
-        layout: the version of our layout, or 0 where it is another's.
-        companions: the tables of companion frames by their short side in pixels, rising.
-        n_frames: as the summary says, or None where there is no summary.
-        places: for each table, the first byte of its frames and the byte behind them; "knots".
+        layout: its version; 0 for a store of dataset2database.
+        companions: short side in pixels, rising -> table of companion frames of that size.
+        n_frames: the number of frames in the summary; None in layout 0.
+        places: for each table, the first byte of its frames and the byte after them; and under
+            "knots" the result of `data.store.read_ahead.byte_shares`. None in layout 0.
     """
 
     layout: int
@@ -65,15 +68,15 @@ class Contents:
 
 
 def frame_name(video_id: str, number: int) -> str:
-    """The `ObjId` of a frame; `number` counts from 1."""
+    """Return the `ObjId` of a frame; `number` counts from 1."""
     return f"{video_id}/frame_{number:05d}"
 
 
 def checksum(jpeg: bytes, number: int, table: str, layout: int = LAYOUT) -> int:
-    """The `crc32` of a row.
+    """Return the `crc32` of a row.
 
-    Companions have no `ObjId` that tells which frame they are, so the sum depends on their table
-    and number: a row that a damaged page puts in another one's place is noticed.
+    A companion frame has no `ObjId` to tell which frame it is. Its checksum therefore includes its
+    table and number, so that a row is noticed that a damaged page has put in another row's place.
     """
     if table == "Images" or layout < 3:
         return zlib.crc32(jpeg)
@@ -81,9 +84,14 @@ def checksum(jpeg: bytes, number: int, table: str, layout: int = LAYOUT) -> int:
 
 
 def open_file(path: Path) -> int:
-    """A file descriptor of a store's file, to read."""
+    """Open a store's file for reading and return the file descriptor.
+
+    Raises:
+        DataError: there is no such file, or it cannot be read.
+        MachineError: the process has no file descriptor left.
+    """
     try:
-        # A named pipe would be waited for otherwise.
+        # O_NONBLOCK, because opening a named pipe would wait for a writer.
         return os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; `python -m run.convert` makes it") from None
@@ -92,15 +100,15 @@ def open_file(path: Path) -> int:
 
 
 def unreadable(path: Path, error: OSError) -> DataError:
-    """The error for a file that the operating system does not let us read."""
+    """Return the error for a file that the operating system does not let us read."""
     return DataError(f"{path}: cannot be read ({error.strerror})")
 
 
 def read_header(path: Path, file: int) -> Header:
-    """The header of a store's file. Checks its length, which SQLite itself does not.
+    """Read the header of a store's file and check the file's length, which SQLite does not check.
 
     Raises:
-        DataError: it is no SQLite file, cut off, or of a layout that is newer than this program.
+        DataError: it is not a SQLite file, is cut off, or has a layout newer than this program.
     """
     try:
         header, size = os.read(file, 100), os.fstat(file).st_size
@@ -126,13 +134,13 @@ def read_header(path: Path, file: int) -> Header:
 
 
 def read_contents(connection: sqlite3.Connection, header: Header) -> Contents:
-    """What there is in a store.
+    """Read from the schema what a store contains.
 
-    The columns of its table decide whether it is ours: whether checksums are looked at must not
-    depend on one bit of the header.
+    The columns of `Images` decide between layout 0 and the others, not the header: one flipped bit
+    of the header must not turn off the checking of checksums.
 
     Raises:
-        sqlite3.DatabaseError: it is damaged, or no frame store.
+        sqlite3.DatabaseError: it is damaged, or is not a frame store.
     """
     objects = {}
     for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_master"):
@@ -144,13 +152,7 @@ def read_contents(connection: sqlite3.Connection, header: Header) -> Contents:
         if header.ours or {"frame", "crc32"} & {*columns} or not {"objid", "frames"} <= {*columns}:
             raise sqlite3.DatabaseError(f"Images has the columns {', '.join(columns)[:80]!r}")
         return Contents(layout=0)
-    if header.layout == 1:
-        _check_table(objects, "Companions")
-        row = connection.execute("SELECT short_side FROM Companions LIMIT 1").fetchone()
-        if row and not isinstance(row[0], int):
-            raise sqlite3.DatabaseError(f"a short side is {row[0]!r:.40}")
-        return Contents(layout=1, companions={row[0]: "Companions"} if row else {})
-    if not 1 < header.layout <= LAYOUT:
+    if not 2 <= header.layout <= LAYOUT:
         raise sqlite3.DatabaseError(f"its layout is {header.layout}")
     n_frames, places = _parse_summary(objects.get("Summary", ("", ""))[1])
     companions = {side: f"Companions{side}" for side in places["companions"]}
@@ -160,7 +162,7 @@ def read_contents(connection: sqlite3.Connection, header: Header) -> Contents:
 
 
 def _check_table(objects: dict[str, tuple[str, str]], name: str) -> None:
-    """Only tables: a view, or a virtual table, may compute without end."""
+    """Refuse a view or a virtual table in place of a table, since either may never end."""
     kind, sql = objects.get(name, ("", ""))
     if not kind:
         raise sqlite3.DatabaseError(f"no such table: {name}")
@@ -169,7 +171,8 @@ def _check_table(objects: dict[str, tuple[str, str]], name: str) -> None:
 
 
 def _parse_summary(sql: str) -> tuple[int, dict[str, list[int]]]:
-    match = SUMMARISED.fullmatch(sql)
+    """Return the number of frames and the places that the text of the view says."""
+    match = SUMMARY_PATTERN.fullmatch(sql)
     try:
         places = json.loads(match[2])
         sides, shares = places["companions"], places["knots"]
@@ -179,7 +182,7 @@ def _parse_summary(sql: str) -> tuple[int, dict[str, list[int]]]:
             all(type(number) is int and 0 <= number < 2**62 for number in numbers)
             and all(len(extent) == 2 and extent[0] <= extent[1] for extent in extents)
             and len(shares) > 1
-            and max(shares) <= UNIT
+            and max(shares) <= WHOLE
         ):
             return int(match[1]), places
     except (ValueError, KeyError, TypeError, RecursionError):

@@ -1,4 +1,4 @@
-"""One JPEG: is it whole, how large is it, its pixels, a smaller copy of it."""
+"""Check, decode and shrink JPEGs."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ import numpy as np
 import simplejpeg
 
 START, END = b"\xff\xd8", b"\xff\xd9"
-MOST_PIXELS = 2**25  # of a frame: 8K is fewer. A header may claim 65,535 x 65,535
+MOST_PIXELS = 2**25  # of one frame; a frame of 8K video has fewer, a damaged header may claim 2**32
 
 
 class BadJpeg(ValueError):
-    """Bytes that are not one whole JPEG. The message says what is wrong, not where."""
+    """Bytes are not one whole JPEG. The message says what is wrong, but not in which file."""
 
 
 def check_jpeg(jpeg: bytes) -> tuple[int, int]:
-    """Height and width of a JPEG whose start, header and end marker are there, else BadJpeg.
+    """Return height and width of a JPEG, from its header.
 
-    One of more than MOST_PIXELS is refused before anything is allocated for it.
+    Raises:
+        BadJpeg: the start, the header or the end marker is missing, or it has more than MOST_PIXELS
+            pixels. Nothing has been allocated for them then.
     """
     if not jpeg.startswith(START):
         raise BadJpeg("is not a JPEG")
-    # A decoder fills the rest of a truncated image with grey, or with an earlier image.
+    # A decoder fills the rest of a truncated image with grey, or with pixels of an earlier image.
     if not (jpeg.endswith(END) or jpeg.rstrip(b"\0").endswith(END)):
         raise BadJpeg("is a truncated JPEG")
     try:
@@ -39,19 +41,19 @@ def check_jpeg(jpeg: bytes) -> tuple[int, int]:
 def decode_jpegs(
     jpegs: list[bytes], short_side: int = 0, *, companions: bool = False
 ) -> np.ndarray:
-    """Pixels of equally large JPEGs: uint8 (len(jpegs), H, W, 3) RGB.
+    """Decode JPEGs of equal size to uint8 (len(jpegs), H, W, 3) RGB.
 
     Args:
-        jpegs: whole JPEGs, at least one.
-        short_side: where above 0, decode at 1/2, 1/4 or 1/8 of the size if min(H, W) is still at
-            least this many pixels then, and roughly if it is more: a smaller clip is made of them.
-        companions: these are companion frames, which stand for others: always decode roughly.
+        jpegs: at least one.
+        short_side: if above 0, the least number of pixels that min(H, W) must have. Larger frames
+            are decoded at 1/2, 1/4 or 1/8 of their size where that is enough, and approximately.
+        companions: these are companion frames; decode them approximately whatever their size.
 
-    Decoded roughly, colours are spread over their blocks of 2 x 2 pixels instead of interpolated,
-    and the rest is off by a grey level: a tenth less time.
+    Decoding approximately takes a tenth less time: colours are repeated over blocks of 2 x 2
+    pixels instead of interpolated, and other values are off by one grey level.
 
     Raises:
-        BadJpegAt: one cannot be decoded, or its size is not that of the first.
+        BadJpegAt: one cannot be decoded, or differs in size from the first.
     """
     frames, options = None, {}
     for position, jpeg in enumerate(jpegs):
@@ -59,8 +61,8 @@ def decode_jpegs(
             if frames is None:
                 size = check_jpeg(jpeg)
                 factor = _factor(min(size), short_side)
-                rough = companions or 0 < short_side < min(size)
-                options = {"fastdct": rough, "fastupsample": rough, **_scale(size, factor)}
+                fast = companions or 0 < short_side < min(size)
+                options = {"fastdct": fast, "fastupsample": fast, **_scale(size, factor)}
                 shape = (-(-pixels // factor) for pixels in size)
                 frames = np.empty((len(jpegs), *shape, 3), np.uint8)
             if not jpeg.endswith(END):
@@ -78,13 +80,16 @@ def decode_jpegs(
 
 
 def _factor(size: int, short_side: int) -> int:
-    """By how much to shrink while decoding. (3/8 takes longer than 1/2, which has SIMD code.)"""
+    """Return by how much to shrink while decoding: 1, 2, 4 or 8.
+
+    Ratios between them are not used: 3/8 takes longer than 1/2, for which libjpeg has SIMD code.
+    """
     fits = (factor for factor in (8, 4, 2) if 0 < short_side <= -(-size // factor))
     return next(fits, 1)
 
 
 def _scale(size: tuple[int, int], factor: int) -> dict[str, int]:
-    """simplejpeg's options to shrink by `factor`."""
+    """Return simplejpeg's options for shrinking by `factor`."""
     if factor == 1:
         return {}
     height, width = (-(-pixels // factor) for pixels in size)
@@ -92,7 +97,7 @@ def _scale(size: tuple[int, int], factor: int) -> dict[str, int]:
 
 
 def _what_is_wrong(jpeg: bytes, size: tuple[int, int], error: ValueError) -> str:
-    """Why a JPEG could not be decoded, in words of ours where there are any."""
+    """Say why a JPEG could not be decoded, if possible more clearly than the decoder does."""
     try:
         found = check_jpeg(jpeg)
     except BadJpeg as better:
@@ -105,7 +110,7 @@ def _another_size(found: tuple[int, int], size: tuple[int, int]) -> str:
 
 
 class BadJpegAt(BadJpeg):
-    """`BadJpeg` of one among several: `position` counts from 0."""
+    """One of several JPEGs is bad; `position` counts from 0."""
 
     def __init__(self, position: int, reason: str):
         super().__init__(reason)
@@ -113,9 +118,9 @@ class BadJpegAt(BadJpeg):
 
 
 def shrink_jpeg(jpeg: bytes, short_side: int, *, quality: int = 80) -> bytes:
-    """A copy of a larger JPEG whose shorter side is `short_side` pixels.
+    """Return a copy of a larger JPEG whose shorter side has `short_side` pixels.
 
-    libjpeg's `quality` 80 is about what ffmpeg's 3 is, and decodes 15 % faster than 90.
+    libjpeg's `quality` 80 is about as good as ffmpeg's 3, and decodes 15 % faster than 90.
     """
     height, width = check_jpeg(jpeg)
     ratio = short_side / min(height, width)

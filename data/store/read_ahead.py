@@ -1,7 +1,9 @@
-"""Where frames lie in a store's file, so that the kernel can fetch all of a clip's at once.
+"""Ask the kernel to fetch all the frames of a clip from the disk in one request.
 
-A store's pages are written in the frames' order, so a frame's place follows from how many bytes
-are in the frames before it. What is told the kernel is a hint: a wrong one costs time, no more.
+A store's frames are written in order, so a frame's place in the file follows from the number of
+bytes in the frames before it. The summary of a store keeps that number for the ends of up to 64
+segments of the video, and places in between are interpolated. The request is only a hint to the
+kernel: a wrong place costs time and nothing else.
 """
 
 from __future__ import annotations
@@ -12,46 +14,54 @@ from collections.abc import Sequence
 
 import numpy as np
 
-KNOTS = 64  # pieces of a video for which the bytes before them are remembered
-UNIT = 10_000  # of which those bytes are given as a share
-MARGIN = 4096  # bytes by which a frame may lie elsewhere
-MOST = 2**20  # bytes that are fetched for a clip. Of more, too many would be for nothing
+SEGMENTS = 64  # into which a video is divided
+WHOLE = 10_000  # the unit of shares: all bytes of the frames
+MARGIN = 4096  # bytes by which a frame may lie beside the computed place
+LARGEST_REQUEST = 2**20  # bytes; of a larger range too much would be read in vain
 
 
-def knots(sizes: Sequence[int]) -> list[int]:
-    """For frames of these sizes: share of the bytes, in UNIT, before each of KNOTS pieces' ends."""
-    before = np.concatenate([[0], np.cumsum(sizes)])
-    places = np.linspace(0, len(sizes), min(KNOTS, len(sizes)) + 1)
-    at = np.interp(places, np.arange(len(before)), before)
-    return np.rint(at / before[-1] * UNIT).astype(int).tolist()
-
-
-def extent(
-    frames: range, n_frames: int, shares: Sequence[int], place: tuple[int, int]
-) -> tuple[int, int]:
-    """Where a range of frames lies: first byte, number of bytes.
+def byte_shares(sizes: Sequence[int]) -> list[int]:
+    """Return the share of all bytes, in 1/WHOLE, that lies before the end of each segment.
 
     Args:
-        frames: from 0. Those that a clip leaves out come along: one request is as fast as many.
-        n_frames: how many there are in all.
-        shares: what `knots` returned.
-        place: first byte of all the frames, and the byte behind them.
+        sizes: bytes of each frame.
+
+    Returns:
+        SEGMENTS + 1 rising numbers, or fewer for fewer frames; the first is 0, the last is WHOLE.
+    """
+    before = np.concatenate([[0], np.cumsum(sizes)])
+    ends = np.linspace(0, len(sizes), min(SEGMENTS, len(sizes)) + 1)
+    bytes_before = np.interp(ends, np.arange(len(before)), before)
+    return np.rint(bytes_before / before[-1] * WHOLE).astype(int).tolist()
+
+
+def byte_range(
+    frames: range, n_frames: int, shares: Sequence[int], place: tuple[int, int]
+) -> tuple[int, int]:
+    """Return where consecutive frames lie in the file, as the first byte and the number of bytes.
+
+    Args:
+        frames: frame numbers from 0. A clip that leaves out every second frame asks for the whole
+            range all the same, since one request is faster than many.
+        n_frames: number of frames of the video.
+        shares: the result of `byte_shares`.
+        place: the first byte of all the frames, and the byte after the last one.
     """
     start, stop = place
-    scale, unit = (len(shares) - 1) / n_frames, (stop - start) / UNIT
+    scale, unit = (len(shares) - 1) / n_frames, (stop - start) / WHOLE
 
-    def byte(frame: int) -> int:
-        # NumPy would take longer for two numbers.
-        whole = min(int(frame * scale), len(shares) - 2)
-        step = shares[whole + 1] - shares[whole]
-        return start + int((shares[whole] + step * (frame * scale - whole)) * unit)
+    def first_byte(frame: int) -> int:
+        # Plain arithmetic, as NumPy would take longer for two numbers.
+        segment = min(int(frame * scale), len(shares) - 2)
+        length = shares[segment + 1] - shares[segment]
+        return start + int((shares[segment] + length * (frame * scale - segment)) * unit)
 
-    first = max(byte(frames.start) - MARGIN, 0)
-    return first, byte(frames.stop) + MARGIN - first
+    first = max(first_byte(frames.start) - MARGIN, 0)
+    return first, first_byte(frames.stop) + MARGIN - first
 
 
-def fetch(file: int, first: int, length: int) -> None:
-    """Have the kernel read a part of an open file, without waiting for it."""
-    if hasattr(os, "posix_fadvise") and length <= MOST:
-        with contextlib.suppress(OSError):  # a pipe, say, which the reader refuses in its own words
+def prefetch(file: int, first: int, length: int) -> None:
+    """Ask the kernel to read a part of an open file, without waiting for it."""
+    if hasattr(os, "posix_fadvise") and length <= LARGEST_REQUEST:
+        with contextlib.suppress(OSError):  # of a pipe, say; reading it raises a better error
             os.posix_fadvise(file, first, length, os.POSIX_FADV_WILLNEED)

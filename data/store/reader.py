@@ -1,4 +1,4 @@
-"""Read the frames of one video from its store."""
+"""Read the frames of one video from its store, and keep stores open between reads."""
 
 from __future__ import annotations
 
@@ -27,35 +27,35 @@ from data.store.format import (
     unreadable,
 )
 from data.store.jpeg import BadJpegAt, decode_jpegs
-from data.store.read_ahead import extent, fetch
+from data.store.read_ahead import byte_range, prefetch
 
 try:
     import resource
 except ImportError:  # Windows
     resource = None
 
-OPEN_STORES = 64  # stores that `open_store` keeps open in a thread
+OPEN_STORES = 64  # stores that `open_store` keeps open in each thread
 MOST_KEYS = 512  # frames in one query
-CACHE_KIB = 256  # of a connection. SQLite's own default is 2 MB
+CACHE_KIB = 256  # page cache of a connection; SQLite's default is 2 MB
 LONGEST_COUNT = 64  # bytes that are read of an n_frames file
-TRIES = 100  # how often a store is opened anew that is replaced while it is opened
+TRIES = 100  # to open a store that is being replaced at that moment
 FRAME_NAME = re.compile(r"frame_(\d{1,9})$")
 
 
 class FrameStore:
-    """One video's frames, read only. A context manager.
+    """The frames of one video, read only. A context manager.
 
     Args:
-        folder: the video's folder, which holds `frames.db` and, as a rule, `n_frames`.
+        folder: the video's folder. It holds `frames.db` and usually `n_frames`.
 
     Attributes:
-        n_frames: how many frames there are.
-        companions: short sides, in pixels, of the companion frames that there are, rising.
-        layout: the version of our layout, or 0 where it is not ours.
+        n_frames: the number of frames.
+        companions: short sides in pixels, rising, of the stored smaller copies of the frames.
+        layout: the version of the format; 0 for a store of dataset2database.
 
     Raises:
-        DataError: the file is missing, damaged, incomplete or something else, or `n_frames` is
-            not the number of its frames. The message names the file.
+        DataError: the file is missing, damaged, incomplete or no frame store, or `n_frames` differs
+            from the number of its frames. The message names the file.
         MachineError: this process can open no more files.
     """
 
@@ -75,8 +75,8 @@ class FrameStore:
                     raise
 
     def _open(self) -> None:
-        self._file = open_file(self.path)  # for its header and for hints to the kernel
-        fetch(self._file, 0, 2 * PAGE_SIZE)  # while the other file is read
+        self._file = open_file(self.path)  # for the header and the requests to the kernel
+        prefetch(self._file, 0, 2 * PAGE_SIZE)  # arrives while n_frames is read
         count = self._read_count()
         header = read_header(self.path, self._file)
         with self._errors():
@@ -89,9 +89,9 @@ class FrameStore:
         self.companions = tuple(self._tables)
 
     def _was_replaced(self) -> bool:
-        """Whether another file has taken the place of the one that was opened first.
+        """Tell whether the store was replaced while it was being opened.
 
-        Its header, its frames and `n_frames` may then have been those of two stores.
+        The header, the frames and `n_frames` may then have come from two different stores.
         """
         if self._file is None:
             return False
@@ -101,7 +101,7 @@ class FrameStore:
             return False
 
     def _connect(self, *, immutable: bool) -> None:
-        # Nobody writes into an indexed file: it is replaced as a whole. So SQLite need not lock.
+        # Files of our layouts are replaced as a whole, never changed, so SQLite need not lock them.
         mode = "mode=ro&immutable=1" if immutable else "mode=ro"
         uri = f"{self.path.absolute().as_uri()}?{mode}"
         self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
@@ -118,7 +118,7 @@ class FrameStore:
         return self.n_frames
 
     def close(self) -> None:
-        """Close the file. Reading raises afterwards."""
+        """Close the file. Reading frames raises an error afterwards."""
         if self._connection is not None:
             self._connection.close()
         if self._file is not None:
@@ -126,36 +126,37 @@ class FrameStore:
             self._file = None
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
-        """Frames at 0-based `indices`, in that order, repeats allowed.
+        """Read the frames at `indices`, counted from 0, in that order; repeats are allowed.
 
         Returns:
             uint8 (len(indices), H, W, 3), RGB.
 
         Raises:
-            DataError: a frame is missing, damaged or truncated, with the file and the frame.
+            DataError: names the file and the frame that is missing, damaged or truncated.
             IndexError: an index is not in 0..n_frames - 1.
         """
         return self._decode(indices, "Images", 0)
 
     def read_at_least(self, indices: Sequence[int], short_side: int) -> np.ndarray:
-        """As `read`, at a smaller size where that costs less.
+        """Read frames as `read` does, at a smaller size where that takes less time.
+
+        Companion frames are read if they are large enough. Frames that are larger than asked for
+        are decoded approximately and at a fraction of their size; see `decode_jpegs`.
 
         Returns:
-            uint8 (len(indices), h, w, 3), RGB, of which min(h, w) is at least `short_side`, or
-            what `read` gives where the frames are no larger than that. Taken from the companion
-            frames where those are large enough, and decoded roughly and at a fraction of their
-            size: see `decode_jpegs`.
+            uint8 (len(indices), h, w, 3), RGB, min(h, w) at least `short_side`; the same as `read`
+            if the stored frames are no larger than that.
         """
         enough = (side for side in self.companions if 0 < short_side <= side)
         table = self._tables.get(next(enough, 0), "Images")
         return self._decode(indices, table, short_side)
 
     def jpegs(self, indices: Sequence[int]) -> list[bytes]:
-        """The stored JPEGs at 0-based `indices`, as `read` takes them, undecoded."""
+        """Return the stored JPEGs of the frames at `indices`, undecoded. Raises as `read` does."""
         return self._fetch(np.asarray(indices, np.int64).tolist(), "Images")
 
     def check_structure(self) -> None:
-        """Let SQLite check its pages and indices. Raises DataError."""
+        """Let SQLite check its pages and indices. Raises DataError where they are damaged."""
         with self._errors():
             (verdict,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
         if verdict != "ok":
@@ -177,7 +178,7 @@ class FrameStore:
         return frames[[places[index] for index in indices]]
 
     def _fetch(self, indices: list[int], table: str) -> list[bytes]:
-        """The JPEGs; in our layouts, those whose checksums and numbers are right."""
+        """Return the JPEGs of frames, whose checksums and names are checked except in layout 0."""
         if indices and not 0 <= min(indices) <= max(indices) < self.n_frames:
             raise IndexError(f"{self.path}: frames {indices} of 0..{self.n_frames - 1}")
         keys = [i + 1 for i in indices] if self.layout else self._rows[indices].tolist()
@@ -198,7 +199,7 @@ class FrameStore:
         return found
 
     def _select(self, keys: list[int], table: str) -> dict[int, tuple]:
-        """Rows by their key: (key, JPEG, crc32 or None, ObjId or None)."""
+        """Return key -> (key, JPEG, crc32 or None, ObjId or None) of the rows with these keys."""
         columns = "rowid, frames, NULL, NULL"
         if self.layout:
             columns = f"frame, frames, crc32, {'ObjId' if table == 'Images' else 'NULL'}"
@@ -214,7 +215,7 @@ class FrameStore:
     def _check_row(
         self, index: int, table: str, jpeg: bytes, crc32: object, name: str | None
     ) -> None:
-        """Check that a row is whole, and is that of this frame: a key may be damaged too."""
+        """Check that a row is undamaged and that of this frame, as keys may be damaged too."""
         if crc32 is None:
             raise self._bad_frame(index, "is damaged (its crc32 is missing)")
         if checksum(jpeg, index + 1, table, self.layout) != crc32:
@@ -223,13 +224,13 @@ class FrameStore:
             raise self._bad_frame(index, f"is damaged (its row is named {name!r:.60})")
 
     def _read_ahead(self, frames: range, table: str) -> None:
-        """Have the kernel fetch the frames at once, if they are on the disk only."""
+        """Ask the kernel to fetch all these frames, in case they are not in memory yet."""
         place, shares = self._places[table], self._places["knots"]
         if self._file is not None:
-            fetch(self._file, *extent(frames, self.n_frames, shares, place))
+            prefetch(self._file, *byte_range(frames, self.n_frames, shares, place))
 
     def _scan(self) -> np.ndarray:
-        """Row ids of the frames of an unordered table, in order of the frames: int64 (n,)."""
+        """Return the row ids of layout 0 in the order of the frames, int64 (n_frames,)."""
         rows = []
         for rowid, name in self._connection.execute("SELECT rowid, ObjId FROM Images"):
             match = FRAME_NAME.search(str(name))
@@ -248,7 +249,7 @@ class FrameStore:
         return table[:, 1]
 
     def _read_count(self) -> str | None:
-        """What the file `n_frames` says. dataset2database writes none."""
+        """Return the text of the file `n_frames`, None without it: dataset2database writes none."""
         path = self.folder / COUNT
         try:
             file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
@@ -263,11 +264,13 @@ class FrameStore:
         return text.decode("ascii", errors="replace").strip()
 
     def _check_count(self, text: str | None, summarised: int | None) -> int:
-        """The number of frames. The file `n_frames`, the summary and the rows must not differ.
+        """Return the number of frames, which the file `n_frames` and the store must agree on.
+
+        The rows are counted only if the file and the summary differ, since that reads more pages.
 
         Args:
-            text: what the file says, if there is one.
-            summarised: what the summary says, if there is one. To count would read more pages.
+            text: the content of the file `n_frames`, if there is one.
+            summarised: the number in the summary, if there is one.
         """
         said = int(text) if text and text.isdecimal() else None
         if self._rows is not None:
@@ -281,8 +284,7 @@ class FrameStore:
         if text is not None and said != found:
             raise DataError(
                 f"{self.folder / COUNT}: says {text[:20]!r}, but {DATABASE} holds {found} "
-                "frames; convert the video again, or delete this file if it is the one that is "
-                "wrong"
+                "frames; convert the video again, or delete this file if only it is wrong"
             )
         if text is None and summarised not in (None, found):
             raise sqlite3.DatabaseError(f"its summary says {summarised} frames, it holds {found}")
@@ -299,18 +301,18 @@ class FrameStore:
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
-        """SQLite's errors as DataError, or MachineError where it could not open the file."""
+        """Raise SQLite's errors as DataError, or as MachineError if no file can be opened."""
         try:
             yield
         except sqlite3.ProgrammingError:
-            raise  # ours: a closed store
-        except (sqlite3.Error, UnicodeDecodeError) as error:  # of a damaged schema in a message
+            raise  # a mistake in the program: the store is closed
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # SQLite may quote damaged text
             raise self._shortage() or DataError(
                 f"{self.path}: damaged, or not a frame store ({error}); convert the video again"
             ) from error
 
     def _shortage(self) -> Exception | None:
-        """SQLite does not say that it could not open a file: try whether one can be opened."""
+        """Try whether a file can be opened, because SQLite does not say that it could not."""
         try:
             os.close(os.dup(self._file))
         except OSError as error:
@@ -319,7 +321,7 @@ class FrameStore:
 
 
 class _OpenStores(threading.local):
-    """This thread's open stores, the latest used last."""
+    """The open stores of one thread, the most recently used one last."""
 
     def __init__(self):
         self.process, self.stores = os.getpid(), OrderedDict()
@@ -330,13 +332,14 @@ _open_stores = _OpenStores()
 
 
 def open_store(folder: str | os.PathLike) -> FrameStore:
-    """A `FrameStore` that stays open for the next call: at most OPEN_STORES in a thread.
+    """Return the `FrameStore` of a folder, which stays open for later calls from this thread.
 
-    Do not close it, and do not keep it: the store that was asked for longest ago is closed.
+    At most OPEN_STORES stay open; then the one that was used longest ago is closed. The caller must
+    neither close the store nor keep it.
     """
     cache = _open_stores
     if cache.process != os.getpid():
-        # After a fork: a SQLite connection must be neither used nor closed by the child.
+        # After a fork the child must neither use nor close the parent's SQLite connections.
         cache.inherited.append(cache.stores)
         cache.process, cache.stores = os.getpid(), OrderedDict()
     key = os.fspath(folder)
@@ -348,7 +351,10 @@ def open_store(folder: str | os.PathLike) -> FrameStore:
 
 
 def _most_open() -> int:
-    """OPEN_STORES, or so few that a quarter of the files that may be open is enough for them."""
+    """Return OPEN_STORES, or fewer, so that their files are at most a quarter of the open files.
+
+    A store has two files open.
+    """
     if resource is None:
         return OPEN_STORES
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,4 +1,4 @@
-"""Write a video's frames to its store, rewrite an older one, verify one."""
+"""Write the frames of a video to a store, upgrade a store of an older layout, verify a store."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from data.store.format import (
     read_header,
 )
 from data.store.jpeg import BadJpeg, check_jpeg, shrink_jpeg
-from data.store.read_ahead import knots
+from data.store.read_ahead import byte_shares
 from data.store.reader import FrameStore
 from data.store.unfinished_folders import unfinished_folder
 
@@ -39,19 +39,23 @@ def write_store(
     *,
     companions: Sequence[int] = (),
 ) -> int:
-    """Write a video's frames; at every moment the folder holds all of them or what it held before.
+    """Write all the frames of a video, or change nothing.
+
+    At every moment, also after a crash, the folder holds either the new store or what it held
+    before.
 
     Args:
-        folder: the video's folder, made if need be. A store there is replaced.
-        video_id: names the frames: ObjId is `<video_id>/frame_00001` and so on.
-        jpegs: the frames' JPEGs in order. Consumed one by one; what it raises passes through.
-        companions: also store each frame with these short sides, for `FrameStore.read_at_least`.
+        folder: the video's folder, created if need be. A store in it is replaced.
+        video_id: the name in the frames' ObjId, `<video_id>/frame_00001` and so on.
+        jpegs: the frames' JPEGs in order, consumed one by one. Errors that it raises are passed on.
+        companions: short sides in pixels of smaller copies to store of each frame, for
+            `FrameStore.read_at_least`.
 
     Returns:
         The number of frames.
 
     Raises:
-        DataError: no frames, or one that is not a whole JPEG.
+        DataError: there is no frame, or one is not a whole JPEG.
         OSError: the disk is full, or the folder cannot be written.
     """
     folder = Path(folder)
@@ -67,7 +71,7 @@ def write_store(
 
 
 def is_finished(folder: str | os.PathLike) -> bool:
-    """Whether a folder holds a whole store, as far as the file's header and `n_frames` tell."""
+    """Tell whether a folder holds a whole store, judging by the file's header and `n_frames`."""
     folder = Path(folder)
     path = folder / DATABASE
     try:
@@ -86,12 +90,12 @@ def _write_database(
 ) -> int:
     connection = sqlite3.connect(path, isolation_level=None)
     try:
-        # A crash leaves a .part folder that nobody reads, so SQLite need not guard the file.
+        # No journal and no sync: after a crash nobody reads the unfinished folder.
         connection.executescript(
             f"PRAGMA page_size={PAGE_SIZE}; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
             f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={LAYOUT}; BEGIN"
         )
-        # ObjId must be UTF-8, which a file's name need not be.
+        # ObjId must be UTF-8, but the name of a file need not be.
         video_id = os.fsencode(video_id).decode(errors="replace")
         places, sizes = {}, []
         small: dict[int, list[tuple]] = {side: [] for side in sorted(companions)}
@@ -119,7 +123,7 @@ def _write_database(
                 connection.execute(COMPANIONS.format(side))
                 connection.executemany(f"INSERT INTO Companions{side} VALUES (?, ?, ?)", rows)
         connection.execute("CREATE INDEX ImagesByObjId ON Images(ObjId)")
-        places |= {"companions": list(small), "knots": knots(sizes)}
+        places |= {"companions": list(small), "knots": byte_shares(sizes)}
         summary = json.dumps(places, separators=(",", ":"))
         connection.execute(SUMMARY.format(len(sizes), summary))
         connection.execute("COMMIT")
@@ -132,7 +136,7 @@ def _write_database(
 
 @contextlib.contextmanager
 def _placed(connection: sqlite3.Connection, table: str, places: dict) -> Iterator[None]:
-    """Note which bytes of the file what is written meanwhile takes."""
+    """Record in `places` which bytes of the file the block writes."""
 
     def end() -> int:
         return connection.execute("PRAGMA page_count").fetchone()[0] * PAGE_SIZE
@@ -144,7 +148,7 @@ def _placed(connection: sqlite3.Connection, table: str, places: dict) -> Iterato
 
 def _move_into_place(part: Path, folder: Path) -> None:
     if folder.exists():
-        # A store without n_frames is whole, one with another store's n_frames is not.
+        # A store without n_frames is valid, but one with another store's n_frames is not.
         (folder / COUNT).unlink(missing_ok=True)
         (part / DATABASE).replace(folder / DATABASE)
         (part / COUNT).replace(folder / COUNT)
@@ -163,14 +167,20 @@ def _sync(path: Path) -> None:
 
 
 def upgrade_store(folder: str | os.PathLike, *, companions: Sequence[int] = ()) -> bool:
-    """Rewrite an older store in our layout, its JPEGs byte for byte; False where it has it already.
+    """Rewrite a store in the newest layout, with the same JPEGs.
 
-    Companion frames that it has are made anew unless `companions` names others. The original's
-    layout has no checksums, so its frames are decoded first: damage that decoding shows is found,
-    before a checksum would declare it whole.
+    The frames of layout 0 have no checksums, so they are decoded first: a frame that cannot be
+    decoded must not get a checksum that declares it good.
+
+    Args:
+        folder: the video's folder.
+        companions: short sides of the companion frames to make; none: as the store has.
+
+    Returns:
+        False if the store has the newest layout and these companions already.
 
     Raises:
-        DataError: the store is damaged. It is left as it is.
+        DataError: the store is damaged. It is left unchanged.
     """
     with FrameStore(folder) as store:
         if store.layout == LAYOUT and store.companions == tuple(
@@ -185,10 +195,10 @@ def upgrade_store(folder: str | os.PathLike, *, companions: Sequence[int] = ()) 
 
 
 def verify_store(folder: str | os.PathLike) -> int:
-    """Read and decode every frame of a store. Returns their number.
+    """Read and decode every frame of a store, and return the number of frames.
 
     Raises:
-        DataError: the first thing found wrong, with the file and the frame.
+        DataError: names the file, and the frame, of the first thing found wrong.
     """
     with FrameStore(folder) as store:
         verify_frames(store)
@@ -197,9 +207,9 @@ def verify_store(folder: str | os.PathLike) -> int:
 
 
 def verify_frames(store: FrameStore) -> None:
-    """Decode every frame, companions too. Raises DataError for the first that is damaged."""
+    """Decode every frame and companion frame. Raises DataError for the first damaged one."""
     for start in range(0, store.n_frames, CHUNK):
-        # Beside the first frame, since a clip's frames must be equally large.
+        # Each chunk includes frame 0, to check that all frames have its size.
         chunk = [0, *range(start, min(start + CHUNK, store.n_frames))]
         store.read(chunk)
         for side in store.companions:
