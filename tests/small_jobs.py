@@ -10,9 +10,10 @@ from data.clips.loader import Batch
 from run.command_line import parse_config
 from train import setup as job_module
 from train.devices import Devices
-from train.setup import Job, prepare
+from train.setup import prepare
 from train.speed_monitor import SpeedMonitor
 from train.step import train_step
+from train.training_run import TrainingRun
 
 PLAIN = ["--workers", "0", "--multigrid", "off", "--micro-batch", "4"]
 
@@ -39,13 +40,13 @@ def batch(step: int) -> Batch:
     return Batch(clips, indices % 3, indices, torch.full((4,), -1))
 
 
-def small_job(monkeypatch, root, out, *options: str, devices: Devices) -> Job:
+def small_job(monkeypatch, root, out, *options: str, devices: Devices) -> TrainingRun:
     """A job on the dataset in `root` that trains a `small_network`; `job.batches` are four."""
-    monkeypatch.setattr(job_module, "_network", lambda *_: small_network())
+    monkeypatch.setattr(job_module, "_build_with_weights", lambda *_: small_network())
     words = command(root, out, *PLAIN, "--precision", devices.precision, *options)[2:]
     job = prepare(parse_config("custom", words), devices)
     job.batches = [batch(step) for step in range(4)]
-    job.spread_net.train()
+    job.parallel_net.train()
     return job
 
 

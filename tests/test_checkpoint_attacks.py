@@ -31,12 +31,15 @@ from network import NetworkError, load_weights
 from network.checkpoint_file import read_checkpoint_file
 from network.srtg import SRTG
 from run.command_line import complete
+from train.checkpoint.compatibility import check_checkpoint
 from train.checkpoint.opening import OPTIONAL_PARTS, load_checkpoint
+from train.checkpoint.resume import load_optimiser
 from train.checkpoint.saving import save_checkpoint
 from train.devices import open_devices
 from train.optimiser import restore_optimiser
-from train.setup import Job, prepare
+from train.setup import prepare
 from train.train_errors import TrainError
+from train.training_run import TrainingRun
 
 pytestmark = pytest.mark.fault
 
@@ -69,7 +72,7 @@ def tiny_networks() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def job(tiny) -> Iterator[Job]:
+def job(tiny) -> Iterator[TrainingRun]:
     """A run with AdamW, averaged weights and a loss scale, after two updates."""
     config = complete(
         "custom", dataset=str(tiny), labels=str(tiny / "labels" / "tiny_train.csv"),
@@ -92,7 +95,7 @@ def job(tiny) -> Iterator[Job]:
 def whole(job, tmp_path_factory) -> bytes:
     """The bytes of the run's checkpoint."""
     path = tmp_path_factory.mktemp("whole") / "last.pth"
-    save_checkpoint(path, job.state())
+    save_checkpoint(path, job.state_dict())
     assert to_resume(path, job)
     return path.read_bytes()
 
@@ -118,14 +121,14 @@ def outcome(what: Callable[[], object]) -> object:
         return said
 
 
-def to_resume(path: Path, job: Job) -> dict:
+def to_resume(path: Path, job: TrainingRun) -> dict:
     """The content of a checkpoint that the run can go on from."""
     state = load_checkpoint(path)
-    job.check_state(path, state)
+    check_checkpoint(job, path, state)
     return state
 
 
-def open_all(path: Path, job: Job) -> list[object]:
+def open_all(path: Path, job: TrainingRun) -> list[object]:
     """The outcome of resuming, of opening for evaluation, of reading, of taking the weights."""
     return [
         outcome(lambda: to_resume(path, job)),
@@ -457,7 +460,7 @@ def test_an_optimiser_state_of_another_shape_is_refused(whole, job, tmp_path, sh
         trial.add(said in resumed, f"--resume auto, {name}")
         with pytest.raises(TrainError, match=f"{name} of parameter {weight}"):
             restore_optimiser(job.optimiser, odd["optimizer"])
-        taken = str(outcome(lambda: train.setup._take_optimiser(job, path)))
+        taken = str(outcome(lambda: load_optimiser(job, path)))
         trial.add(said in taken, f"--resume-epoch, {name}")
 
 

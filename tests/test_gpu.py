@@ -20,6 +20,7 @@ from run import evaluate, predict
 from run.command_line import parse_config
 from train.batchnorm import StepNorms, synchronise_batch_norm
 from train.devices import Devices, open_devices
+from train.loaders import training_batches
 from train.memory import clips_per_pass, empty_clips, training_pass
 from train.prefetch import prefetched
 from train.setup import prepare
@@ -40,8 +41,8 @@ def job_on(tiny, out, *words: str):
     config = parse_config("custom", [*command(tiny, out, "--workers", "0")[2:], *words])
     with open_devices(config.gpus, config.precision) as devices:
         job = prepare(config, devices)
-        job.batches = prefetched(job.training_batches(), devices)
-        job.spread_net.train()
+        job.batches = prefetched(training_batches(job), devices)
+        job.parallel_net.train()
         yield job
 
 

@@ -21,11 +21,13 @@ from run.command_line import command, complete
 from train.checkpoint.saving import save_checkpoint
 from train.devices import open_devices
 from train.evaluation import evaluate
-from train.setup import Job, prepare
+from train.loaders import validation_batches
+from train.setup import prepare
+from train.training_run import TrainingRun
 
 
 @pytest.fixture(scope="module")
-def job(tiny) -> Iterator[Job]:
+def job(tiny) -> Iterator[TrainingRun]:
     """A run of a small network with random weights and --skip-bad True."""
     config = complete(
         "custom",
@@ -46,7 +48,7 @@ def job(tiny) -> Iterator[Job]:
 @pytest.fixture(scope="module")
 def checkpoint(job, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("run") / "last.pth"
-    save_checkpoint(path, job.state())
+    save_checkpoint(path, job.state_dict())
     return path
 
 
@@ -167,7 +169,7 @@ def test_class_names_that_are_not_utf8_or_look_like_formulas(
 
 
 def test_a_validation_loss_that_is_not_finite_is_a_warning_that_names_the_clips(job, caplog):
-    batches, seen = job.validation_batches(), job.val_clips.videos
+    batches, seen = validation_batches(job), job.val_clips.videos
     with caplog.at_level(logging.WARNING):
         scores = evaluate(job.net, batches, job.devices, seen).scores
         assert not caplog.messages and np.isfinite(scores["loss"])

@@ -15,8 +15,9 @@ from run.command_line import parse_config
 from train import rank_agreement
 from train.devices import Devices, open_devices
 from train.rank_agreement import check_same_state, digest
-from train.setup import Job, prepare
+from train.setup import prepare
 from train.train_errors import TrainError
+from train.training_run import TrainingRun
 
 OPTIONS = ["--workers", "0", "--ema", "0.9", "--optimiser", "adamw", "--tensorboard", "False"]
 OPTIONS += ["--micro-batch", "8"]  # without a trial of how many fit
@@ -35,11 +36,11 @@ def stopped(tiny, tmp_path_factory):
     job.meter.sums += 3
     job.step, job.best_top1, job.skipped_steps = 2, 12.5, 1
     job.folder.mkdir(parents=True)
-    torch.save(job.state(), job.folder / "last.pth")
+    torch.save(job.state_dict(), job.folder / "last.pth")
     return out, facts(job)
 
 
-def facts(job: Job) -> dict:
+def facts(job: TrainingRun) -> dict:
     """What a rank has prepared, and the clips of the steps that are left of its first epoch."""
     requests = StepSampler(
         len(job.train_clips),
@@ -52,7 +53,9 @@ def facts(job: Job) -> dict:
     return {
         "step": (job.epoch, job.step, job.best_top1, job.skipped_steps),
         "sums": float(job.meter.sums.sum()),
-        "state": digest({k: job.state()[k] for k in ("state_dict", "optimizer", "ema", "scaler")}),
+        "state": digest(
+            {k: job.state_dict()[k] for k in ("state_dict", "optimizer", "ema", "scaler")}
+        ),
         "shares": [len(share) for share in requests],
         "clips": [request.index for share in requests for request in share],
     }

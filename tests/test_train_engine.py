@@ -10,6 +10,7 @@ from runs import command, folder, same_bits, train
 
 from run.command_line import parse_config
 from train.devices import open_devices
+from train.loaders import unaugmented_batches
 from train.setup import prepare
 from train.speed_monitor import without_colours
 
@@ -52,9 +53,11 @@ def test_precise_batch_norm_sees_clips_of_all_over_the_list(tiny, tmp_path):
     config = parse_config("custom", command(tiny, tmp_path, "--workers", "0")[2:])
     with open_devices(0, "fp32") as devices:
         job = prepare(config, devices)
-        shown = [[batch.indices.tolist() for batch in job.plain_batches(n)] for n in (2, 2, 100)]
+        shown = [
+            [batch.indices.tolist() for batch in unaugmented_batches(job, n)] for n in (2, 2, 100)
+        ]
         job.epoch = 2
-        later = [batch.indices.tolist() for batch in job.plain_batches(2)]
+        later = [batch.indices.tolist() for batch in unaugmented_batches(job, 2)]
     assert shown[0] == shown[1] != later  # by (seed, epoch) alone
     assert [len(batch) for batch in shown[2]] == [4, 4, 4]  # of 14 clips
     flat = [index for batch in shown[2] for index in batch]

@@ -25,6 +25,7 @@ from torch import nn
 
 from run.command_line import parse_config
 from train.devices import open_devices
+from train.loaders import training_batches
 from train.setup import prepare
 from train.speed_monitor import SpeedMonitor
 from train.step import train_step
@@ -83,9 +84,9 @@ def test_losses_in_float64_on_any_machine(tiny, tmp_path, golden):
     with open_devices(0, "fp32") as devices:
         job = prepare(config, devices)
         draw_in_float64(job.net, job.optimiser)
-        job.spread_net.train()
+        job.parallel_net.train()
         losses = []
-        for batch in itertools.islice(job.training_batches(), 2):  # the second sees an update
+        for batch in itertools.islice(training_batches(job), 2):  # the second sees an update
             losses.append(train_step(job, batch, SpeedMonitor(devices.device)).loss)
             job.step += 1
     golden("float64", losses, within=1e-4)

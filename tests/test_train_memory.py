@@ -16,6 +16,7 @@ from network import build_network
 from train import memory
 from train.batchnorm import split_batch_norm
 from train.devices import Devices
+from train.loaders import unaugmented_batches, validation_batches
 from train.memory import (
     cgroup_free_bytes,
     clips_per_pass,
@@ -161,9 +162,9 @@ def test_batches_that_score_are_no_larger_than_training_has_room_for(tiny, tmp_p
         devices = Devices(CPU.device, gpus, "fp32")
         words = ("--micro-batch", "2", "--batch-size", "6", *options)
         job = small_job(monkeypatch, tiny, tmp_path, *words, devices=devices)
-        assert {len(batch.labels) for batch in job.validation_batches()} <= {validation, 2}
-        assert len(next(iter(job.validation_batches())).labels) == validation
-        plain = [len(batch.labels) for batch in job.plain_batches(1)]
+        assert {len(batch.labels) for batch in validation_batches(job)} <= {validation, 2}
+        assert len(next(iter(validation_batches(job))).labels) == validation
+        plain = [len(batch.labels) for batch in unaugmented_batches(job, 1)]
         assert plain == [2, 2, 2]  # as many clips as in a batch
 
 
@@ -173,7 +174,7 @@ def test_the_full_shape_is_tried_even_where_no_step_has_it(tiny, tmp_path, monke
     job = small_job(monkeypatch, tiny, tmp_path, *words, devices=devices)
     full = (job.config.clip_length, job.config.clip_size)
     assert full not in {(shape.frames, shape.size) for shape in job.schedule.largest_shapes()}
-    assert next(iter(job.validation_batches())).clips.shape[2:4] == full
+    assert next(iter(validation_batches(job))).clips.shape[2:4] == full
 
 
 def test_the_estimate_is_what_fits_but_for_a_clip(net):

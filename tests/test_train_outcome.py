@@ -39,7 +39,9 @@ def spoil(job, what):
 
 def lasting(job):
     """What a step that is left out must not change."""
-    state = {k: v for k, v in job.state().items() if k not in ("step", "skipped_steps", "scaler")}
+    state = {
+        k: v for k, v in job.state_dict().items() if k not in ("step", "skipped_steps", "scaler")
+    }
     return torch.utils._pytree.tree_map(
         lambda value: value.clone() if torch.is_tensor(value) else value, state
     )
@@ -205,7 +207,7 @@ def test_a_run_with_steps_left_out_goes_on_from_any_of_them(new_job, trials):
         take_some(first, range(stop), bad)
         first.folder.mkdir(parents=True, exist_ok=True)
         save_last(first)
-        second.take_state(torch.load(first.folder / "last.pth", weights_only=True))
+        second.load_state_dict(torch.load(first.folder / "last.pth", weights_only=True))
         take_some(second, range(second.step, 6), bad)
-        equal = same_bits(whole.state(), second.state())
+        equal = same_bits(whole.state_dict(), second.state_dict())
         trial.add(equal, (options, precision, bad, stop))

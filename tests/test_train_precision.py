@@ -88,10 +88,10 @@ def test_a_step_on_two_devices_is_that_on_one(
         torch.manual_seed(1)
         devices = Devices(CPU, gpus, precision)
         job = small_job(monkeypatch, tiny, tmp_path, "--log-interval", "1", devices=devices)
-        job.spread_net.eval()  # batch norm over half of a batch is another function
+        job.parallel_net.eval()  # batch norm over half of a batch is another function
         seen.append(dtypes_of(job.net))
         take(job)
-        losses.append(job.unsettled.loss)
+        losses.append(job.unchecked_step.loss)
         settle(job)
         jobs.append(job)
     one, two = jobs

@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from train.checkpoint import resume
 from train.checkpoint.opening import load_checkpoint
-from train.checkpoint.resume import newest_checkpoint, refuse_second_start, set_later_epochs_aside
+from train.checkpoint.resume import newest_checkpoint
 from train.checkpoint.saving import (
     drop_old,
     epoch_file,
@@ -29,6 +28,7 @@ from train.checkpoint.saving import (
 from train.config import Config
 from train.results import file_writing as files
 from train.results.disk_space import Sizes, check_space
+from train.results.earlier_run import delete_run, refuse_second_start, set_later_epochs_aside
 from train.results.history import History
 from train.train_errors import OtherRunError, TrainError
 
@@ -278,7 +278,7 @@ def test_overwrite_deletes_the_run_and_nothing_else(tmp_path):
     (tmp_path / "tensorboard").mkdir()
     for name in ("curves.png", "tensorboard/events", "train.log", "notes.txt", "other_ep-0001.pth"):
         (tmp_path / name).touch()
-    resume.delete_run(tmp_path, NET)
+    delete_run(tmp_path, NET)
     assert names(tmp_path) == ["notes.txt", "other_ep-0001.pth", "train.log"]
 
 

@@ -13,6 +13,7 @@ from data.clips.loader import StepPlan
 from network import gate_rates
 from run.command_line import parse_config
 from train.devices import open_devices
+from train.loaders import training_batches
 from train.loop import net_to_score
 from train.mixing import mixed
 from train.prefetch import prefetched
@@ -28,8 +29,8 @@ def job(tiny, tmp_path):
     config = parse_config("custom", command(tiny, tmp_path, *words)[2:])
     with open_devices(0, "fp32") as devices:
         job = prepare(config, devices)
-        job.batches = prefetched(job.training_batches(), devices)
-        job.spread_net.train()
+        job.batches = prefetched(training_batches(job), devices)
+        job.parallel_net.train()
         take_step(job)
         yield job
 
@@ -82,7 +83,7 @@ def test_training_accuracy_under_mixup_counts_the_heavier_class(tiny, tmp_path):
     with open_devices(0, "fp32") as devices:
         job = prepare(config, devices)
         right, wrong = 0, 0
-        for batch in job.training_batches():
+        for batch in training_batches(job):
             # a network that names the class of the clip before it was mixed
             answer = F.one_hot(batch.labels, 3).float()
             hook = job.net.register_forward_hook(lambda *args, answer=answer: 0 * args[2] + answer)
@@ -102,8 +103,8 @@ def test_precise_batch_norm_is_not_counted_in_the_gates_rates(tiny, tmp_path):
     config = parse_config("custom", [*command(tiny, tmp_path)[2:], *words])
     with open_devices(0, "fp32") as devices:
         job = prepare(config, devices)
-        job.spread_net.train()
-        train_step(job, next(iter(job.training_batches())), SpeedMonitor(devices.device))
+        job.parallel_net.train()
+        train_step(job, next(iter(training_batches(job))), SpeedMonitor(devices.device))
         rates = gate_rates(job.net)
         seen = [int(module.counts[1]) for module in job.net.modules() if hasattr(module, "counts")]
         means = job.net.layer1[0].conv1[1].running_mean.clone()
@@ -134,6 +135,6 @@ def test_numbers_of_micro_batches_by_hand(batch, clips, world, gpus, number):
     )
     assert number_of_micro_batches(job, StepPlan(1, 0, batch, 4, 32)) == number
     asked = []
-    job.per_pass = lambda *shape: asked.append(shape) or clips
+    job.micro_batch_size = lambda *shape: asked.append(shape) or clips
     number_of_micro_batches(job, StepPlan(1, 0, batch, 4, 32))
     assert asked == [(4, 32)]

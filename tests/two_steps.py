@@ -13,6 +13,7 @@ from torch import nn
 from data.clips.loader import Batch
 from run.command_line import parse_config
 from train.devices import open_devices
+from train.loaders import training_batches
 from train.setup import prepare
 from train.speed_monitor import SpeedMonitor
 from train.step import settle, train_step
@@ -31,8 +32,8 @@ def two_steps(options: list[str], *, shares: int = 1, frozen: bool = False, step
     with open_devices(config.gpus, config.precision) as devices:
         job = prepare(config, devices)
         before = weights(job.net)
-        job.spread_net.train(not frozen)
-        batches = iter(job.training_batches())
+        job.parallel_net.train(not frozen)
+        batches = iter(training_batches(job))
         for _ in range(steps):
             batch = next(batches)
             order = [i for rank in range(shares) for i in range(rank, len(batch.labels), shares)]

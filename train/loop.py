@@ -22,6 +22,7 @@ from train.config import Config
 from train.devices import open_devices
 from train.distributed import DelayedMaximum, broadcast_tensors
 from train.evaluation import evaluate
+from train.loaders import training_batches, unaugmented_batches, validation_batches
 from train.metrics import Meter
 from train.mixing import scoring_note
 from train.prefetch import prefetched
@@ -30,12 +31,13 @@ from train.results.recorder import Recorder, log_file, write_config
 from train.results.results_folder import held_results, start_results
 from train.schedule.plan_table import draw_plan, plan_table
 from train.schedule.schedule import Schedule
-from train.setup import Job, prepare
+from train.setup import prepare
 from train.signals import Signals, caught_signals
 from train.speed_monitor import SpeedMonitor
 from train.step import settle, train_step
 from train.step_outcome import StepOutcome
 from train.train_errors import Interrupted
+from train.training_run import TrainingRun
 
 log = logging.getLogger(__name__)
 
@@ -67,19 +69,19 @@ def train(config: Config) -> Path:
         )
         if not devices.is_first:
             logging.getLogger().setLevel(logging.WARNING)  # or every line would come `world` times
-        job = prepare(config, devices)
+        run = prepare(config, devices)
         if config.plan:
             if devices.is_first:
-                print_plan(job.schedule)
-            return job.folder
-        run_in_all_ranks(devices, lambda: start_results(job, log_to) if writes else None)
-        log.info("%s, %d classes, on %s", config.network, len(job.classes), devices.describe())
+                print_plan(run.schedule)
+            return run.folder
+        run_in_all_ranks(devices, lambda: start_results(run, log_to) if writes else None)
+        log.info("%s, %d classes, on %s", config.network, len(run.classes), devices.describe())
         note = scoring_note(config)
         if note:
             log.info(note)
-        run_epochs(job, signals)
-        log.info("done: best top1 %.2f, results in %s", job.best_top1, job.folder)
-    return job.folder
+        run_epochs(run, signals)
+        log.info("done: best top1 %.2f, results in %s", run.best_top1, run.folder)
+    return run.folder
 
 
 def print_plan(schedule: Schedule) -> None:
@@ -93,40 +95,40 @@ def print_plan(schedule: Schedule) -> None:
         print(f"drawn to {PICTURE.absolute()}")
 
 
-def run_epochs(job: Job, signals: Signals) -> None:
-    """Train and validate epoch after epoch, from the job's own on."""
+def run_epochs(run: TrainingRun, signals: Signals) -> None:
+    """Train and validate epoch after epoch, from the run's own on."""
     recorder = None
-    if job.devices.is_first:
-        write_config(job.folder, job.config, classes=job.classes, fingerprint=job.fingerprint)
-        recorder = Recorder(job.folder, job.config, job.history, first_epoch=job.epoch)
+    if run.devices.is_first:
+        write_config(run.folder, run.config, classes=run.classes, fingerprint=run.fingerprint)
+        recorder = Recorder(run.folder, run.config, run.history, first_epoch=run.epoch)
 
     def look() -> None:
         # One process of several cannot save alone: it goes on waiting for its batch.
-        if signals.number and job.devices.world == 1:
+        if signals.number and run.devices.world == 1:
             raise Interrupted(signals.number)
 
-    batches = prefetched(job.training_batches(look), job.devices)
-    validation = job.validation_batches(look)
+    batches = prefetched(training_batches(run, look), run.devices)
+    validation = validation_batches(run, look)
     try:
-        while job.epoch <= job.schedule.epochs:
-            train_epoch(job, batches, signals)
+        while run.epoch <= run.schedule.epochs:
+            train_epoch(run, batches, signals)
             val = None
-            if job.epoch % job.config.val_frequency == 0 or job.epoch == job.schedule.epochs:
-                if job.devices.world > 1:
+            if run.epoch % run.config.val_frequency == 0 or run.epoch == run.schedule.epochs:
+                if run.devices.world > 1:
                     # scoring looks at no signals then, and a launcher's patience may end before it
-                    save_last(job)
-                net = net_to_score(job)
+                    save_last(run)
+                net = net_to_score(run)
                 val = evaluate(
                     net,
                     validation,
-                    job.devices,
-                    job.val_clips.videos,
+                    run.devices,
+                    run.val_clips.videos,
                     signals=signals,
                     title="validation",
                 ).scores
-            finish_epoch(job, recorder, val)
+            finish_epoch(run, recorder, val)
     except Interrupted:
-        save_last(job)
+        save_last(run)
         raise
     except RuntimeError as error:
         if not signals.number:
@@ -139,117 +141,117 @@ def run_epochs(job: Job, signals: Signals) -> None:
             recorder.close()
 
 
-def train_epoch(job: Job, batches: Iterator[Batch], signals: Signals) -> None:
+def train_epoch(run: TrainingRun, batches: Iterator[Batch], signals: Signals) -> None:
     """Take the steps that are left of the epoch under way."""
-    config, monitor = job.config, SpeedMonitor(job.devices.device)
-    steps = job.schedule.epoch_steps(job.epoch)
-    saved_at, last_saved = time.monotonic(), job.step
-    asked = DelayedMaximum(job.devices)
-    job.spread_net.train()
-    with _bar(job, steps) as bar:
-        while job.step < steps.stop:
+    config, monitor = run.config, SpeedMonitor(run.devices.device)
+    steps = run.schedule.epoch_steps(run.epoch)
+    saved_at, last_saved = time.monotonic(), run.step
+    asked = DelayedMaximum(run.devices)
+    run.parallel_net.train()
+    with _bar(run, steps) as bar:
+        while run.step < steps.stop:
             with monitor.reading():
                 try:
                     batch = next(batches)
                 except (DataError, MachineError):
-                    if job.step > last_saved and job.devices.world == 1:
-                        save_last(job)  # the steps taken are not lost
+                    if run.step > last_saved and run.devices.world == 1:
+                        save_last(run)  # the steps taken are not lost
                     raise
-            outcome = train_step(job, batch, monitor)
+            outcome = train_step(run, batch, monitor)
             monitor.clips += len(batch.labels)
-            job.unreadable.update(batch.replaced[batch.replaced >= 0].tolist())
-            job.step += 1
+            run.unreadable.update(batch.replaced[batch.replaced >= 0].tolist())
+            run.step += 1
             bar.update()
-            done = job.step - steps.start
-            logged = done % config.log_interval == 0 or job.step == steps.stop
+            done = run.step - steps.start
+            logged = done % config.log_interval == 0 or run.step == steps.stop
             if logged:  # no other step waits for the device
-                settle(job)
-                log_progress(job, done, outcome, monitor)
+                settle(run)
+                log_progress(run, done, outcome, monitor)
             minutes = (time.monotonic() - saved_at) / 60
             late = bool(config.save_minutes and minutes >= config.save_minutes)
             number, late = asked.all_reduce_max([signals.number, late], wait=logged)
             if number:
                 raise Interrupted(int(number))
-            if late or (config.save_steps and job.step % config.save_steps == 0):
-                save_last(job)
-                saved_at, last_saved = time.monotonic(), job.step
+            if late or (config.save_steps and run.step % config.save_steps == 0):
+                save_last(run)
+                saved_at, last_saved = time.monotonic(), run.step
                 asked = DelayedMaximum(
-                    job.devices
+                    run.devices
                 )  # what was asked before the save is answered by it
 
 
-def net_to_score(job: Job) -> nn.Module:
+def net_to_score(run: TrainingRun) -> nn.Module:
     """The network that validation scores: averaged weights, or the current ones.
 
     With `--precise-bn`, its batch norm is first estimated anew over training clips, plain ones.
     Every process scores with the first one's statistics, which are those that are saved.
     """
-    net = job.ema.module if job.ema else job.net
-    if job.config.precise_bn:
-        job.norms.split()  # the processes may have different numbers of batches
-        batches = job.plain_batches(job.config.precise_bn)
-        with job.devices.autocast():
-            clips = (normalise(job.devices.to_device(batch.clips)) for batch in batches)
+    net = run.ema.module if run.ema else run.net
+    if run.config.precise_bn:
+        run.norms.split()  # the processes may have different numbers of batches
+        batches = unaugmented_batches(run, run.config.precise_bn)
+        with run.devices.autocast():
+            clips = (normalise(run.devices.to_device(batch.clips)) for batch in batches)
             estimate_statistics(net, clips)
-    broadcast_tensors(job.devices, net.buffers())
-    return job.spread_net if job.devices.gpus > 1 and net is job.net else net
+    broadcast_tensors(run.devices, net.buffers())
+    return run.parallel_net if run.devices.gpus > 1 and net is run.net else net
 
 
-def finish_epoch(job: Job, recorder: Recorder | None, val: dict[str, float] | None) -> None:
+def finish_epoch(run: TrainingRun, recorder: Recorder | None, val: dict[str, float] | None) -> None:
     """Write down an epoch and save it; the next one is then under way. `val`: None without one."""
-    settle(job)
-    trained = job.meter.scores(job.devices)
-    gates = gate_rates(job.net, reset=True) if job.config.gates else {}
+    settle(run)
+    trained = run.meter.scores(run.devices)
+    gates = gate_rates(run.net, reset=True) if run.config.gates else {}
     parts = {"train": trained, "val": val} if val else {"train": trained}
     said = [
         f"{part}: loss {scores['loss']:.4f} top1 {scores['top1']:.2f} top5 {scores['top5']:.2f}"
         for part, scores in parts.items()
     ]
-    log.info("Epoch [%d] %s", job.epoch, " | ".join(said))
+    log.info("Epoch [%d] %s", run.epoch, " | ".join(said))
     if gates:
         log.info("gates open: %s", " ".join(f"{k} {v:.0%}" for k, v in gates.items()))
-    if job.unreadable:
-        names = sorted(job.train_clips.videos.folder(i).name for i in job.unreadable)
+    if run.unreadable:
+        names = sorted(run.train_clips.videos.folder(i).name for i in run.unreadable)
         log.warning(
             "%d unreadable videos were replaced: %s%s",
             len(names), ", ".join(names[:5]), ", ..." if len(names) > 5 else "",
         )  # fmt: skip
-    improved = val is not None and val["top1"] > job.best_top1
+    improved = val is not None and val["top1"] > run.best_top1
     if improved:
-        job.best_top1 = val["top1"]
-    lr = job.schedule.lr(job.step - 1)
-    job.history.add_epoch(job.epoch, parts, lr=lr, gates=gates)
-    finished, job.epoch = job.epoch, job.epoch + 1
-    job.meter = Meter(job.devices.device)
-    state = job.state()
+        run.best_top1 = val["top1"]
+    lr = run.schedule.lr(run.step - 1)
+    run.history.add_epoch(run.epoch, parts, lr=lr, gates=gates)
+    finished, run.epoch = run.epoch, run.epoch + 1
+    run.meter = Meter(run.devices.device)
+    state = run.state_dict()
     if recorder:
         # the checkpoint first: it has the rows that the csv files lack if the run dies in between
-        is_last = finished == job.schedule.epochs
-        save_epoch(job.folder, job.config, state, improved=improved, last=is_last)
-        speeds = job.speed.speeds if job.speed else {}
+        is_last = finished == run.schedule.epochs
+        save_epoch(run.folder, run.config, state, improved=improved, last=is_last)
+        speeds = run.speed.speeds if run.speed else {}
         recorder.write_epoch(finished, parts, lr=lr, gates=gates, speeds=speeds)
 
 
-def save_last(job: Job) -> None:
+def save_last(run: TrainingRun) -> None:
     """Write `last.pth`: the next step is the one that it goes on with.
 
     Raises:
         DivergedError: the step taken last was not finite; `last.pth` is left as it was.
     """
-    settle(job)
-    state = job.state()
-    if job.devices.is_first:
-        save_checkpoint(job.folder / "last.pth", state)
+    settle(run)
+    state = run.state_dict()
+    if run.devices.is_first:
+        save_checkpoint(run.folder / "last.pth", state)
 
 
-def log_progress(job: Job, done: int, outcome: StepOutcome, monitor: SpeedMonitor) -> None:
+def log_progress(run: TrainingRun, done: int, outcome: StepOutcome, monitor: SpeedMonitor) -> None:
     """The original's line: epoch, batch, speeds, loss, accuracy so far, batch shape, lr."""
-    report = job.speed = monitor.report()
-    scores = job.meter.scores(job.devices)
-    total = len(job.schedule.epoch_steps(job.epoch))
+    report = run.speed = monitor.report()
+    scores = run.meter.scores(run.devices)
+    total = len(run.schedule.epoch_steps(run.epoch))
     log.info(
         "Epoch [%d] Batch [%d/%d] %s loss %.4f top1 %.2f top5 %.2f batch (%s) lr %.4g",
-        job.epoch,
+        run.epoch,
         done,
         total,
         report,
@@ -259,17 +261,17 @@ def log_progress(job: Job, done: int, outcome: StepOutcome, monitor: SpeedMonito
         ",".join(map(str, outcome.shape)),
         outcome.lr,
     )
-    verdict = report.verdict(job.config.workers)
+    verdict = report.verdict(run.config.workers)
     if verdict:
         log.info(verdict)
 
 
-def _bar(job: Job, steps: range) -> tqdm:
+def _bar(run: TrainingRun, steps: range) -> tqdm:
     return tqdm(
         total=len(steps),
-        initial=job.step - steps.start,
-        desc=f"epoch {job.epoch}/{job.schedule.epochs}",
+        initial=run.step - steps.start,
+        desc=f"epoch {run.epoch}/{run.schedule.epochs}",
         unit="step",
         leave=False,
-        disable=not (job.devices.is_first and sys.stderr.isatty()),
+        disable=not (run.devices.is_first and sys.stderr.isatty()),
     )

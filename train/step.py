@@ -19,10 +19,10 @@ from data.clips.loader import Batch, StepPlan
 from train.distributed import no_sync, true_in_all_ranks
 from train.mixing import heavier_labels, mixed
 from train.optimiser import set_learning_rate, update_average
-from train.setup import Job
 from train.speed_monitor import SpeedMonitor
 from train.step_outcome import StepOutcome
 from train.train_errors import DivergedError
+from train.training_run import TrainingRun
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ SMALLEST_SCALE = 2.0**-10
 MOST_OVERFLOWS = 50
 
 
-def train_step(job: Job, batch: Batch, monitor: SpeedMonitor) -> StepOutcome:
+def train_step(run: TrainingRun, batch: Batch, monitor: SpeedMonitor) -> StepOutcome:
     """Take one optimiser step on this rank's share of a batch.
 
     A step whose loss or gradients are not finite changes no weight, no optimiser state, no average,
@@ -44,99 +44,99 @@ def train_step(job: Job, batch: Batch, monitor: SpeedMonitor) -> StepOutcome:
     Raises:
         DivergedError: see `settle`.
     """
-    config, devices = job.config, job.devices
-    torch.manual_seed(hash((config.random_seed, job.step, devices.rank)) % 2**63)
-    plan, lr = job.schedule.plan(job.step), job.schedule.lr(job.step)
-    set_learning_rate(job.optimiser, lr)
+    config, devices = run.config, run.devices
+    torch.manual_seed(hash((config.random_seed, run.step, devices.rank)) % 2**63)
+    plan, lr = run.schedule.plan(run.step), run.schedule.lr(run.step)
+    set_learning_rate(run.optimiser, lr)
     labels = devices.to_device(batch.labels)
     clips = normalise(devices.to_device(batch.clips))
-    clips, targets = mixed(clips, labels, len(job.classes), config)
+    clips, targets = mixed(clips, labels, len(run.classes), config)
     # without loss scaling and without --on-nan skip, the run ends with a step that is not finite
-    goes_on = config.skippable_steps > 0 or job.scaler.is_enabled()
-    buffers_before = [buffer.clone() for buffer in job.net.buffers()] if goes_on else []
+    goes_on = config.skippable_steps > 0 or run.scaler.is_enabled()
+    buffers_before = [buffer.clone() for buffer in run.net.buffers()] if goes_on else []
 
-    logits, loss_sum = accumulate_gradients(job, clips, targets, plan, monitor)
+    logits, loss_sum = accumulate_gradients(run, clips, targets, plan, monitor)
     with monitor.timing("backward"):
         loss_is_finite = true_in_all_ranks(devices, torch.isfinite(loss_sum))
-        applied = loss_is_finite & torch.isfinite(gradient_norm(job))
-        restore_unless(applied, job.net.buffers(), buffers_before)
-        update(job, applied)
+        applied = loss_is_finite & torch.isfinite(gradient_norm(run))
+        restore_unless(applied, run.net.buffers(), buffers_before)
+        update(run, applied)
 
-    left_out = ~loss_is_finite if job.scaler.is_enabled() else ~applied
-    sums_before = job.meter.sums.clone()
-    job.meter.add(logits, heavier_labels(targets), loss_sum)
-    restore_unless(~left_out, [job.meter.sums], [sums_before])
+    left_out = ~loss_is_finite if run.scaler.is_enabled() else ~applied
+    sums_before = run.meter.sums.clone()
+    run.meter.add(logits, heavier_labels(targets), loss_sum)
+    restore_unless(~left_out, [run.meter.sums], [sums_before])
 
-    numbers = [loss_sum / len(labels), applied, left_out, loss_scale(job)]
+    numbers = [loss_sum / len(labels), applied, left_out, loss_scale(run)]
     started = StepOutcome(
-        epoch=job.epoch,
-        step=job.step,
+        epoch=run.epoch,
+        step=run.step,
         lr=lr,
         shape=tuple(batch.clips.shape),
         videos=batch.indices.tolist(),
         fetch=devices.start_copy_to_host(torch.stack([number.double() for number in numbers])),
     )
-    settle(job)
-    job.unsettled = started
+    settle(run)
+    run.unchecked_step = started
     return started
 
 
 def accumulate_gradients(
-    job: Job, clips: Tensor, targets: Tensor, plan: StepPlan, monitor: SpeedMonitor
+    run: TrainingRun, clips: Tensor, targets: Tensor, plan: StepPlan, monitor: SpeedMonitor
 ) -> tuple[Tensor, Tensor]:
     """Run forward and backward passes over micro-batches; the gradients add up.
 
     Returns:
         float32 (B, classes) logits, and the float64 sum of the clips' losses.
     """
-    config, devices = job.config, job.devices
+    config, devices = run.config, run.devices
     loss_sum = torch.zeros((), dtype=torch.float64, device=devices.device)
     logits: list[Tensor] = []
-    number = number_of_micro_batches(job, plan)
-    job.norms.arrange(plan.batch // number)
+    number = number_of_micro_batches(run, plan)
+    run.norms.arrange(plan.batch // number)
     micro_batches = zip(clips.tensor_split(number), targets.tensor_split(number), strict=True)
     for i, (inputs, wanted) in enumerate(micro_batches):
-        with no_sync(job.spread_net, i < number - 1):
+        with no_sync(run.parallel_net, i < number - 1):
             with monitor.timing("forward"):
-                outputs = job.spread_net(inputs).float()
+                outputs = run.parallel_net(inputs).float()
                 loss = F.cross_entropy(
                     outputs, wanted, reduction="sum", label_smoothing=config.label_smoothing
                 )
             with monitor.timing("backward"):
                 # DDP averages gradients over the ranks: this makes it the mean over all clips
-                job.scaler.scale(loss * (devices.world / plan.batch)).backward()
+                run.scaler.scale(loss * (devices.world / plan.batch)).backward()
         loss_sum += loss.detach()
         logits.append(outputs.detach())
     return torch.cat(logits), loss_sum
 
 
-def number_of_micro_batches(job: Job, plan: StepPlan) -> int:
+def number_of_micro_batches(run: TrainingRun, plan: StepPlan) -> int:
     """Into how many micro-batches a step's share is divided: the same in all ranks."""
-    world = job.devices.world
-    clips = job.per_pass(plan.frames, plan.size) * max(1, job.devices.gpus)
+    world = run.devices.world
+    clips = run.micro_batch_size(plan.frames, plan.size) * max(1, run.devices.gpus)
     largest_share = -(-plan.batch // world)
     return max(1, min(-(-largest_share // clips), plan.batch // world))
 
 
-def gradient_norm(job: Job) -> Tensor:
+def gradient_norm(run: TrainingRun) -> Tensor:
     """Undo the loss scaling and clip the gradients if asked for; return their norm before that."""
-    job.scaler.unscale_(job.optimiser)
-    if job.config.clip_grad:
-        return nn.utils.clip_grad_norm_(job.net.parameters(), job.config.clip_grad)
-    gradients = [p.grad for p in job.net.parameters() if p.grad is not None]
+    run.scaler.unscale_(run.optimiser)
+    if run.config.clip_grad:
+        return nn.utils.clip_grad_norm_(run.net.parameters(), run.config.clip_grad)
+    gradients = [p.grad for p in run.net.parameters() if p.grad is not None]
     return nn.utils.get_total_norm(gradients)
 
 
-def update(job: Job, applied: Tensor) -> None:
+def update(run: TrainingRun, applied: Tensor) -> None:
     """Update weights and averages where `applied` (bool, on the device) is true."""
     # torch's fused optimisers read this on the device and do nothing where it is 1
-    job.optimiser.found_inf = (~applied).float()
-    job.optimiser.step()
-    job.optimiser.zero_grad(set_to_none=True)
-    if job.scaler.is_enabled():
-        job.scaler.update()
-    if job.ema:
-        update_average(job.ema, job.net, job.config.ema, applied)
+    run.optimiser.found_inf = (~applied).float()
+    run.optimiser.step()
+    run.optimiser.zero_grad(set_to_none=True)
+    if run.scaler.is_enabled():
+        run.scaler.update()
+    if run.ema:
+        update_average(run.ema, run.net, run.config.ema, applied)
 
 
 def restore_unless(wanted: Tensor, tensors: Iterable[Tensor], before: Sequence[Tensor]) -> None:
@@ -145,12 +145,12 @@ def restore_unless(wanted: Tensor, tensors: Iterable[Tensor], before: Sequence[T
         tensor.copy_(torch.where(wanted, tensor, old))
 
 
-def loss_scale(job: Job) -> Tensor:
+def loss_scale(run: TrainingRun) -> Tensor:
     """The loss scale, on the device; 1 without loss scaling."""
-    return job.scaler.scale(torch.ones((), device=job.devices.device))
+    return run.scaler.scale(torch.ones((), device=run.devices.device))
 
 
-def settle(job: Job) -> None:
+def settle(run: TrainingRun) -> None:
     """Read the outcome of the step taken last, if that has not been done yet.
 
     Call it before saving: it is what keeps a run that has diverged from writing a checkpoint.
@@ -159,27 +159,27 @@ def settle(job: Job) -> None:
         DivergedError: its loss or gradients were not finite, once more than `--on-nan skip:K`
             allows; or, under fp16, they overflow at any loss scale.
     """
-    outcome, job.unsettled = job.unsettled, None
+    outcome, run.unchecked_step = run.unchecked_step, None
     if outcome is None:
         return
-    where = f"at {outcome.where(lambda video: job.train_clips.videos.folder(video).name)}"
-    job.overflows = 0 if outcome.applied else job.overflows + 1
+    where = f"at {outcome.where(lambda video: run.train_clips.videos.folder(video).name)}"
+    run.overflows = 0 if outcome.applied else run.overflows + 1
     if outcome.left_out:
-        job.skipped_steps += 1
+        run.skipped_steps += 1
         gradients = " (its gradients are not finite)" if math.isfinite(outcome.loss) else ""
         what = f"the loss is {outcome.loss}{gradients} {where}"
-        if job.skipped_steps > job.config.skippable_steps:
-            raise DivergedError(f"{what}; {_advice(job)}")
+        if run.skipped_steps > run.config.skippable_steps:
+            raise DivergedError(f"{what}; {_advice(run)}")
         log.warning("left out a step: %s", what)
-    if outcome.scale < SMALLEST_SCALE or job.overflows > MOST_OVERFLOWS:
+    if outcome.scale < SMALLEST_SCALE or run.overflows > MOST_OVERFLOWS:
         raise DivergedError(
             f"the gradients overflow at any loss scale: it fell to {outcome.scale:g} {where}, "
-            f"after {job.overflows} steps in a row without an update; {_advice(job)}"
+            f"after {run.overflows} steps in a row without an update; {_advice(run)}"
         )
 
 
-def _advice(job: Job) -> str:
-    last = job.folder / "last.pth"
+def _advice(run: TrainingRun) -> str:
+    last = run.folder / "last.pth"
     kept = f"the last good checkpoint is {last}" if last.exists() else "none was saved yet"
-    precision = ", or --precision bf16" if job.scaler.is_enabled() else ""
+    precision = ", or --precision bf16" if run.scaler.is_enabled() else ""
     return f"{kept}; lower --lr-base, or try --warmup-epochs 1 or --clip-grad 1{precision}"

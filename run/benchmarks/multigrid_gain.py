@@ -26,13 +26,15 @@ from run.command_line import parse_config
 from train.checkpoint.saving import epoch_file
 from train.config import Config
 from train.devices import open_devices
+from train.loaders import training_batches
 from train.loop import train
 from train.prefetch import prefetched
 from train.schedule.schedule import make_schedule
 from train.schedule.shapes import paper_policy_shapes
-from train.setup import Job, prepare
+from train.setup import prepare
 from train.speed_monitor import SpeedMonitor
 from train.step import train_step
+from train.training_run import TrainingRun
 
 BASELINE = "off"
 #: Small batches, as a thousand videos make few updates. The statistics of norms are taken anew at
@@ -195,8 +197,8 @@ def shape_changes(config: Config, *, epochs: int = 4) -> list[dict]:
     seen: dict[tuple[int, int, int], dict[str, list[float]]] = {}
     with open_devices(config.gpus, config.precision) as devices:
         job = prepare(config, devices)
-        batches, monitor = prefetched(job.training_batches(), devices), SpeedMonitor(devices.device)
-        job.spread_net.train()
+        batches, monitor = prefetched(training_batches(job), devices), SpeedMonitor(devices.device)
+        job.parallel_net.train()
         before = None
         last = job.schedule.epoch_steps(min(epochs, job.schedule.epochs)).stop
         for step in tqdm(range(last), desc="shape changes"):
@@ -228,7 +230,7 @@ def devices_wait(device: torch.device) -> None:
 
 
 def _change_row(
-    job: Job, shape: tuple[int, int, int], times: dict[str, list[float]]
+    job: TrainingRun, shape: tuple[int, int, int], times: dict[str, list[float]]
 ) -> dict[str, object]:
     batch, frames, size = shape
     row: dict[str, object] = {"policy": "shape change", "batch": batch}
@@ -240,7 +242,7 @@ def _change_row(
     return row
 
 
-def batch_load_ms(job: Job, plan: StepPlan) -> float:
+def batch_load_ms(job: TrainingRun, plan: StepPlan) -> float:
     """Milliseconds that one process takes to make a batch."""
     order = epoch_order(len(job.train_clips), job.config.random_seed, plan.epoch)
     requests = [ClipRequest(int(i), 1, plan.frames, plan.size) for i in order[: plan.batch]]

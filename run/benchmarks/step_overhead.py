@@ -13,6 +13,7 @@ from pathlib import Path
 from run import demo
 from run.command_line import parse_config
 from train.devices import open_devices
+from train.loaders import training_batches
 from train.loop import train_epoch
 from train.prefetch import prefetched
 from train.setup import prepare
@@ -44,7 +45,7 @@ def measure(args: argparse.Namespace) -> list[dict]:
     reports = []
     with open_devices(config.gpus, config.precision) as devices:
         job = prepare(config, devices)
-        batches = prefetched(job.training_batches(), devices)
+        batches = prefetched(training_batches(job), devices)
         for _ in range(args.epochs + 1):
             train_epoch(job, batches, Signals())
             reports.append(job.speed)

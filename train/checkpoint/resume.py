@@ -1,46 +1,87 @@
-"""Which checkpoint `--resume auto` goes on from, and whether a new run may start in a folder."""
+"""Resume a run: `--resume auto` from its newest checkpoint, `--resume-epoch` from a given one."""
 
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from train.checkpoint.opening import load_checkpoint
-from train.checkpoint.saving import OPTIMISER, epoch_files
+from train.checkpoint.compatibility import check_checkpoint
+from train.checkpoint.opening import check_scaler, check_tensors, load_checkpoint
+from train.checkpoint.saving import OPTIMISER
+from train.optimiser import optimiser_problem, restore_optimiser, saved_groups
+from train.results.earlier_run import checkpoints, run_files
 from train.results.file_writing import naming, set_aside
-from train.results.history import TABLES
+from train.results.history import read_history
 from train.train_errors import OtherRunError, TrainError
+from train.training_run import TrainingRun
 
 log = logging.getLogger(__name__)
 
 
-def checkpoints(folder: Path, network: str) -> list[Path]:
-    """The run's checkpoints in `folder`: last.pth, those of epochs from the newest on, best.pth."""
-    epochs = reversed(epoch_files(folder, network).values())
-    paths = [folder / "last.pth", *epochs, folder / "best.pth"]
-    return [path for path in paths if path.is_file()]
+def resume(run: TrainingRun) -> None:
+    """Bring a new run to the state that `--resume` or `--resume-epoch` asks for.
+
+    Raises:
+        TrainError: there is nothing to resume from, or it does not fit the run.
+    """
+    if run.config.resume == "auto":
+        _resume_newest(run)
+    elif run.config.resume_epoch:
+        _resume_epoch(run)
+
+
+def _resume_newest(run: TrainingRun) -> None:
+    found = newest_checkpoint(run.folder, run.config.network, partial(check_checkpoint, run))
+    if not found:
+        return
+    path, state = found
+    run.load_state_dict(state)
+    log.info("goes on from %s: epoch %d, step %d", path, run.epoch, run.step)
+    if OPTIMISER not in state:
+        log.warning(
+            "%s was saved without the optimiser's state, which saves disk space (see "
+            "--keep-optimiser): the optimiser starts anew, so the results will differ "
+            "from those of a run that was never interrupted", path,
+        )  # fmt: skip
+
+
+def _resume_epoch(run: TrainingRun) -> None:
+    config = run.config
+    if not config.pretrained_3d:
+        log.warning("--resume-epoch without --pretrained-3d: the weights are random")
+    if config.resume_epoch > run.schedule.epochs:
+        raise TrainError(
+            f"--resume-epoch {config.resume_epoch} is past the last epoch, "
+            f"{run.schedule.epochs}: raise --end-epoch"
+        )
+    run.epoch = config.resume_epoch
+    run.step = run.schedule.epoch_steps(run.epoch).start
+    run.history = read_history(run.folder)
+    run.history.keep_until(run.epoch - 1)
+    if config.pretrained_3d and not config.fine_tune:
+        load_optimiser(run, Path(config.pretrained_3d))
 
 
 def newest_checkpoint(
     folder: Path, network: str, check: Callable[[Path, dict[str, Any]], object]
 ) -> tuple[Path, dict[str, Any]] | None:
-    """The newest whole checkpoint in `folder` and its content; None where the folder holds no run.
+    """Return the newest undamaged checkpoint in `folder` and its content; None without a run.
 
-    One with the optimiser's state is preferred to a newer one without. Damaged ones are set aside
-    under another name, with a warning.
+    A checkpoint with the optimiser's state is preferred to a newer one without it. Damaged ones
+    are renamed, with a warning.
 
     Args:
         folder: the results folder.
-        network: the network's name, of which the checkpoints of epochs have theirs.
-        check: raises TrainError for a checkpoint's path and content that are damaged.
+        network: the network's name, with which the names of the epochs' checkpoints begin.
+        check: called with a checkpoint's path and content; raises TrainError if it is damaged.
 
     Raises:
-        OtherRunError: `check` says so; then nothing is set aside.
+        OtherRunError: raised by `check`; no file is renamed then.
         TrainError: there is a run, but none of its checkpoints can be used.
-        OSError: a checkpoint may not be read, or a damaged one not be renamed.
+        OSError: a checkpoint may not be read, or a damaged one cannot be renamed.
     """
     found: tuple[Path, dict[str, Any]] | None = None
     damaged: dict[Path, TrainError] = {}
@@ -79,51 +120,48 @@ def _load(path: Path) -> dict[str, Any]:
     return load_checkpoint(path)
 
 
-def run_files(folder: Path, network: str) -> list[Path]:
-    """The files that make `folder` hold a run: checkpoints, damaged ones too, and csv files."""
-    there = [*checkpoints(folder, network), *folder.glob("*.pth.damaged")]
-    return there + [folder / name for name in TABLES if (folder / name).exists()]
+def load_optimiser(run: TrainingRun, path: Path) -> None:
+    """Load optimiser, loss scale and averaged weights if the checkpoint has those of this network.
 
-
-def refuse_second_start(folder: Path, network: str) -> None:
-    """Raise TrainError where a new run would replace the files of an earlier one in `folder`."""
-    there = run_files(folder, network)
-    if there:
-        raise TrainError(
-            f"{folder}: holds a run already ({there[0].name}); --resume auto goes on with it, "
-            "--task-name NAME starts another one beside it, --overwrite True deletes it"
-        )
-
-
-def delete_run(folder: Path, network: str) -> None:
-    """Delete the files of an earlier run: checkpoints, csv files, curves, TensorBoard's events.
-
-    The log stays, and goes on.
+    Otherwise they stay as they are, and a warning says why.
 
     Raises:
-        OSError: naming a file that cannot be deleted.
+        TrainError: the checkpoint is of the same network and options, but its state is damaged.
     """
-    there = run_files(folder, network)
-    for path in [*there, *folder.glob("*.pth.replaced"), folder / "curves.png"]:
-        path.unlink(missing_ok=True)
-    board = folder / "tensorboard"
-    if board.exists():
-        with naming(board):
-            shutil.rmtree(board)
-    if there:
-        log.info("--overwrite: deleted the %d files of the earlier run in %s", len(there), folder)
+    state, reason = _state_with_optimiser(run, path)
+    if state is None:
+        log.warning("the optimiser starts afresh: %s", reason)
+        return
+    problem = optimiser_problem(run.optimiser, state[OPTIMISER])
+    if problem:
+        raise TrainError(f"{path}: the optimiser's state cannot be used: {problem}")
+    averaged = run.ema and state["ema"]
+    if averaged:
+        check_tensors(path, "ema", state["ema"], run.ema.state_dict())
+    check_scaler(path, state["scaler"], run.scaler)
+    restore_optimiser(run.optimiser, state[OPTIMISER])
+    if state["scaler"]:
+        run.scaler.load_state_dict(state["scaler"])
+    run.best_top1 = state["best_top1"]
+    if averaged:
+        run.ema.load_state_dict(state["ema"])
 
 
-def set_later_epochs_aside(folder: Path, network: str, first: int) -> None:
-    """Rename the checkpoints of the epochs that `--resume-epoch` trains again, from `first` on.
-
-    Left in place, they would be taken for the new run's by a later `--resume auto`.
-    """
-    later = [path for epoch, path in epoch_files(folder, network).items() if epoch >= first]
-    for path in later:
-        set_aside(path, "replaced")
-    if later:
-        log.info(
-            "%d checkpoints of epochs from %d on are kept as %s.replaced",
-            len(later), first, later[0].name,
-        )  # fmt: skip
+def _state_with_optimiser(run: TrainingRun, path: Path) -> tuple[dict[str, Any] | None, str]:
+    """Return the content of `path`; or None, and why its optimiser is not this run's."""
+    try:
+        state = load_checkpoint(path)
+    except TrainError as error:
+        return None, str(error)
+    if OPTIMISER not in state:
+        return None, (
+            f"{path} was saved without its state, which saves disk space (see --keep-optimiser)"
+        )
+    shapes = {name: getattr(value, "shape", ()) for name, value in state["state_dict"].items()}
+    if shapes != {name: tensor.shape for name, tensor in run.net.state_dict().items()}:
+        return None, f"{path} is of another network"
+    if state["config"]["optimiser"] != run.config.optimiser:
+        return None, f"it was {state['config']['optimiser']}"
+    if saved_groups(state[OPTIMISER]) != saved_groups(run.optimiser.state_dict()):
+        return None, "its groups of parameters were others"
+    return state, ""

@@ -73,7 +73,7 @@ def save_epoch(
     Args:
         folder: the results folder.
         config: says which epochs are kept, and which of them whole.
-        state: what `Job.state` gives after the epoch.
+        state: what `TrainingRun.state` gives after the epoch.
         improved: whether its validation is the best one so far.
         last: whether it is the last epoch.
 

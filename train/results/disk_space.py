@@ -13,7 +13,7 @@ from train.checkpoint.saving import FULL, epoch_files
 from train.config import Config
 from train.train_errors import TrainError
 from train.results.file_writing import naming
-from train.checkpoint.resume import checkpoints
+from train.results.earlier_run import checkpoints
 
 #: Tensors of a parameter's size that the optimiser keeps for it.
 STATE_TENSORS = {"sgd": 1, "adamw": 2}

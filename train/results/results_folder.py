@@ -9,10 +9,10 @@ from pathlib import Path
 
 from train.config import Config
 from train.results.file_writing import sweep_unfinished
-from train.setup import Job
+from train.training_run import TrainingRun
 from train.results.folder_lock import locked
 from train.results.recorder import results_folder
-from train.checkpoint.resume import delete_run, refuse_second_start, set_later_epochs_aside
+from train.results.earlier_run import delete_run, refuse_second_start, set_later_epochs_aside
 from train.results.disk_space import check_space, checkpoint_sizes
 
 log = logging.getLogger(__name__)
@@ -34,20 +34,20 @@ def held_results(config: Config) -> Iterator[None]:
         yield
 
 
-def start_results(job: Job, log_to: Callable[[Path], None]) -> None:
+def start_results(run: TrainingRun, log_to: Callable[[Path], None]) -> None:
     """Check the space, open the log by `log_to`, and move what the run will replace out of its way.
 
     Raises:
         TrainError: the run's checkpoints will not fit on the disk.
         OSError: naming a file that cannot be written, renamed or deleted.
     """
-    config, folder = job.config, job.folder
+    config, folder = run.config, run.folder
     said = check_space(
         folder,
         config,
-        checkpoint_sizes(job.net, config),
-        first_epoch=job.epoch,
-        last_epoch=job.schedule.epochs,
+        checkpoint_sizes(run.net, config),
+        first_epoch=run.epoch,
+        last_epoch=run.schedule.epochs,
     )
     log.info(said)
     log_to(Path(config.log_file or folder / "train.log"))
@@ -55,4 +55,4 @@ def start_results(job: Job, log_to: Callable[[Path], None]) -> None:
     if config.overwrite:
         delete_run(folder, config.network)
     if config.resume_epoch:
-        set_later_epochs_aside(folder, config.network, job.epoch)
+        set_later_epochs_aside(folder, config.network, run.epoch)
