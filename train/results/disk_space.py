@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from train.checkpoint.saving import FULL, epoch_files
 from train.config import Config
-from train.train_errors import TrainError
-from train.results.file_writing import naming
 from train.results.earlier_run import checkpoints
+from train.results.file_writing import naming
+from train.train_errors import TrainError
 
 #: Tensors of a parameter's size that the optimiser keeps for it.
 STATE_TENSORS = {"sgd": 1, "adamw": 2}

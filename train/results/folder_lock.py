@@ -14,8 +14,8 @@ from typing import Any
 
 import psutil
 
-from train.train_errors import TrainError
 from train.results.file_writing import naming
+from train.train_errors import TrainError
 
 NAME = "train.lock"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

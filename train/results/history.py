@@ -9,8 +9,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from train.train_errors import TrainError
 from train.results.file_writing import naming, set_aside, write_text
+from train.train_errors import TrainError
 
 log = logging.getLogger(__name__)
 

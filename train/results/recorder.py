@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from train.config import Config
-from train.train_errors import TrainError
 from train.results.file_writing import naming, write_atomically, write_text
 from train.results.history import History
 from train.speed_monitor import without_colours
+from train.train_errors import TrainError
 
 log = logging.getLogger(__name__)
 

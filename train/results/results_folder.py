@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from train.config import Config
+from train.results.disk_space import check_space, checkpoint_sizes
+from train.results.earlier_run import delete_run, refuse_second_start, set_later_epochs_aside
 from train.results.file_writing import sweep_unfinished
-from train.training_run import TrainingRun
 from train.results.folder_lock import locked
 from train.results.recorder import results_folder
-from train.results.earlier_run import delete_run, refuse_second_start, set_later_epochs_aside
-from train.results.disk_space import check_space, checkpoint_sizes
+from train.training_run import TrainingRun
 
 log = logging.getLogger(__name__)
 
