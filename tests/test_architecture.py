@@ -97,3 +97,14 @@ def test_one_room_each(pattern, home):
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_every_module_says_what_it_is(path):
     assert ast.get_docstring(ast.parse(path.read_text())), f"{path} has no docstring"
+
+
+@pytest.mark.parametrize("path", [*MODULES, ROOT / "train" / "results"], ids=name_of)
+def test_git_ignores_no_module(path):
+    ignored = (ROOT / ".gitignore").read_text().split()
+    folders = {name.rstrip("/") for name in ignored if not name.startswith("/")}
+    assert not folders & {*path.relative_to(ROOT).parts}
+
+
+def test_every_folder_of_modules_is_a_package():
+    assert [path.parent for path in MODULES if not (path.parent / "__init__.py").exists()] == []
