@@ -20,12 +20,13 @@ from run import evaluate, predict
 from run.command_line import parse_config
 from train.batchnorm import StepNorms, synchronise_batch_norm
 from train.devices import Devices, open_devices
+from train.divergence import check_last_step
 from train.loaders import training_batches
 from train.memory import clips_per_pass, empty_clips, training_pass
 from train.prefetch import prefetched
 from train.setup import prepare
 from train.speed_monitor import SpeedMonitor
-from train.step import settle, train_step
+from train.step import train_step
 
 pytestmark = pytest.mark.gpu
 
@@ -48,7 +49,7 @@ def job_on(tiny, out, *words: str):
 
 def take_step(job) -> None:
     train_step(job, next(job.batches), SpeedMonitor(job.devices.device))
-    settle(job)
+    check_last_step(job)
     job.step += 1
 
 

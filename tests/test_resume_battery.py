@@ -13,6 +13,7 @@ from runs import STATE, as_ranks, assert_same_results, command, folder, start, t
 import train.loop as engine
 from data.clips.clip_dataset import ClipDataset
 from run.command_line import parse_config
+from train import epoch_end
 from train.checkpoint.opening import load_checkpoint
 from train.rank_agreement import digest
 
@@ -34,7 +35,7 @@ class Watched:
         self.saved, self.clips, self.steps = [], [], []
 
         def watch(name):
-            save = getattr(engine, name)
+            save = getattr(epoch_end, name)
 
             def saving(where, *rest, **options):
                 save(where, *rest, **options)
@@ -57,7 +58,7 @@ class Watched:
 
         with monkeypatch.context() as patched:
             for name in ("save_checkpoint", "save_epoch"):
-                patched.setattr(engine, name, watch(name))
+                patched.setattr(epoch_end, name, watch(name))
             patched.setattr(ClipDataset, "__getitem__", reading)
             with suppress(Enough):
                 engine.train(parse_config("custom", words))

@@ -9,10 +9,10 @@ from runs import same_bits
 from small_jobs import small_job, take
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from train import step as step_module
+from train import divergence
 from train.devices import Devices
-from train.loop import finish_epoch, save_last
-from train.step import settle
+from train.divergence import check_last_step
+from train.epoch_end import finish_epoch, save_last
 from train.train_errors import DivergedError
 
 ALL = ("--mixup", "0.2", "--ema", "0.9", "--clip-grad", "1", "--label-smoothing", "0.1")
@@ -58,7 +58,7 @@ def test_a_step_that_is_not_finite_leaves_nothing_behind(new_job, what, optimise
     spoiled = spoil(job, what)
     take(job)
     spoiled.remove()
-    settle(job)
+    check_last_step(job)
     after = lasting(job)
     if what == "gradients" and precision == "fp16":  # its loss was finite: its clips are scored
         assert after.pop("meter")[0] == len(job.batches[0].labels)
@@ -140,7 +140,7 @@ def test_fp16_goes_on_after_a_step_left_out_with_clipped_gradients(new_job):
     spoiled.remove()
     before = lasting(job)["state_dict"]
     take(job, 2)
-    settle(job)
+    check_last_step(job)
     assert job.skipped_steps == 2 and not same_bits(before, job.net.state_dict())
     assert job.scaler.get_scale() == 2.0**14
 
@@ -153,7 +153,7 @@ def test_fp16_gradients_that_are_never_finite_are_divergence(new_job, monkeypatc
     if sign == "the scale collapses":
         job.scaler.load_state_dict(job.scaler.state_dict() | {"scale": 2.0**-7})
     else:
-        monkeypatch.setattr(step_module, "MOST_OVERFLOWS", 3)
+        monkeypatch.setattr(divergence, "MOST_OVERFLOWS", 3)
     with pytest.raises(DivergedError, match="4 steps in a row without an update"):
         take(job, 10)
     assert same_bits(before, job.net.state_dict())
@@ -167,7 +167,7 @@ def take_some(job, steps, bad: dict[int, str]):
         take(job)
         if spoiled:
             spoiled.remove()
-    settle(job)
+    check_last_step(job)
 
 
 def drawn(random) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.parallel import parallel_apply
 
 from train.devices import Devices, open_devices
-from train.step import settle
+from train.divergence import check_last_step
 
 CPU = torch.device("cpu")
 
@@ -92,7 +92,7 @@ def test_a_step_on_two_devices_is_that_on_one(
         seen.append(dtypes_of(job.net))
         take(job)
         losses.append(job.unchecked_step.loss)
-        settle(job)
+        check_last_step(job)
         jobs.append(job)
     one, two = jobs
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)

@@ -13,13 +13,14 @@ from data.clips.loader import StepPlan
 from network import gate_rates
 from run.command_line import parse_config
 from train.devices import open_devices
+from train.divergence import check_last_step
 from train.loaders import training_batches
-from train.loop import net_to_score
 from train.mixing import mixed
 from train.prefetch import prefetched
 from train.setup import prepare
 from train.speed_monitor import SpeedMonitor
-from train.step import number_of_micro_batches, settle, train_step
+from train.step import number_of_micro_batches, train_step
+from train.validation import network_to_validate
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def job(tiny, tmp_path):
 
 def take_step(job):
     train_step(job, next(job.batches), SpeedMonitor(job.devices.device))
-    settle(job)
+    check_last_step(job)
     job.step += 1
 
 
@@ -108,7 +109,7 @@ def test_precise_batch_norm_is_not_counted_in_the_gates_rates(tiny, tmp_path):
         rates = gate_rates(job.net)
         seen = [int(module.counts[1]) for module in job.net.modules() if hasattr(module, "counts")]
         means = job.net.layer1[0].conv1[1].running_mean.clone()
-        net_to_score(job)
+        network_to_validate(job)
         assert gate_rates(job.net) == rates
         after = [int(module.counts[1]) for module in job.net.modules() if hasattr(module, "counts")]
         assert after == seen and all(seen)
@@ -131,7 +132,7 @@ def test_precise_batch_norm_is_not_counted_in_the_gates_rates(tiny, tmp_path):
 )
 def test_numbers_of_micro_batches_by_hand(batch, clips, world, gpus, number):
     job = SimpleNamespace(
-        devices=SimpleNamespace(world=world, gpus=gpus), per_pass=lambda frames, size: clips
+        devices=SimpleNamespace(world=world, gpus=gpus), micro_batch_size=lambda frames, size: clips
     )
     assert number_of_micro_batches(job, StepPlan(1, 0, batch, 4, 32)) == number
     asked = []

@@ -13,10 +13,11 @@ from torch import nn
 from data.clips.loader import Batch
 from run.command_line import parse_config
 from train.devices import open_devices
+from train.divergence import check_last_step
 from train.loaders import training_batches
 from train.setup import prepare
 from train.speed_monitor import SpeedMonitor
-from train.step import settle, train_step
+from train.step import train_step
 
 
 def two_steps(options: list[str], *, shares: int = 1, frozen: bool = False, steps: int = 2) -> dict:
@@ -40,7 +41,7 @@ def two_steps(options: list[str], *, shares: int = 1, frozen: bool = False, step
             batch = Batch(*(part[order] for part in batch))
             train_step(job, batch, SpeedMonitor(devices.device))
             job.step += 1
-        settle(job)
+        check_last_step(job)
         scores = job.meter.scores(devices)
         return {
             "before": before,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch import nn
 
 from network.checkpoint_file import tensor_problem
 from train.config import Config
@@ -155,27 +153,6 @@ def _state_names(optimiser: torch.optim.Optimizer) -> set[str]:
     if isinstance(optimiser, torch.optim.AdamW):
         return {"step", "exp_avg", "exp_avg_sq"}
     return {"momentum_buffer"} if optimiser.param_groups[0]["momentum"] else set()
-
-
-@torch.no_grad()
-def update_average(average: AveragedModel, net: nn.Module, decay: float, applied: Tensor) -> None:
-    """Move averaged weights and buffers towards the network's; the first update copies them.
-
-    Where `applied` (bool, on the device) is false, nothing changes. torch's `update_parameters`
-    cannot be told so without waiting for the device.
-    """
-    first = average.n_averaged == 0
-    share = torch.where(first, 1.0, 1.0 - decay) * applied  # 0: stays, 1: is copied
-    for own, new in zip(_values(average.module), _values(net), strict=True):
-        if own.is_floating_point():
-            own.lerp_(new, share.to(own.dtype))
-        else:
-            own.copy_(new)  # counts
-    average.n_averaged += applied
-
-
-def _values(net: nn.Module) -> Iterable[Tensor]:
-    return itertools.chain(net.parameters(), net.buffers())
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:

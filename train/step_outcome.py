@@ -1,31 +1,31 @@
-"""What a training step reports, read from the device after the next step has been started."""
+"""The outcome of a training step, read from the device after the next step has been started."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-NAMED = 8  # clips that a message lists
+MOST_NAMES = 8  # clips that a message names
 
 
 @dataclass
 class StepOutcome:
-    """A step that has been started; its numbers may still be being computed.
+    """A step that has been started; the device may still be computing its numbers.
 
-    Reading `loss`, `applied`, `left_out` or `scale` waits for the device the first time.
+    The first reading of `loss`, `applied`, `skipped` or `scale` waits for the device.
     """
 
     epoch: int
     step: int
     lr: float
     shape: tuple[int, ...]  # of the batch of clips
-    videos: list[int]  # the videos that the clips are of
-    fetch: Callable[[], list[float]]  # waits for the device; returns the numbers below in order
+    videos: list[int]  # of the clips, by index
+    wait_for_numbers: Callable[[], list[float]]  # loss, applied, skipped, scale
     _numbers: list[float] = field(default_factory=list)
 
     def _number(self, at: int) -> float:
         if not self._numbers:
-            self._numbers = self.fetch()
+            self._numbers = self.wait_for_numbers()
         return self._numbers[at]
 
     @property
@@ -35,14 +35,14 @@ class StepOutcome:
 
     @property
     def applied(self) -> bool:
-        """Whether the weights were updated, in all ranks alike."""
+        """Whether the weights were updated; the same in all ranks."""
         return bool(self._number(1))
 
     @property
-    def left_out(self) -> bool:
-        """Whether the step counts as one that `--on-nan` speaks of.
+    def skipped(self) -> bool:
+        """Whether the step counts as not finite, for `--on-nan`.
 
-        Under fp16, gradients that overflow are a matter of the loss scale, and do not count.
+        Under fp16, a step whose gradients overflow does not: its loss scale was only too large.
         """
         return bool(self._number(2))
 
@@ -52,9 +52,9 @@ class StepOutcome:
         return self._number(3)
 
     def where(self, names: Callable[[int], str]) -> str:
-        """Epoch, step, learning rate, shape and first clips. `names` gives a video's name."""
-        clips = ", ".join(map(names, self.videos[:NAMED]))
-        more = ", ..." if len(self.videos) > NAMED else ""
+        """Return epoch, step, lr, shape and first clips as text. `names` returns a video's name."""
+        clips = ", ".join(map(names, self.videos[:MOST_NAMES]))
+        more = ", ..." if len(self.videos) > MOST_NAMES else ""
         shape = ",".join(map(str, self.shape))
         return (
             f"epoch {self.epoch}, step {self.step}, lr {self.lr:g}, batch ({shape}), "

@@ -1,0 +1,45 @@
+"""Validate the network of a run: which weights, with which batch norm statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import nn
+
+from data.clips.clip_dataset import normalise
+from data.clips.loader import Batch
+from train.batchnorm import estimate_statistics
+from train.distributed import broadcast_tensors
+from train.evaluation import evaluate
+from train.loaders import unaugmented_batches
+from train.signals import Signals
+from train.training_run import TrainingRun
+
+
+def validate(run: TrainingRun, batches: Iterable[Batch], signals: Signals) -> dict[str, float]:
+    """Score the network on the validation clips; return top1, top5, loss and clips."""
+    return evaluate(
+        network_to_validate(run),
+        batches,
+        run.devices,
+        run.val_clips.videos,
+        signals=signals,
+        title="validation",
+    ).scores
+
+
+def network_to_validate(run: TrainingRun) -> nn.Module:
+    """Return the averaged network with --ema, else the current one.
+
+    With `--precise-bn`, its batch norm statistics are first estimated again over unaugmented
+    training clips. All ranks then use the statistics of rank 0, which are those that are saved.
+    """
+    net = run.ema.module if run.ema else run.net
+    if run.config.precise_bn:
+        run.norms.split()  # no synchronisation: the ranks may have different numbers of batches
+        batches = unaugmented_batches(run, run.config.precise_bn)
+        with run.devices.autocast():
+            clips = (normalise(run.devices.to_device(batch.clips)) for batch in batches)
+            estimate_statistics(net, clips)
+    broadcast_tensors(run.devices, net.buffers())
+    return run.parallel_net if run.devices.gpus > 1 and net is run.net else net
