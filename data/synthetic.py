@@ -144,7 +144,9 @@ def write_videos(folder: Path, per_class: int, *, seed: int, prefix: str) -> lis
         for index, action in enumerate(ACTIONS)
         for number in range(per_class)
     ]
-    for action, video_id, video_seed in tqdm(jobs, desc=f"rendering {prefix}", unit="video"):
+    # disable=None: no bar where stderr is no terminal
+    bar = tqdm(jobs, desc=f"rendering {prefix}", unit="video", disable=None)
+    for action, video_id, video_seed in bar:
         path = folder / action / f"{video_id}.mp4"
         if path.exists():
             continue

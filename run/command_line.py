@@ -1,6 +1,7 @@
-"""The command line of the training scripts, and how every command ends.
+"""The command line of the training scripts, and the exit codes of all commands.
 
-Options are the fields of `train.config.Config`; their defaults are the dataset's.
+Each field of `train.config.Config` is an option; some defaults depend on the dataset. This module
+imports no torch: options are read, and what they name is looked for, before torch is imported.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from data.data_error import DataError, MachineError
 from data.datasets import DatasetSpec, dataset_spec
 from network.network_error import NetworkError
 from train.config import Config
-from train.results.recorder import PlainFormatter
+from train.input_check import check_inputs
+from train.results.log_file import PlainFormatter
 from train.train_errors import DivergedError, Interrupted, TrainError
 
 log = logging.getLogger(__name__)
@@ -183,6 +185,12 @@ def complete(benchmark: str, /, **options: object) -> Config:
     return config
 
 
+def check_checkpoint(path: Path) -> None:
+    """Raise TrainError if there is no such file."""
+    if not path.is_file():
+        raise TrainError(f"{path}: there is no such file")
+
+
 def set_up_logging(*, debug: bool = False) -> None:
     """Send the log to stderr: coloured on a terminal, plain into a file."""
     lines = {"fmt": "%(asctime)s %(levelname)s %(message)s", "datefmt": "%H:%M:%S"}
@@ -248,7 +256,9 @@ def main(dataset: str) -> NoReturn:
         config = parse_config(dataset)
         if config.debug_mode:
             set_up_logging(debug=True)
-        from train.loop import train  # not before the options are known to make sense
+        if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+            check_inputs(config)  # otherwise the ranks check together, so that all of them end
+        from train.loop import train  # imports torch, which takes seconds
 
         train(config)
 

@@ -1,7 +1,7 @@
-"""The main job on the embedded dataset: render, convert, train, evaluate. `make demo` runs it.
+"""Try the whole project on rendered videos: convert, train, evaluate. `make demo` runs it.
 
-Everything goes through the commands a user calls; what exists from an earlier run is kept, so a
-second run only evaluates.
+The demo calls the commands that a user calls. Files from an earlier demo are kept, so that a second
+demo only evaluates. Options of training can be added at the end, such as `--end-epoch 2`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,8 @@ from pathlib import Path
 from data.synthetic import ACTIONS, write_videos
 from run import convert, evaluate
 from run.command_line import Parser, command, parse_config
-from train.loop import train
 from train.option_bounds import Bounds, within
 from train.results.file_writing import write_text
-from train.results.recorder import results_folder
 
 log = logging.getLogger(__name__)
 
@@ -63,20 +61,25 @@ RECIPE = [
 ]
 
 
+def label_csv(root: Path, part: str) -> Path:
+    """The path of the csv that labels one part, `train` or `val`, of the demo's videos."""
+    return root / "labels" / f"motion_{part}.csv"
+
+
 def prepare(root: Path, *, scale: float = 1.0) -> Path:
-    """Render, convert and label the embedded dataset below `root`. Returns the training csv."""
+    """Render, convert and label the rendered dataset below `root`. Returns the training csv."""
     for part, (per_class, seed) in PARTS.items():
         videos = write_videos(
             root / "videos", max(2, round(per_class * scale)), seed=seed, prefix=part
         )
-        labels = root / "labels" / f"motion_{part}.csv"
+        labels = label_csv(root, part)
         labels.parent.mkdir(parents=True, exist_ok=True)
         with labels.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(("label", "id", "split"))
             writer.writerows((action, video, part) for action, video in videos)
     convert.main(["--videos", str(root / "videos"), "--dataset", str(root)])
-    return root / "labels" / "motion_train.csv"
+    return label_csv(root, "train")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -94,11 +97,14 @@ def main(argv: list[str] | None = None) -> None:
         help="share of the videos to make (default: 1)",
     )
     args, training_options = parser.parse_known_args(argv)
-    since = time.monotonic()
-    labels = prepare(args.root, scale=args.scale)
-    where = ["--dataset", str(args.root), "--labels", str(labels)]
+    where = ["--dataset", str(args.root), "--labels", str(label_csv(args.root, "train"))]
     options = [*where, "--model-dir", str(args.root / "results"), "--network", NETWORK, *RECIPE]
     config = parse_config("custom", [*options, "--resume", "auto", *training_options])
+    from train.loop import train  # imports torch
+    from train.results.recorder import results_folder
+
+    since = time.monotonic()
+    prepare(args.root, scale=args.scale)
     folder = results_folder(config)
     train(config)
     scores = evaluate.main(["--checkpoint", str(folder / "last.pth"), *where, "--order", "all"])

@@ -1,7 +1,9 @@
 """List the networks: `python -m run.networks [NAME ...] [--clip-length 16] [--clip-size 224]`.
 
-Parameters in millions; multiply-accumulates of one clip in thousands of millions (convolutions,
-linear layers, recurrent products); top-1 / top-5 on HACS of the authors' released checkpoints.
+The table has the parameters in millions, the multiply-accumulates of one clip in thousands of
+millions (convolutions, linear layers, recurrent products), and the top-1 and top-5 accuracy on
+HACS of the authors' released checkpoints. For another clip or number of classes the figures are
+computed, which takes seconds a network: name the networks that you want to know about.
 """
 
 from __future__ import annotations
@@ -9,11 +11,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-import torch
-from tqdm import tqdm
-
-from network import build_network, list_networks
-from network.cost import count_macs, count_parameters
+from network.figures import CLASSES, FRAMES, SIZE, compute_figures, read_figures
+from network.registry import find_builder, list_networks
 from run.benchmark import as_table
 from run.command_line import Parser, command
 from train.config import bounds_of
@@ -32,43 +31,54 @@ HACS_ON_RECORD = {
 }
 
 
-def row(name: str, args: argparse.Namespace) -> dict:
-    """What one network costs at the asked clip shape; built on the meta device, so at no cost."""
-    with torch.device("meta"):
-        net = build_network(name, args.classes)
-    macs = count_macs(net, args.clip_length, args.clip_size, args.clip_size)
-    return {
-        "network": name.lower(),
-        "parameters_M": f"{count_parameters(net) / 1e6:.3f}",
-        "GMACs": f"{macs / 1e9:.2f}",
-        "HACS top1 / top5": HACS_ON_RECORD.get(name.lower(), ""),
-    }
-
-
 def build_parser() -> Parser:
     """The command's options."""
-    parser = Parser(prog="python -m run.networks", description=__doc__)
+    parser = Parser(
+        prog="python -m run.networks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help="networks (default: all)")
     for flag, name, default, help in (
-        ("--clip-length", "clip_length", 16, "frames (default: 16)"),
-        ("--clip-size", "clip_size", 224, "side in pixels (default: 224)"),
+        ("--clip-length", "clip_length", FRAMES, "frames (default: %(default)s)"),
+        ("--clip-size", "clip_size", SIZE, "height and width in pixels (default: %(default)s)"),
     ):
         parser.add_argument(flag, type=within(bounds_of(name)), default=default, help=help)
     parser.add_argument(
-        "--classes", type=within(Bounds(2, 100_000)), default=400, help="classes (default: 400)"
+        "--classes",
+        type=within(Bounds(2, 100_000)),
+        default=CLASSES,
+        help="classes (default: %(default)s)",
     )
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Print the table."""
-    args = build_parser().parse_args(argv)
-    names = args.names or list_networks()
-    rows = [row(name, args) for name in tqdm(names, unit="network", leave=False)]
-    print(
-        f"one clip of {args.clip_length} x {args.clip_size} x {args.clip_size}, "
-        f"{args.classes} classes"
-    )
+    """Print the table. Raises NetworkError for a network that does not exist."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    stored = read_figures()
+    names = [name.lower() for name in args.names] or list_networks()
+    for name in names:
+        find_builder(name)
+    asked = {"frames": args.clip_length, "size": args.clip_size, "classes": args.classes}
+    if asked == {"frames": FRAMES, "size": SIZE, "classes": CLASSES}:
+        figures = {name: stored.get(name) or compute_figures(name) for name in names}
+    elif args.names:
+        figures = {name: compute_figures(name, **asked) for name in names}
+    else:
+        parser.error("name the networks whose figures are to be computed for another clip")
+    rows = [
+        {
+            "network": name,
+            "parameters_M": f"{row.parameters / 1e6:.3f}",
+            "GMACs": f"{row.macs / 1e9:.2f}",
+            "HACS top1 / top5": HACS_ON_RECORD.get(name, ""),
+        }
+        for name, row in figures.items()
+    ]
+    size = args.clip_size
+    print(f"one clip of {args.clip_length} x {size} x {size}, {args.classes} classes")
     print(as_table(rows))
 
 

@@ -14,8 +14,6 @@ from pathlib import Path
 from data.datasets import DATASETS
 from run.command_line import Parser, add_options, command, complete
 from train.option_bounds import Bounds, within
-from train.schedule.plan_table import draw_plan, plan_table
-from train.schedule.schedule import make_schedule
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -23,7 +21,12 @@ def main(argv: list[str] | None = None) -> None:
     args = vars(build_parser(argv).parse_args(argv))
     defaults, clips = args.pop("defaults"), args.pop("dataset_size")
     rows_file, picture = args.pop("json"), args.pop("png")
-    schedule = make_schedule(complete(defaults, **args), clips)
+    config = complete(defaults, **args)
+    # these import torch
+    from train.schedule.plan_table import draw_plan, plan_table
+    from train.schedule.schedule import make_schedule
+
+    schedule = make_schedule(config, clips)
     print(plan_table(schedule))
     if rows_file:
         rows = [

@@ -6,34 +6,12 @@ Takes video files and folders of frame stores. Clips are cut from them exactly a
 from __future__ import annotations
 
 import argparse
-import json
-import logging
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from data.annotations.video_folders import Videos
-from data.clips.clip_dataset import ClipDataset
-from data.clips.loader import Batch, validation_loader
-from data.data_error import DataError
-from data.datasets import dataset_spec
-from data.store import DATABASE, write_store
-from data.store.ffmpeg import extract_jpegs
-from run.command_line import Parser, command
-from run.trained_network import Trained, open_checkpoint
-from run.worker_pool import printable
+from run.command_line import Parser, check_checkpoint, command
 from train.config import bounds_of
-from train.devices import Devices, open_devices
-from train.evaluation import predictions
 from train.option_bounds import Bounds, within
-from train.setup import clip_options
-
-log = logging.getLogger(__name__)
 
 
 def build_parser() -> Parser:
@@ -70,117 +48,18 @@ def build_parser() -> Parser:
     return parser
 
 
-def predict(
-    trained: Trained,
-    source: Path,
-    devices: Devices,
-    *,
-    scratch: Path,
-    views: int = 3,
-    short_side: int = 256,
-) -> np.ndarray:
-    """One video's probabilities: float32 (classes,), the mean over its views.
-
-    Args:
-        trained: the network and how its clips are cut.
-        source: a video file, or the folder of a frame store.
-        devices: where it is computed.
-        scratch: a folder that does not exist, for a video file's frames. Each call needs another.
-        views: clips of the video.
-        short_side: pixels of a video file's frames.
-
-    Raises:
-        DataError: the source is missing, is no video, or cannot be decoded to its end.
-    """
-    try:
-        store = _frame_store(source, scratch, short_side)
-        (answer,) = predictions(
-            trained.net, _clips(trained, store, views), devices, title=source.name
-        )
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    probabilities = answer.logits.softmax(1).cpu().numpy()
-    if not np.isfinite(probabilities).all():
-        raise DataError(f"{source}: the network's answer is not finite; try --precision fp32")
-    return probabilities[0]
-
-
-def _frame_store(source: Path, scratch: Path, short_side: int) -> Path:
-    """The folder of a source's frame store; `scratch` becomes that of a video file."""
-    try:
-        is_store, is_file = (source / DATABASE).is_file(), source.is_file()
-    except OSError as error:  # a name that is too long, a folder that may not be entered
-        raise DataError(f"{source}: cannot be read ({error.strerror})") from error
-    if is_store:
-        return source.absolute()
-    if not is_file:
-        raise DataError(f"{source}: is neither a video file nor a folder with {DATABASE}")
-    write_store(scratch, source.stem, extract_jpegs(source, short_side=short_side))
-    return scratch
-
-
-def _clips(trained: Trained, store: Path, views: int) -> Iterable[Batch]:
-    """One batch: the clips of one video, cut as validation cuts them."""
-    config = trained.config
-    videos = Videos(
-        root=store.parent,
-        folders=np.array([store.name]),
-        labels=np.zeros(1, np.int64),
-        classes=trained.classes,
-        rejected=[],
-        source=store,
-    )
-    options = clip_options(config, dataset_spec(config.benchmark, config.variant), training=False)
-    # a video that cannot be read is this command's error, even if the training skipped such videos
-    options = replace(options, skip_bad=False)
-    return validation_loader(
-        ClipDataset(videos, options, training=False, seed=config.random_seed),
-        views,
-        config.clip_length,
-        config.clip_size,
-        workers=0,
-        views=views,
-    )
-
-
 def main(argv: list[str] | None = None) -> None:
     """Print each video's most likely classes, or what is wrong with it.
 
-    Leaves with exit code 2 if there was no answer for a video; the others get theirs.
+    Raises:
+        TrainError, NetworkError: the checkpoint cannot be used.
+        DataError: a video has no answer. The other videos have got theirs by then.
     """
     args = build_parser().parse_args(argv)
-    rows: list[dict[str, object]] = []
-    failed = 0
-    with (
-        open_devices(args.gpus, args.precision, most=1) as devices,
-        tempfile.TemporaryDirectory() as scratch,
-    ):
-        trained = open_checkpoint(args.checkpoint, devices)
-        for number, source in enumerate(args.videos):
-            try:
-                answer = predict(
-                    trained,
-                    source,
-                    devices,
-                    scratch=Path(scratch) / str(number),
-                    views=args.views,
-                    short_side=args.short_side,
-                )
-            except DataError as error:
-                failed += 1
-                reason = str(error) if str(source) in str(error) else f"{source}: {error}"
-                log.error("%s", reason)
-                rows.append({"video": str(source), "error": reason})
-                continue
-            best = np.argsort(-answer)[: args.top]
-            named = ", ".join(f"{printable(trained.classes[i])} {answer[i]:.1%}" for i in best)
-            print(f"{printable(source)}: {named}")
-            probabilities = dict(zip(trained.classes, answer.tolist(), strict=True))
-            rows.append({"video": str(source), **probabilities})
-    if args.json:
-        args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    if failed:
-        raise DataError(f"{failed} of {len(args.videos)} videos have no answer, as said above")
+    check_checkpoint(args.checkpoint)
+    from run.prediction import predict_videos  # imports torch
+
+    predict_videos(args)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from data.data_error import DataError
 from run.command_line import BAD_INPUT
 from train.config import bounds_of
-from train.devices import usable_cores
+from train.cpu_cores import usable_cores
 from train.option_bounds import Bounds, within
 from train.signals import caught_signals
 
@@ -67,7 +67,9 @@ def run_jobs(
     with caught_signals() as signals, ThreadPool(workers) as pool:
         results = pool.imap_unordered(lambda job: (job, work(job, stop)), jobs)
         try:
-            for job, reason in tqdm(_polled(results, signals), total=len(jobs), unit="video"):
+            finished = _polled(results, signals)
+            # disable=None: no bar where stderr is no terminal
+            for job, reason in tqdm(finished, total=len(jobs), unit="video", disable=None):
                 if reason is not None:
                     broken.append((job.source, reason))
                     log.error("%s", reason)

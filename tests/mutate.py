@@ -59,7 +59,7 @@ TABLE: dict[str, str] = {
     "train/metrics.py": "test_train_parts.py -k 'top_k or meter'",
     "train/speed_monitor.py": "test_train_parts.py -k 'colours or speed or reader or monitor'",
     "train/results/recorder.py": "test_train_history.py",
-    "run/evaluate.py": "test_run_evaluate.py test_run_predict.py",
+    "run/evaluation_report.py": "test_run_evaluate.py test_run_predict.py",
 }
 PRELOADED = (
     "torch", "torch._dynamo", "torch.utils.tensorboard", "torchvision.models.video", "numpy", "cv2",

@@ -12,7 +12,7 @@ from torch import nn
 from data.annotations.video_folders import Videos
 from data.clips.clip_dataset import normalise
 from data.clips.loader import Batch
-from run.evaluate import confusion_matrix, draw_confusion, reordered
+from run.evaluation_report import confusion_matrix, draw_confusion, reordered
 from train.devices import Devices
 from train.evaluation import evaluate, predictions
 from train.signals import Signals

@@ -11,8 +11,8 @@ from runs import command, folder, same_bits, train
 from run.command_line import parse_config
 from train.devices import open_devices
 from train.loaders import unaugmented_batches
+from train.results.log_file import without_colours
 from train.setup import prepare
-from train.speed_monitor import without_colours
 
 
 def rows(path):

@@ -28,6 +28,7 @@ from train.optimiser import (
     restore_optimiser,
     set_learning_rate,
 )
+from train.results.log_file import without_colours
 from train.signals import caught_signals
 from train.speed_monitor import (
     GREEN,
@@ -36,7 +37,6 @@ from train.speed_monitor import (
     SpeedMonitor,
     SpeedReport,
     coloured,
-    without_colours,
 )
 from train.train_errors import TrainError
 

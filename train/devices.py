@@ -126,11 +126,6 @@ class MixedPrecision(nn.Module):
             return self.net(clips)
 
 
-def usable_cores() -> int:
-    """Return how many cores this process may use, or all cores where the system cannot tell."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
 @contextlib.contextmanager
 def open_devices(
     gpus: int | None, precision: str, *, most: int | None = None, deterministic: bool = False

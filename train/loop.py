@@ -20,7 +20,8 @@ from train.mixing import scoring_note
 from train.prefetch import prefetched
 from train.progress import log_progress, progress_bar
 from train.rank_agreement import run_in_all_ranks
-from train.results.recorder import Recorder, log_file, write_config
+from train.results.log_file import log_file
+from train.results.recorder import Recorder, write_config
 from train.results.results_folder import held_results, start_results
 from train.schedule.plan_table import draw_plan, plan_table
 from train.schedule.schedule import Schedule

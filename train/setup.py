@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -13,7 +12,6 @@ from torch.optim.swa_utils import AveragedModel
 from data.annotations.dataset_fingerprint import fingerprint
 from data.annotations.duplicate_videos import warn_of_overlap
 from data.annotations.splits import open_split
-from data.augment.presets import check_pipeline
 from data.clips.clip_dataset import ClipDataset, ClipOptions
 from data.clips.loader import StepPlan
 from data.datasets import DatasetSpec, dataset_spec
@@ -22,7 +20,9 @@ from train.batchnorm import StepNorms, shortage
 from train.checkpoint.resume import resume
 from train.checkpoint.saving import OPTIMISER
 from train.config import Config
-from train.devices import Devices, usable_cores
+from train.cpu_cores import usable_cores
+from train.devices import Devices
+from train.input_check import check_names
 from train.memory import clips_per_pass
 from train.metrics import Meter
 from train.optimiser import build_optimiser, groups_table
@@ -140,12 +140,9 @@ def check_shares(schedule: Schedule, world: int) -> None:
 
 def _check_names(config: Config, devices: Devices) -> None:
     """Check the names in the options before the dataset is scanned, which can take minutes."""
-    check_pipeline(config.augmentation)
+    check_names(config, reads_weights=devices.is_first)  # the others receive the weights
     with torch.device("meta"):  # needs no memory and hardly any time
         _build(config, 2)
-    missing = config.pretrained_3d and not Path(config.pretrained_3d).is_file()
-    if missing and devices.is_first:  # the others receive its weights
-        raise TrainError(f"--pretrained-3d {config.pretrained_3d}: there is no such file")
 
 
 def _workers(config: Config, devices: Devices) -> int:

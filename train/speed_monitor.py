@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from collections.abc import Iterator
 
@@ -14,7 +13,6 @@ from train.stopwatch import Stopwatch
 #: Clips per second below which a speed is slow (red), and from which on it is fast (green).
 LIMITS = {"r": (100, 3000), "f": (50, 300), "b": (20, 200)}
 RED, YELLOW, GREEN, PLAIN = "\033[31m", "\033[33m", "\033[32m", "\033[0m"
-ANSI = re.compile(r"\033\[[0-9;]*m")
 READER_BOUND = 0.3  # share of the time spent waiting from which on it is worth a line
 
 
@@ -23,11 +21,6 @@ def coloured(name: str, speed: float) -> str:
     slow, fast = LIMITS[name]
     colour = RED if speed < slow else YELLOW if speed < fast else GREEN
     return f"{colour}{name}={_short(speed)}{PLAIN}"
-
-
-def without_colours(text: str) -> str:
-    """The text as it belongs into a file."""
-    return ANSI.sub("", text)
 
 
 def _short(speed: float) -> str:

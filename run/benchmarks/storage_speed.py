@@ -33,7 +33,7 @@ from data.store import FrameStore, open_store, write_store
 from data.store.ffmpeg import SCALE, ffmpeg_executable
 from run import convert
 from run.benchmarks.loader_speed import ffmpeg, find, split_jpegs, write_original_store
-from train.devices import usable_cores
+from train.cpu_cores import usable_cores
 
 CLIP, INTERVAL = 16, 2
 SHORT_SIDE, QUALITY = 240, 3

@@ -11,14 +11,12 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib import metadata
-from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
 
 from train.config import Config
 from train.results.file_writing import naming, write_atomically, write_text
 from train.results.history import History
-from train.speed_monitor import without_colours
 from train.train_errors import TrainError
 
 log = logging.getLogger(__name__)
@@ -49,56 +47,6 @@ def _versions() -> dict[str, str]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
     return found
-
-
-class LogFile(logging.FileHandler):
-    """A log file that cannot be written is said once; the run, which needs no log, goes on."""
-
-    def __init__(self, path: Path):
-        super().__init__(path, encoding="utf-8", errors="backslashreplace")
-        self.setFormatter(PlainFormatter("%(asctime)s %(levelname)s %(message)s"))
-        self._said = False
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Say on stderr what is wrong with the file, where logging would print a traceback."""
-        error = sys.exc_info()[1]
-        if not isinstance(error, OSError):
-            super().handleError(record)
-        elif not self._said:
-            self._said = True
-            reason = error.strerror or error
-            print(f"warning: {self.baseFilename}: {reason}; lines are missing", file=sys.stderr)
-
-
-class PlainFormatter(logging.Formatter):
-    """A formatter for files: it leaves out the colours of the speeds."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The record as text without colours."""
-        return without_colours(super().format(record))
-
-
-@contextlib.contextmanager
-def log_file() -> Iterator[Callable[[Path], None]]:
-    """Collect the log from here on; the function given appends it, without colours, to a file.
-
-    So the file also has what was logged before its folder could be made.
-    """
-    early = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
-
-    def write_to(path: Path) -> None:
-        early.setTarget(LogFile(path))
-        early.flush()
-        early.capacity = 1  # from now on every line at once
-
-    logging.getLogger().addHandler(early)
-    try:
-        yield write_to
-    finally:
-        logging.getLogger().removeHandler(early)
-        if early.target:
-            early.target.close()
-        early.close()
 
 
 class Recorder:

@@ -1,0 +1,148 @@
+"""Score a trained network on a validation split, print the scores and draw the confusion matrix."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.annotations.splits import open_split
+from data.clips.clip_dataset import ClipDataset
+from data.clips.loader import Batch, validation_loader
+from data.datasets import dataset_spec
+from run.trained_network import Trained, open_checkpoint
+from run.worker_pool import printable
+from train.devices import open_devices
+from train.evaluation import evaluate
+from train.setup import clip_options
+
+log = logging.getLogger(__name__)
+
+LABELLED = 40  # classes up to which the confusion matrix names them
+
+
+def reordered(batches: Iterable[Batch], order: str, seed: int = 0) -> Iterator[Batch]:
+    """The batches with the frames of each clip forward, reversed, or shuffled (by `seed`)."""
+    for batch in batches:
+        frames = batch.clips.shape[2]
+        if order == "reversed":
+            batch = batch._replace(clips=batch.clips.flip(2))
+        elif order == "shuffled":
+            orders = [
+                np.random.default_rng((seed, index)).permutation(frames)
+                for index in batch.indices.tolist()
+            ]
+            shuffled = [clip[:, at] for clip, at in zip(batch.clips, orders, strict=True)]
+            batch = batch._replace(clips=torch.stack(shuffled))
+        yield batch
+
+
+def confusion_matrix(predicted: Tensor, labels: Tensor, n_classes: int) -> np.ndarray:
+    """int64 (n_classes, n_classes): rows are the labels, columns what was predicted."""
+    cells = torch.bincount(labels * n_classes + predicted, minlength=n_classes**2)
+    return cells.reshape(n_classes, n_classes).numpy()
+
+
+def draw_confusion(matrix: np.ndarray, classes: tuple[str, ...], title: str, path: Path) -> None:
+    """The matrix, each row divided by its sum, as a picture."""
+    from matplotlib.figure import Figure
+
+    side = min(14.0, 3.5 + 0.45 * len(classes))
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axis = figure.subplots()
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, label="share of the class", shrink=0.8)
+    axis.set(title=title, xlabel="predicted", ylabel="label")
+    if len(classes) <= LABELLED:
+        names = [printable(name) for name in classes]
+        axis.set_xticks(range(len(names)), names, rotation=60, ha="right", parse_math=False)
+        axis.set_yticks(range(len(names)), names, parse_math=False)
+        for row, column in np.argwhere(matrix > 0):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            count = str(matrix[row, column])
+            axis.text(column, row, count, ha="center", va="center", color=colour, fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def evaluate_checkpoint(
+    args: argparse.Namespace, orders: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Score the checkpoint for each order of the frames, print the scores, draw the first order's.
+
+    Args:
+        args: the options of `run.evaluate`.
+        orders: orders of the frames, of `run.evaluate.ORDERS`.
+
+    Returns:
+        By order: top1 and top5 in percent, mean loss, number of clips.
+    """
+    with open_devices(args.gpus, args.precision, most=1) as devices:
+        trained = open_checkpoint(args.checkpoint, devices)
+        # --skip-bad is this command's own: the checkpoint's is about the videos it was trained on
+        config = replace(
+            trained.with_shape(args.clip_length, args.clip_size), skip_bad=args.skip_bad
+        )
+        spec = dataset_spec(config.benchmark, config.variant)
+        videos = open_split(
+            spec,
+            args.dataset,
+            "val",
+            labels=args.labels,
+            split=args.split or config.split,
+            classes=trained.classes,
+            skip_bad=config.skip_bad,
+        )
+        clips = ClipDataset(
+            videos,
+            clip_options(config, spec, training=False),
+            training=False,
+            seed=config.random_seed,
+        )
+        loader = validation_loader(
+            clips,
+            args.batch_size,
+            config.clip_length,
+            config.clip_size,
+            workers=args.workers,
+            timeout=args.batch_timeout,
+            views=args.views,
+        )
+        results = {}
+        for order in orders:
+            results[order], labels, predicted = evaluate(
+                trained.net, reordered(loader, order), devices, videos, title=order
+            )
+            if order == orders[0]:
+                matrix = confusion_matrix(predicted, labels, len(trained.classes))
+                _write(args.out or args.checkpoint.parent, trained, matrix, results[order])
+    print(f"{len(videos)} videos, {len(trained.classes)} classes, {args.checkpoint}")
+    for order, scores in results.items():
+        if scores["clips"] < len(videos):
+            print(f"only {scores['clips']:.0f} of the videos can be read and are scored")
+        print(
+            f"{order:9} top1 {scores['top1']:6.2f} %  top5 {scores['top5']:6.2f} %  "
+            f"loss {scores['loss']:.4f}"
+        )
+    return results
+
+
+def _write(folder: Path, trained: Trained, matrix: np.ndarray, scores: dict[str, float]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    title = f"{trained.config.network}: top-1 {scores['top1']:.1f} %"
+    draw_confusion(matrix, trained.classes, title, folder / "confusion.png")
+    path = folder / "classes.csv"
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("Class", "Clips", "Top1"))
+        for name, row, hits in zip(trained.classes, matrix, matrix.diagonal(), strict=True):
+            clips = row.sum()
+            writer.writerow((name, clips, f"{100 * hits / clips:.2f}" if clips else ""))
+    log.info("confusion.png and classes.csv are in %s", folder)
