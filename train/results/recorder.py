@@ -8,7 +8,6 @@ import logging
 import platform
 import shlex
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
