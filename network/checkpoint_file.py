@@ -149,7 +149,10 @@ def tensor_problem(name: str, value: object, like: Tensor | None = None) -> str:
         return "declares more numbers than the file holds"
     if like is not None:
         if value.is_floating_point() != like.is_floating_point():
-            return f"has {value.dtype} numbers, where the network's are {like.dtype}"
+            # Some files hold batch norm's counters as floats, which does no harm.
+            whole = value.is_floating_point() and bool((value == value.round()).all())
+            if not whole or not value.isfinite().all():
+                return f"has {value.dtype} numbers, where the network's are {like.dtype}"
         value = value.to(like.dtype)
     if value.is_floating_point():
         broken = value.numel() - int(value.isfinite().sum())

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -50,6 +51,10 @@ class Trials:
     full: bool
     tried: int = 0
     held: int = 0
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._since = time.monotonic()
 
     def number(self, few: int, many: int) -> int:
         """`few` in the default suite, `many` under `--full-trials`."""
@@ -59,6 +64,7 @@ class Trials:
         """Count one attack; `what` describes it where the promise did not hold."""
         self.tried += 1
         self.held += held
+        self.seconds = time.monotonic() - self._since
         assert held, f"{self.promise}: does not hold against {self.attack} ({what})"
 
 
@@ -91,7 +97,7 @@ def pytest_terminal_summary(terminalreporter) -> None:
     if not terminalreporter.config.getoption("--full-trials"):
         return
     rows = [
-        (one["promise"], one["attack"], one["tried"], one["held"])
+        (one["promise"], one["attack"], one["tried"], one["held"], one["seconds"])
         for reports in terminalreporter.stats.values()
         for report in reports
         if getattr(report, "when", "") == "teardown"
@@ -99,9 +105,11 @@ def pytest_terminal_summary(terminalreporter) -> None:
         if name == "trials"
     ]
     terminalreporter.section("promises and attacks")
-    terminalreporter.write_line("| promise | attack | trials | held |\n|---|---|---|---|")
+    terminalreporter.write_line(
+        "| promise | attack | trials | held | seconds |\n|---|---|---|---|---|"
+    )
     for row in sorted(rows):
-        terminalreporter.write_line("| {} | {} | {:,} | {:,} |".format(*row))
+        terminalreporter.write_line("| {} | {} | {:,} | {:,} | {:.0f} |".format(*row))
 
 
 @pytest.fixture(scope="session")

@@ -307,7 +307,7 @@ def odd_tensors(like: torch.Tensor) -> Iterator[tuple[str, object]]:
             yield "expanded", torch.zeros(1).expand(like.shape)
             yield "one dimension", like.reshape(-1)[: like.numel() - 1].clone()
     else:
-        yield "floating", like.double()
+        yield "floating", like.double() + 0.5
         yield "negative", -like.abs() - 1
 
 

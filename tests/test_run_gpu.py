@@ -6,6 +6,7 @@ import importlib
 import pytest
 import torch
 
+from run.benchmark import BENCHMARKS
 from run.benchmarks import gpu_page as gpu
 from train.train_errors import TrainError
 
@@ -18,7 +19,7 @@ def options(*words: str) -> argparse.Namespace:
 
 @pytest.mark.parametrize("name", gpu.RUNS)
 def test_the_benchmarks_take_the_options_that_they_are_run_with(name):
-    module = importlib.import_module(f"run.benchmarks.{name}")
+    module = importlib.import_module(f"run.benchmarks.{BENCHMARKS[name][0]}")
     parser = argparse.ArgumentParser()
     module.add_arguments(parser)
     parser.parse_args(gpu.RUNS[name].split())

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from run.benchmark import BENCHMARKS
 from train.devices import open_devices
 from train.train_errors import TrainError
 
@@ -58,7 +59,7 @@ def measure(args: argparse.Namespace) -> list[dict]:
 
 
 def _run(name: str, words: str, root: Path) -> list[dict]:
-    module = importlib.import_module(f"run.benchmarks.{name}")
+    module = importlib.import_module(f"run.benchmarks.{BENCHMARKS[name][0]}")
     parser = argparse.ArgumentParser()
     module.add_arguments(parser)
     options = words.split()
