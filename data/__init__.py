@@ -6,6 +6,7 @@ store        `frames.db`, the file that holds a video's frames: write, read, che
 augment      how a training clip is changed, written as an imgaug pipeline
 clips        which frames and which crop of a video make a clip, and the data loader
 synthetic    a rendered dataset for the demo and the tests
+file_writing write files atomically: the old file or the new one is whole after a crash
 data_error   the errors for bad data and for a machine that is short of something
 resource_shortage  which resource has run out, told from the error that it caused
 

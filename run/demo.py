@@ -13,11 +13,11 @@ import sys
 import time
 from pathlib import Path
 
+from data.file_writing import write_text
 from data.synthetic import ACTIONS, write_videos
 from run import convert, evaluate
 from run.command_line import Parser, command, parse_config
 from train.option_bounds import Bounds, within
-from train.results.file_writing import write_text
 
 log = logging.getLogger(__name__)
 

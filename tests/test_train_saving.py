@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from data import file_writing as files
 from train.checkpoint.opening import load_checkpoint
 from train.checkpoint.resume import newest_checkpoint
 from train.checkpoint.saving import (
@@ -26,7 +27,6 @@ from train.checkpoint.saving import (
     slimmed,
 )
 from train.config import Config
-from train.results import file_writing as files
 from train.results.disk_space import Sizes, check_space
 from train.results.earlier_run import delete_run, refuse_second_start, set_later_epochs_aside
 from train.results.history import History
@@ -474,7 +474,7 @@ def test_a_kill_while_saving_leaves_a_whole_checkpoint(tmp_path, trials):
         weights = state["state_dict"]["w"]
         held = path.name == "last.pth" and torch.equal(weights, torch.full((2000,), weights[0]))
         trial.add(held and "optimizer" in state, state["epoch"])
-        files.sweep_unfinished(tmp_path)
+        files.delete_temporary_files(tmp_path)
         assert not list(tmp_path.glob(".*"))
         for old in tmp_path.glob("*_ep-*"):  # or the folder grows with every attack
             old.unlink()
@@ -520,7 +520,7 @@ def test_leftovers_of_killed_runs_are_swept(tmp_path):
     before = names(tmp_path)
     for name in (".last.pth.0123abcd.tmp", ".last.pth.4711", ".train_results.csv.77.tmp"):
         (tmp_path / name).touch()
-    files.sweep_unfinished(tmp_path)
+    files.delete_temporary_files(tmp_path)
     assert names(tmp_path) == before
 
 

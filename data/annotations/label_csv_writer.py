@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from data.annotations.class_names import class_key
 from data.data_error import DataError
+from data.file_writing import write_atomically
 
 
 class Row(NamedTuple):
@@ -73,10 +74,8 @@ def _as_csv(rows: list[Row]) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Whole or not at all; a compressed file has the same bytes each time."""
+    """Write `text` atomically; a compressed file has the same bytes each time."""
     content = text.encode(errors="surrogateescape")
     if path.suffix == ".gz":
         content = gzip.compress(content, mtime=0)
-    unfinished = path.with_name(f".{path.name}.part")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)
+    write_atomically(path, lambda file: file.write(content))

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from data.data_error import DataError
+from data.file_writing import sync_to_disk
 from data.store.format import (
     APPLICATION_ID,
     COMPANIONS,
@@ -64,8 +65,8 @@ def write_store(
         n_frames = _write_database(part / DATABASE, video_id, jpegs, companions)
         (part / COUNT).write_text(f"{n_frames}\n")
         for name in (DATABASE, COUNT):
-            _sync(part / name)
-        _sync(part)
+            sync_to_disk(part / name)
+        sync_to_disk(part)
         _move_into_place(part, folder)
     return n_frames
 
@@ -152,18 +153,10 @@ def _move_into_place(part: Path, folder: Path) -> None:
         (folder / COUNT).unlink(missing_ok=True)
         (part / DATABASE).replace(folder / DATABASE)
         (part / COUNT).replace(folder / COUNT)
-        _sync(folder)
+        sync_to_disk(folder)
     else:
         part.rename(folder)
-    _sync(folder.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_to_disk(folder.parent)
 
 
 def upgrade_store(folder: str | os.PathLike, *, companions: Sequence[int] = ()) -> bool:

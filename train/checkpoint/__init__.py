@@ -1,1 +1,7 @@
-"""Checkpoints: writing, opening and checking them, choosing the one to resume from."""
+"""Checkpoints.
+
+saving         write checkpoints, and delete or slim those of older epochs
+opening        read a checkpoint and check its content
+compatibility  check that a checkpoint belongs to the run that resumes from it
+resume         choose the newest checkpoint, and bring a run to its state
+"""

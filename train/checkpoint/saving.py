@@ -11,9 +11,9 @@ from typing import Any, BinaryIO
 
 import torch
 
+from data.file_writing import set_aside, write_atomically
 from train.checkpoint.opening import load_checkpoint
 from train.config import Config
-from train.results.file_writing import set_aside, write_atomically
 from train.train_errors import TrainError
 
 log = logging.getLogger(__name__)

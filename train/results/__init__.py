@@ -1,1 +1,10 @@
-"""The results folder: its files, its lock, the scores of all epochs, the space on its disk."""
+"""The files of the results folder.
+
+results_folder  lock the folder and prepare it for the first step
+folder_lock     the lock that keeps two runs out of one folder
+earlier_run     find, refuse, delete or rename the files of an earlier run
+disk_space      whether the checkpoints of a run fit on the disk
+recorder        csv rows, curves, TensorBoard, config.json
+log_file        the log as a file
+history         the scores of every finished epoch
+"""

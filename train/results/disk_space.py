@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from data.file_writing import naming
 from train.checkpoint.saving import FULL, epoch_files
 from train.config import Config
 from train.results.earlier_run import checkpoints
-from train.results.file_writing import naming
 from train.train_errors import TrainError
 
 #: Tensors of a parameter's size that the optimiser keeps for it.

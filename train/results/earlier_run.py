@@ -6,8 +6,8 @@ import logging
 import shutil
 from pathlib import Path
 
+from data.file_writing import naming, set_aside
 from train.checkpoint.saving import epoch_files
-from train.results.file_writing import naming, set_aside
 from train.results.history import TABLES
 from train.train_errors import TrainError
 

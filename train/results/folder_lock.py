@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from train.results.file_writing import naming
+from data.file_writing import naming
 from train.train_errors import TrainError
 
 NAME = "train.lock"

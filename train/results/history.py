@@ -9,7 +9,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from train.results.file_writing import naming, set_aside, write_text
+from data.file_writing import naming, set_aside, write_text
 from train.train_errors import TrainError
 
 log = logging.getLogger(__name__)

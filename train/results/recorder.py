@@ -13,8 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from data.file_writing import naming, write_atomically, write_text
 from train.config import Config
-from train.results.file_writing import naming, write_atomically, write_text
 from train.results.history import History
 from train.train_errors import TrainError
 

@@ -7,10 +7,10 @@ import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from data.file_writing import delete_temporary_files
 from train.config import Config
 from train.results.disk_space import check_space, checkpoint_sizes
 from train.results.earlier_run import delete_run, refuse_second_start, set_later_epochs_aside
-from train.results.file_writing import sweep_unfinished
 from train.results.folder_lock import locked
 from train.results.recorder import results_folder
 from train.training_run import TrainingRun
@@ -28,7 +28,7 @@ def held_results(config: Config) -> Iterator[None]:
     """
     folder = results_folder(config)
     with locked(folder):
-        sweep_unfinished(folder)
+        delete_temporary_files(folder)
         if config.resume == "no" and not config.resume_epoch and not config.overwrite:
             refuse_second_start(folder, config.network)
         yield

@@ -1,4 +1,4 @@
-"""Writing files so that a crash or a full disk leaves the old file or the new one, whole."""
+"""Write files atomically: after a crash or on a full disk, the old file or the new one is whole."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-#: What file systems that cannot sync a folder answer (some network and FUSE file systems).
+#: Errors of file systems that cannot sync a folder (some network and FUSE file systems).
 CANNOT_SYNC_FOLDERS = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Make every OSError of the block name `path`, so that one line can say which file failed.
+    """Let every OSError of the block name `path`, so that an error line says which file failed.
 
-    Errors of open files (a full disk, a broken one) name no file; errors of a temporary file name
-    one that the user never asked for.
+    An error of an open file (a full or broken disk) names no file, and an error of a temporary
+    file names a file that the user does not know.
     """
     try:
         yield
@@ -30,12 +30,12 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a temporary file, bring it to the disk, and rename it to `path`.
+    """Let `write` fill a temporary file, sync it to the disk, and rename it to `path`.
 
     The temporary file's name is unique on every machine that shares the folder.
 
     Raises:
-        OSError: naming `path`; what `path` held is still there, whole.
+        OSError: the error names `path`, which still has its old content.
     """
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     with naming(path):
@@ -49,7 +49,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             with contextlib.suppress(OSError):  # the first error is the one to report
                 unfinished.unlink()
             raise
-        _sync_folder(path.parent)
+        sync_to_disk(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -57,9 +57,9 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
-def _sync_folder(folder: Path) -> None:
-    """Bring the renaming to the disk too."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync_to_disk(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of files, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -70,15 +70,15 @@ def _sync_folder(folder: Path) -> None:
 
 
 def set_aside(path: Path, word: str) -> Path:
-    """Rename `path` to `<path>.<word>`, replacing what an earlier call left there."""
+    """Rename `path` to `<path>.<word>`, replacing a file of that name; return the new path."""
     aside = path.with_name(f"{path.name}.{word}")
     with naming(path):
         path.replace(aside)
     return aside
 
 
-def sweep_unfinished(folder: Path) -> None:
-    """Delete the temporary files of killed runs. Call it only while holding the folder's lock."""
-    for pattern in (".*.tmp", ".*.pth.*"):  # the second one: as named by earlier versions
+def delete_temporary_files(folder: Path) -> None:
+    """Delete temporary files of killed processes. Nobody else may be writing into `folder`."""
+    for pattern in (".*.tmp", ".*.pth.*"):  # the second: names of earlier versions
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)
