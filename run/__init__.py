@@ -1,1 +1,31 @@
-"""The commands: each module here is one, `python -m run.<name>`."""
+"""The commands: `python -m run.<name>`; `--help` lists a command's options.
+
+Prepare data:
+
+- `convert`: video files to frame stores
+- `download`: download the videos that a label csv lists
+- `check`: find damaged frame stores
+- `labels`: label csvs from official lists, folders or other frameworks' lists
+
+Inform:
+
+- `plan`: the schedule of a run, before it starts
+- `networks`: the networks with their parameters and multiply-accumulates
+- `options`: docs/options.md, the page of all options
+- `benchmark`: measure speed; each module of `run.benchmarks` is one benchmark
+
+Use a trained network:
+
+- `evaluate`: score it on a validation split; `evaluation_report` computes, prints and draws
+- `predict`: name the actions in videos; `prediction` computes and prints
+
+Try everything:
+
+- `demo`: render videos, convert them, train and evaluate
+
+Shared by the commands:
+
+- `command_line`: the options of the training scripts, one-line errors and exit codes
+- `worker_pool`: work on many videos at a time
+- `trained_network`: build a network from its checkpoint
+"""

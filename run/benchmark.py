@@ -13,19 +13,20 @@ from run.command_line import command
 #: Name on the command line -> module in run/benchmarks, and what it measures.
 BENCHMARKS = {
     "networks": ("network_speed", "forward passes and training steps of the networks"),
-    "step": ("step_overhead", "what the training loop itself costs"),
+    "step": ("step_overhead", "the time that the training loop adds to the network's own"),
     "multigrid": ("multigrid_gain", "training with and without multigrid"),
-    "init": ("recurrent_start", "training from each start of the recurrent layers"),
-    "loader": ("loader_speed", "a training clip from disk to tensor, beside other ways"),
-    "augment": ("augmentation_speed", "the compiled augmentation beside imgaug"),
-    "storage": ("storage_speed", "reading and converting videos, beside other ways"),
+    "init": ("recurrent_start", "training from each initialisation of the recurrent layers"),
+    "loader": ("loader_speed", "loading a training clip, compared with other ways"),
+    "augment": ("augmentation_speed", "the compiled augmentation, compared with imgaug"),
+    "storage": ("storage_speed", "reading and converting videos, compared with other ways"),
     "labels": ("label_csv_speed", "loading a label csv of a million rows"),
+    "startup": ("startup_time", "`--help` of the commands, compared with importing torch"),
     "gpu": ("gpu_page", "the tests and benchmarks that need a GPU, written to docs/gpu.md"),
 }
 
 
 def as_table(rows: list[dict]) -> str:
-    """Rows of equal or differing keys as an aligned text table."""
+    """Format rows as an aligned text table with a column for each key that a row has."""
     if not rows:
         return "(no rows)"
     columns = list(dict.fromkeys(key for row in rows for key in row))
@@ -42,13 +43,13 @@ def _cell(value: object) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run one benchmark, print its rows and write them to --json."""
+    """Run one benchmark, print its rows and write them to the file of --json, if given."""
     parser = argparse.ArgumentParser(prog="python -m run.benchmark", description=__doc__)
     subparsers = parser.add_subparsers(dest="what", required=True)
     words = sys.argv[1:] if argv is None else argv
     for name, (module, summary) in BENCHMARKS.items():
         subparser = subparsers.add_parser(name, help=summary)
-        if name not in words[:1]:  # only the one that is asked for is imported
+        if name not in words[:1]:  # import only the benchmark that is asked for
             continue
         benchmark = importlib.import_module(f"run.benchmarks.{module}")
         subparser.description = benchmark.__doc__

@@ -1,4 +1,4 @@
-"""Read and decode every frame of a dataset, and name each store that is damaged."""
+"""Read and decode every frame of a dataset, and list each frame store that is damaged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from data.annotations.video_folders import video_folders
 from data.data_error import DataError
 from data.store import verify_store
 from run.command_line import Parser, command
-from run.worker_pool import Job, add_workers, report, run_jobs
+from run.worker_pool import VideoTask, add_workers, report, run_tasks
 
 
 def build_parser() -> Parser:
@@ -27,17 +27,17 @@ def build_parser() -> Parser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Check `<dataset>/jpg`. Leaves with exit code 2 if a store is bad; a csv lists them."""
+    """Check `<dataset>/jpg`. Damaged stores are listed in a csv, and the exit code is 2 then."""
     args = build_parser().parse_args(argv)
-    jobs = [Job(folder, folder) for folder in video_folders(args.dataset)]
-    bad = run_jobs(jobs, check, args.workers)
-    report(bad, args.dataset / "bad_stores.csv", done=len(jobs) - len(bad))
+    tasks = [VideoTask(folder, folder) for folder in video_folders(args.dataset)]
+    bad = run_tasks(tasks, check, args.workers)
+    report(bad, args.dataset / "bad_stores.csv", done=len(tasks) - len(bad))
 
 
-def check(job: Job, _stop: Event) -> str | None:
-    """What is wrong with a store, in one line, or None."""
+def check(task: VideoTask, _stop: Event) -> str | None:
+    """Return what is wrong with a frame store, in one line, or None."""
     try:
-        verify_store(job.folder)
+        verify_store(task.folder)
     except DataError as error:
         return str(error)
     return None

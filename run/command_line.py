@@ -34,32 +34,34 @@ log = logging.getLogger(__name__)
 
 BAD_INPUT = 2  # exit codes, as the README lists them
 DIVERGED = 3
-#: What a full or protected disk, or a system short of descriptors, says: never a bug of ours.
+#: Errors of a full or write-protected disk, or of a limit of the system: never bugs.
 SYSTEM_LIMITS = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE,
     errno.ENFILE, errno.ENAMETOOLONG,
 }  # fmt: skip
-#: Where Python and the installed packages are: no user's files.
+#: Folders of Python and of installed packages, which hold no files of the user.
 INSTALLED = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib"))
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with one-line errors and `_` as good as `-` in the names of options."""
+    """An argument parser with one-line errors that takes `_` for `-` in the names of options."""
 
     def error(self, message: str) -> NoReturn:
-        """Leave with exit code 2 and one line."""
+        """Print one line and exit with code 2."""
         self.exit(BAD_INPUT, f"error: {message} (see --help)\n")
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
-        """Parse, whichever of `-` and `_` the options are written with."""
+        """Parse `args`, in which options may be written with `-` or `_`."""
         words = [_dashed(word) for word in (sys.argv[1:] if args is None else args)]
         for word in words:
-            if word.startswith("--") and word.endswith("=--"):  # argparse makes an empty list of it
-                self.error(f"argument {word.removesuffix('=--')}: -- is no value")
+            if word.startswith("--") and word.endswith(
+                "=--"
+            ):  # argparse would make an empty list of it
+                self.error(f"argument {word.removesuffix('=--')}: -- is not a value")
         return super().parse_known_args(words, namespace)
 
     def parse_args(self, args=None, namespace=None):  # type: ignore[override]
-        """Parse all of `args`; an option that does not exist is answered with the nearest ones."""
+        """Parse `args`. The error for an unknown option names the most similar ones."""
         parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
             known = [name for action in self._actions for name in action.option_strings]
@@ -77,7 +79,11 @@ def _dashed(word: str) -> str:
 
 
 def boolean(text: str) -> bool:
-    """`True`/`False`, in any case, or yes/no, 1/0. Raises ArgumentTypeError otherwise."""
+    """Read `True`/`False`, in upper or lower case, yes/no or 1/0.
+
+    Raises:
+        ArgumentTypeError: the text is none of these.
+    """
     if text.lower() in ("true", "yes", "1"):
         return True
     if text.lower() in ("false", "no", "0"):
@@ -86,10 +92,10 @@ def boolean(text: str) -> bool:
 
 
 class IntegerList(argparse.Action):
-    """A list of integers, written `40,60,75`, `40 60 75` or `[40, 60, 75]`."""
+    """An action that reads a list of integers: `40,60,75`, `40 60 75` or `[40, 60, 75]`."""
 
     def __call__(self, parser, namespace, values, option_string=None):  # type: ignore[override]
-        """Store the list."""
+        """Store the list in `namespace`."""
         words = " ".join(values).replace(",", " ").strip("[]() ").split()
         try:
             setattr(namespace, self.dest, [int(word) for word in words])
@@ -98,7 +104,7 @@ class IntegerList(argparse.Action):
 
 
 def dataset_defaults(spec: DatasetSpec) -> dict[str, object]:
-    """The dataset's own values of those fields of Config that default to None."""
+    """Return the dataset's own values for the fields of Config whose default is None."""
     return {
         "clip_length": spec.clip_length,
         "clip_size": spec.clip_size,
@@ -113,7 +119,7 @@ def dataset_defaults(spec: DatasetSpec) -> dict[str, object]:
 
 
 def build_parser(dataset: str) -> Parser:
-    """The parser of one dataset's training script: a group of options for each group of Config."""
+    """Return the parser of one dataset's training script, with the groups of options of Config."""
     parser = Parser(
         description=f"Train a 3D CNN on {dataset_spec(dataset).results_name}.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -124,7 +130,13 @@ def build_parser(dataset: str) -> Parser:
 
 
 def add_options(parser: Parser, dataset: str, *, needs_data: bool = True) -> None:
-    """Add the options of a dataset's training script; `needs_data`: --dataset must be given."""
+    """Add the options of a dataset's training script.
+
+    Args:
+        parser: gets the options.
+        dataset: name of the dataset, whose defaults the options get.
+        needs_data: whether `--dataset` is required.
+    """
     defaults = dataset_defaults(dataset_spec(dataset))
     del defaults["model_dir"]  # depends on the variant
     groups: dict[str, argparse._ArgumentGroup] = {}
@@ -143,7 +155,7 @@ def _add_option(
     default = dataset_default
     if default is None:
         default = item.default if item.default_factory is MISSING else item.default_factory()
-    # "default: None" tells nobody anything; those options say in words what they default to.
+    # instead of "default: None", the help texts of these options say in words what the default is
     settings: dict = {
         "default": default if default not in (None, "") else argparse.SUPPRESS,
         "help": item.metadata["help"],
@@ -165,19 +177,28 @@ def _add_option(
 
 
 def parse_config(dataset: str, argv: Sequence[str] | None = None) -> Config:
-    """The configuration that `argv` asks for. Leaves with exit code 2 where it makes no sense."""
+    """Return the configuration that the words of the command line ask for.
+
+    Raises:
+        SystemExit: with exit code 2, for an unknown option or a wrong value.
+        TrainError, DataError: options that are missing, out of bounds or contradict each other.
+    """
     config = complete(dataset, **vars(build_parser(dataset).parse_args(argv)))
     if not config.dataset:
-        raise TrainError("--dataset is empty: it names the folder that holds jpg/")
+        raise TrainError("--dataset is empty: give the folder that holds jpg/")
     if dataset == "custom" and not config.labels:
-        raise TrainError("--labels is needed for a dataset of your own: a train csv or its folder")
+        raise TrainError(
+            "--labels is needed for a dataset of your own: give a training csv or its folder"
+        )
     return config
 
 
 def complete(benchmark: str, /, **options: object) -> Config:
-    """The checked configuration of `options`, with the dataset's own values for the others.
+    """Return the checked configuration of `options`, with the dataset's defaults for the others.
 
-    Raises TrainError where it makes no sense, TypeError for an option that does not exist.
+    Raises:
+        TrainError, DataError: options that are missing, out of bounds or contradict each other.
+        TypeError: an option does not exist.
     """
     config = Config(benchmark=benchmark, **options)
     config = config.with_defaults(**dataset_defaults(dataset_spec(benchmark, config.variant)))
@@ -192,7 +213,7 @@ def check_checkpoint(path: Path) -> None:
 
 
 def set_up_logging(*, debug: bool = False) -> None:
-    """Send the log to stderr: coloured on a terminal, plain into a file."""
+    """Send the log to stderr, with colours if that is a terminal."""
     lines = {"fmt": "%(asctime)s %(levelname)s %(message)s", "datefmt": "%H:%M:%S"}
     level = "DEBUG" if debug else "INFO"
     coloredlogs.install(level=level, stream=sys.stderr, reconfigure=True, **lines)
@@ -204,10 +225,10 @@ def set_up_logging(*, debug: bool = False) -> None:
 
 
 def is_about_a_users_file(error: OSError) -> bool:
-    """Whether one line that names the file says it all; else it is a failure of our own.
+    """Return whether an OSError is about a file of the user, rather than a bug of this project.
 
-    An error that names a file is about that file: gone, a folder, on a broken disk, ... One that
-    names none is about a file only if the disk or the system's limits are its reason.
+    It is if it names a file that does not belong to Python or an installed package, or if its
+    reason is the disk or a limit of the system.
     """
     if error.errno is None:
         return False
@@ -218,10 +239,10 @@ def is_about_a_users_file(error: OSError) -> bool:
 
 
 def command(main: Callable[[], object]) -> int:
-    """Run a command's `main` and return its exit code: what is wrong with the input in one line.
+    """Run a command's `main`, print one line for an error of the user's, return the exit code.
 
-    0 done, 2 bad input, 3 diverged, 128 + signal after an interruption. Other exceptions, our own
-    failures, keep their traceback (exit code 1).
+    The code is 0 if all went well, 2 for bad input, 3 if training diverged, 128 + signal after an
+    interruption. Other exceptions are bugs: they are not caught (Python's exit code is 1).
     """
     set_up_logging()
     try:
@@ -250,7 +271,7 @@ def command(main: Callable[[], object]) -> int:
 
 
 def main(dataset: str) -> NoReturn:
-    """The body of `train_<dataset>.py`: parse the command line, train, leave with an exit code."""
+    """Run `train_<dataset>.py`: read the command line, train, exit with the exit code."""
 
     def train_from_command_line() -> None:
         config = parse_config(dataset)

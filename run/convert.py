@@ -1,4 +1,4 @@
-"""Turn video files into frame stores: `<root>/jpg/<class>/<id>/{frames.db,n_frames}`."""
+"""Convert video files to frame stores, `<dataset>/jpg/<class>/<id>/{frames.db,n_frames}`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from data.store.ffmpeg import (
 )
 from data.store.unfinished_folders import sweep_unfinished
 from run.command_line import Parser, command
-from run.worker_pool import Job, add_workers, positive, report, run_jobs
+from run.worker_pool import VideoTask, add_workers, positive, report, run_tasks
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ ENDINGS = (
 
 
 def build_parser() -> Parser:
-    """The options."""
+    """Return the parser of the command's options."""
     parser = Parser(
         prog="python -m run.convert",
         description=__doc__,
@@ -52,14 +52,14 @@ def build_parser() -> Parser:
         default=argparse.SUPPRESS,
         required=True,
         metavar="DIR",
-        help="where jpg/ is made; what is finished there is skipped",
+        help="folder in which jpg/ is made; videos that are finished there are skipped",
     )
     parser.add_argument(
         "--short-side",
         type=positive,
         default=256,
         metavar="PIXELS",
-        help="frames' short side. Smaller videos stay as they are",
+        help="short side of the frames; smaller videos keep their size",
     )
     parser.add_argument(
         "--quality",
@@ -75,44 +75,46 @@ def build_parser() -> Parser:
         nargs="+",
         default=[],
         metavar="PIXELS",
-        help="also store each frame with this short side (128), which small clips read faster, "
-        "or with several",
+        help="also store each frame in this size or these sizes (short side, such as 128), which "
+        "small clips read faster",
     )
     add_workers(parser)
     parser.add_argument(
-        "--keep-damaged", action="store_true", help="store what can be decoded of broken videos"
+        "--keep-damaged",
+        action="store_true",
+        help="store the frames of broken videos that can be decoded",
     )
     parser.add_argument(
         "--patience",
         type=positive,
         default=int(PATIENCE),
         metavar="SECONDS",
-        help="give a video up where ffmpeg has produced no frame for so long",
+        help="give up a video when ffmpeg has produced no frame for this long",
     )
     parser.add_argument(
         "--upgrade",
         action="store_true",
-        help="rewrite older stores in --dataset in place, their JPEGs byte for byte",
+        help="rewrite older stores in --dataset in place, without changing a byte of their JPEGs",
     )
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Convert, or upgrade. Leaves with exit code 2 if a video is broken; the others are done."""
+    """Convert or upgrade. If a video is broken the others are done, and the exit code is 2."""
     parser = build_parser()
     args = parser.parse_args(argv)
     if args.upgrade == ("videos" in args):
-        parser.error("either --videos or --upgrade is needed")
+        parser.error("give either --videos or --upgrade")
     broken: list[tuple[Path, str]] = []
     if args.upgrade:
-        jobs = found = [Job(folder, folder) for folder in video_folders(args.dataset)]
+        tasks = found = [VideoTask(folder, folder) for folder in video_folders(args.dataset)]
         work = functools.partial(_upgrade, companions=args.companion)
     else:
         found, broken = find_videos_to_convert(args.videos, args.dataset / "jpg")
         for _, reason in broken:
             log.error("%s", reason)
-        jobs = [job for job in found if not is_finished(job.folder)]
-        log.info("%d videos; %d of them are finished", len(found), len(found) - len(jobs))
+        tasks = [task for task in found if not is_finished(task.folder)]
+        log.info("%d videos; %d of them are finished", len(found), len(found) - len(tasks))
         ffmpeg_executable()
         work = functools.partial(
             _convert,
@@ -122,22 +124,24 @@ def main(argv: list[str] | None = None) -> None:
             keep_damaged=args.keep_damaged,
             patience=args.patience,
         )
-    for folder in {job.folder.parent for job in found}:
+    for folder in {task.folder.parent for task in found}:
         sweep_unfinished(folder)
-    failed = run_jobs(jobs, work, args.workers)
+    failed = run_tasks(tasks, work, args.workers)
     args.dataset.mkdir(parents=True, exist_ok=True)
-    report([*broken, *failed], args.dataset / "broken.csv", done=len(jobs) - len(failed))
+    report([*broken, *failed], args.dataset / "broken.csv", done=len(tasks) - len(failed))
 
 
-def find_videos_to_convert(videos: Path, jpg: Path) -> tuple[list[Job], list[tuple[Path, str]]]:
-    """A job for each video in a folder, or in the folders in it, in order of their names.
+def find_videos_to_convert(
+    videos: Path, jpg: Path
+) -> tuple[list[VideoTask], list[tuple[Path, str]]]:
+    """List the videos in a folder and in its folders, in order of their names.
 
     Returns:
-        The jobs, and (path, reason) of each video or folder that cannot be used: it is no regular
-        file, cannot be read, or would become the same store as another.
+        The tasks, and (path, reason) of each video or folder that cannot be used because it is no
+        regular file, cannot be read, or would become the same frame store as another video.
 
     Raises:
-        DataError: no such folder, or no video in it.
+        DataError: the folder does not exist, or holds no video.
     """
     if not videos.is_dir():
         raise DataError(f"{videos}: no such folder; --videos names one of class folders of videos")
@@ -153,9 +157,9 @@ def find_videos_to_convert(videos: Path, jpg: Path) -> tuple[list[Job], list[tup
     if not sources and not broken:
         raise DataError(f"{videos}: no videos in it, nor in the folders in it")
     if others:
-        log.info("%d files are no videos by their ending, and are left out", others)
+        log.info("%d files are left out: their names do not end like those of videos", others)
     classes = {folder.parent for folder in sources}
-    jobs = []
+    tasks = []
     for folder, same in sources.items():
         if len(same) > 1:
             names = " and ".join(map(str, same))
@@ -169,12 +173,12 @@ def find_videos_to_convert(videos: Path, jpg: Path) -> tuple[list[Job], list[tup
         except DataError as error:
             broken.append((same[0], str(error)))
         else:
-            jobs.append(Job(same[0], folder))
-    return jobs, broken
+            tasks.append(VideoTask(same[0], folder))
+    return tasks, broken
 
 
 def _files(videos: Path, broken: list[tuple[Path, str]]) -> Iterator[Path]:
-    """What is no folder in `videos` and in its folders. What cannot be read goes to `broken`."""
+    """Yield the files in `videos` and its folders; add what cannot be read to `broken`."""
     for path in _listing(videos, broken):
         if path.is_dir():
             yield from (inner for inner in _listing(path, broken) if not inner.is_dir())
@@ -191,7 +195,7 @@ def _listing(folder: Path, broken: list[tuple[Path, str]]) -> list[Path]:
 
 
 def _convert(
-    job: Job,
+    task: VideoTask,
     stop: Event,
     *,
     short_side: int,
@@ -200,9 +204,9 @@ def _convert(
     keep_damaged: bool,
     patience: float,
 ) -> str | None:
-    """Write one video's store. Returns what is wrong with the video, in one line, or None."""
+    """Write one video's frame store. Return what is wrong with the video, in one line, or None."""
     frames = extract_jpegs(
-        job.source,
+        task.source,
         short_side=short_side,
         quality=quality,
         keep_damaged=keep_damaged,
@@ -210,19 +214,19 @@ def _convert(
         stop=stop,
     )
     try:
-        write_store(job.folder, job.folder.name, frames, companions=companions)
+        write_store(task.folder, task.folder.name, frames, companions=companions)
     except DataError as error:
         return str(error)
     except Stopped:
         pass
     finally:
-        frames.close()  # ends ffmpeg where writing failed
+        frames.close()  # ends ffmpeg if writing failed
     return None
 
 
-def _upgrade(job: Job, _stop: Event, *, companions: list[int]) -> str | None:
+def _upgrade(task: VideoTask, _stop: Event, *, companions: list[int]) -> str | None:
     try:
-        upgrade_store(job.folder, companions=companions)
+        upgrade_store(task.folder, companions=companions)
     except DataError as error:
         return str(error)
     return None

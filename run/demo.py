@@ -21,10 +21,11 @@ from train.option_bounds import Bounds, within
 
 log = logging.getLogger(__name__)
 
-#: Videos of each class, and the seed they are rendered from, by part.
+#: Number of videos of each class, and the seed that they are rendered from, by part.
 PARTS = {"train": (150, 1), "val": (30, 2)}
 NETWORK = "srtg_r3d_18"
-#: Short training from scratch wants AdamW; no augmentation, since the videos are random anyway.
+#: Options of training. A short training from scratch learns more with AdamW. Rendered videos differ
+#: at random and need no augmentation.
 RECIPE = [
     "--clip-length",
     "8",
@@ -83,7 +84,7 @@ def prepare(root: Path, *, scale: float = 1.0) -> Path:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the demo and say where to look."""
+    """Run the demo, print the scores and which files to look at."""
     parser = Parser(
         prog="python -m run.demo",
         description=__doc__,
@@ -94,7 +95,7 @@ def main(argv: list[str] | None = None) -> None:
         "--scale",
         type=within(Bounds(0.01, 100), float),
         default=1.0,
-        help="share of the videos to make (default: 1)",
+        help="number of videos, relative to the full demo (default: 1)",
     )
     args, training_options = parser.parse_known_args(argv)
     where = ["--dataset", str(args.root), "--labels", str(label_csv(args.root, "train"))]
@@ -114,17 +115,17 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def report(scores: dict[str, dict[str, float]], folder: Path, *, minutes: float) -> str:
-    """What the demo has shown, and where to look."""
+    """Return the demo's scores and its list of files to look at, as text."""
     chance = 100 / len(ACTIONS)
     return f"""
 top-1 on {scores["forward"]["clips"]:.0f} validation videos, {len(ACTIONS)} actions:
   frames in order   {scores["forward"]["top1"]:5.1f} %
   frames shuffled   {scores["shuffled"]["top1"]:5.1f} %   (chance is {chance:.1f} %)
-  frames reversed   {scores["reversed"]["top1"]:5.1f} %   (a reversed action is another one)
+  frames reversed   {scores["reversed"]["top1"]:5.1f} %   (a reversed action is of another class)
 {minutes:.1f} minutes. Look at, in {folder}:
   curves.png        loss and accuracy by epoch
-  confusion.png     which action is taken for which
-  train.log         what you would have seen on the screen
+  confusion.png     which actions are confused with which
+  train.log         the log of the training
   last.pth          the checkpoint, for run.evaluate and --pretrained-3d
 """
 

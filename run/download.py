@@ -1,4 +1,4 @@
-"""Download the videos of a label csv, each cut to its seconds, into class folders."""
+"""Download the videos that a label csv lists, each cut to its seconds, into class folders."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from data.annotations.published_lists import Rejections, labelled_csv
 from data.data_error import DataError
 from data.store.ffmpeg import ffmpeg_executable
 from run.command_line import Parser, command
-from run.worker_pool import Job, positive, report, run_jobs
+from run.worker_pool import VideoTask, positive, report, run_tasks
 
 log = logging.getLogger(__name__)
 
 ADDRESS = "https://www.youtube.com/watch?v={}"
 UNFINISHED = (".part", ".ytdl", ".temp")
-SCRATCH = ".download"  # the folder of what is not finished
+SCRATCH = ".download"  # the folder of unfinished downloads
 
 
 def build_parser() -> Parser:
-    """The options."""
+    """Return the parser of the command's options."""
     parser = Parser(
         prog="python -m run.download",
         description=__doc__,
@@ -41,38 +41,38 @@ def build_parser() -> Parser:
     parser.add_argument("labels", type=Path, help="csv with youtube_id, time_start and time_end")
     parser.add_argument("videos", type=Path, help="folder that gets a folder for each class")
     parser.add_argument(
-        "--height", type=positive, default=360, metavar="PIXELS", help="at most so high"
+        "--height", type=positive, default=360, metavar="PIXELS", help="largest height of a video"
     )
     parser.add_argument(
-        "--workers", type=positive, default=4, metavar="N", help="downloads at a time"
+        "--workers", type=positive, default=4, metavar="N", help="number of downloads at a time"
     )
     parser.add_argument(
         "--address",
         default=ADDRESS,
         metavar="URL",
-        help="where an id's video is, {} standing for the id: any address that yt-dlp takes",
+        help="address of a video, any that yt-dlp takes, with {} in place of the id",
     )
     parser.add_argument(
-        "--cookies", default=argparse.SUPPRESS, metavar="FILE", help="cookies of a browser"
+        "--cookies", default=argparse.SUPPRESS, metavar="FILE", help="file with a browser's cookies"
     )
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Download what is not there yet. Leaves with exit code 2 if a video could not be had."""
+    """Download the videos that are missing. If one cannot be downloaded the exit code is 2."""
     parser = build_parser()
     args = parser.parse_args(argv)
     if "{}" not in args.address:
-        parser.error(f"--address {args.address!r}: has no {{}} where the id goes")
-    load_labels(args.labels)  # says what is wrong with the file as a whole
+        parser.error(f"--address {args.address!r}: must have {{}} in place of the id")
+    load_labels(args.labels)  # raises if the file as a whole is wrong
     rejections = Rejections()
-    # Any part will do: the csv's split does not matter here.
+    # the part is only needed for reading: the csv's split does not matter here
     rows = {
         _target(args.videos, row): row for row in labelled_csv(args.labels, rejections, part="val")
     }
     rejections.log()
-    jobs = [Job(target, target) for target in rows if not _is_there(target)]
-    log.info("%d videos; %d of them are here", len(rows), len(rows) - len(jobs))
+    tasks = [VideoTask(target, target) for target in rows if not _is_there(target)]
+    log.info("%d videos, of which %d are there already", len(rows), len(rows) - len(tasks))
     work = functools.partial(
         _download,
         videos=args.videos,
@@ -82,14 +82,14 @@ def main(argv: list[str] | None = None) -> None:
         cookies=getattr(args, "cookies", None),
     )
     with _ffmpeg_on_path():
-        failed = run_jobs(jobs, work, args.workers)
+        failed = run_tasks(tasks, work, args.workers)
     args.videos.mkdir(parents=True, exist_ok=True)
     unusable = [(args.labels, reason) for reason in rejections]
-    report([*failed, *unusable], args.videos / "not_downloaded.csv", done=len(jobs) - len(failed))
+    report([*failed, *unusable], args.videos / "not_downloaded.csv", done=len(tasks) - len(failed))
 
 
 def _target(videos: Path, row: Row) -> Path:
-    """The file without its ending, which depends on what there is to download."""
+    """Return the path of a video without its suffix, which depends on the format downloaded."""
     stamp = "" if row.start is None else f"_{row.start:06d}_{row.end:06d}"
     return videos / row.label.replace("/", "_") / f"{row.id}{stamp}"
 
@@ -102,17 +102,17 @@ def _is_there(target: Path) -> bool:
 
 
 def _scratch(videos: Path, target: Path) -> Path:
-    """Where one video is downloaded to, the same each time, so that half a download goes on.
+    """Return the folder that one video is downloaded to before it is moved to its place.
 
-    yt-dlp takes file names for templates, in which it expands variables: labels and ids, which are
-    anybody's, are no part of them.
+    It is the same each time, so that an interrupted download continues. Labels and ids are no part
+    of its name, as yt-dlp expands variables in file names.
     """
     digest = hashlib.sha256(os.fsencode(target.relative_to(videos))).hexdigest()
     return videos / SCRATCH / digest[:16]
 
 
 def _download(
-    job: Job,
+    task: VideoTask,
     stop: Event,
     *,
     videos: Path,
@@ -121,26 +121,26 @@ def _download(
     height: int,
     cookies: str | None,
 ) -> str | None:
-    """Fetch one video. Returns why it could not be had, in one line, or None."""
+    """Download one video. Return why that failed, in one line, or None."""
     try:
         import yt_dlp
         from yt_dlp.utils import DownloadCancelled, YoutubeDLError, download_range_func
     except ImportError:
         raise DataError("downloading needs yt-dlp: pip install yt-dlp") from None
 
-    def look(_progress: dict) -> None:
+    def stop_early(_progress: dict) -> None:
         if stop.is_set():
             raise DownloadCancelled
 
-    row = rows[job.source]
-    scratch = _scratch(videos, job.folder)
+    row = rows[task.source]
+    scratch = _scratch(videos, task.folder)
     scratch.mkdir(parents=True, exist_ok=True)
     options = {
-        "format": f"bv*[height<={height}]/b[height<={height}]/b",  # the sound is not needed
+        "format": f"bv*[height<={height}]/b[height<={height}]/b",  # without sound where possible
         "outtmpl": str(scratch / "video").replace("%", "%%") + ".%(ext)s",
         "noplaylist": True,
         "match_filter": _no_playlist,
-        "progress_hooks": [look],
+        "progress_hooks": [stop_early],
         "quiet": True,
         "noprogress": True,
         "no_warnings": True,
@@ -151,23 +151,23 @@ def _download(
     if row.start is not None:
         options["download_ranges"] = download_range_func(None, [(row.start, row.end)])
         options["force_keyframes_at_cuts"] = True
-    # an id is one part of the address: an "&" in it must not begin another
+    # an "&" in an id must not begin another part of the address
     quoted = quote(os.fsencode(row.id), safe="")
     try:
         with yt_dlp.YoutubeDL(options) as downloader:
             downloader.download([address.replace("{}", quoted)])
-        done = _move_into_place(scratch, job.folder)
+        done = _move_into_place(scratch, task.folder)
     except YoutubeDLError as error:
-        return f"{job.source}: {' '.join(str(error).removeprefix('ERROR: ').split())}"
+        return f"{task.source}: {' '.join(str(error).removeprefix('ERROR: ').split())}"
     finally:
         for folder in (scratch, scratch.parent):
-            with contextlib.suppress(OSError):  # half a download is in it, or another one
+            with contextlib.suppress(OSError):  # not empty: an unfinished download is in it
                 folder.rmdir()
-    return None if done else f"{job.source}: the address is not that of one video"
+    return None if done else f"{task.source}: its address is not that of one video"
 
 
 def _move_into_place(scratch: Path, target: Path) -> bool:
-    """Move a finished download to its place, if it is of one video, and empty `scratch`."""
+    """Move a finished download to its place, delete `scratch`, return whether it was one file."""
     done = [path for path in scratch.iterdir() if path.suffix not in UNFINISHED]
     if len(done) == 1:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -177,13 +177,13 @@ def _move_into_place(scratch: Path, target: Path) -> bool:
 
 
 def _no_playlist(video: dict, *, incomplete: bool) -> str | None:
-    """Why a video is not downloaded: an id is of one video, and a playlist's are other ones."""
+    """Return why yt-dlp should skip a video: a row is one video, not all those of a playlist."""
     return "it is part of a playlist" if video.get("playlist_index") is not None else None
 
 
 @contextlib.contextmanager
 def _ffmpeg_on_path() -> Iterator[None]:
-    """Have yt-dlp find ffmpeg: for parts of videos it looks along PATH, whatever it is told."""
+    """Put ffmpeg on PATH: that is the only place where yt-dlp looks for it to cut videos."""
     before = os.environ.get("PATH", "")
     with tempfile.TemporaryDirectory() as tools:
         (Path(tools) / "ffmpeg").symlink_to(ffmpeg_executable())
@@ -195,7 +195,7 @@ def _ffmpeg_on_path() -> Iterator[None]:
 
 
 def _silent() -> logging.Logger:
-    """What fails is reported here, once."""
+    """Return a logger that prints nothing, as this command reports errors itself."""
     logger = logging.getLogger("yt_dlp")
     logger.setLevel(logging.CRITICAL)
     return logger

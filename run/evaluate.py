@@ -20,7 +20,7 @@ VIEWS = Bounds(1, 1000)
 
 
 def build_parser() -> Parser:
-    """The command's options."""
+    """Return the parser of the command's options."""
     parser = Parser(prog="python -m run.evaluate", description=__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
     parser.add_argument("--dataset", required=True, help="the folder that holds jpg/")
@@ -29,7 +29,10 @@ def build_parser() -> Parser:
         "--split", type=within(bounds_of("split")), help="default: the checkpoint's"
     )
     parser.add_argument(
-        "--views", type=within(VIEWS), default=1, help="clips a video, averaged (default 1)"
+        "--views",
+        type=within(VIEWS),
+        default=1,
+        help="clips of a video that are averaged (default 1)",
     )
     for name in ("clip_length", "clip_size"):
         flag, type_ = f"--{name.replace('_', '-')}", within(bounds_of(name))
@@ -40,7 +43,7 @@ def build_parser() -> Parser:
         "--batch-timeout",
         type=within(bounds_of("batch_timeout"), float),
         default=Config.batch_timeout,
-        help="seconds to wait for a batch (default %(default)g; 0: for ever)",
+        help="seconds to wait for a batch (0: without limit; default %(default)g)",
     )
     parser.add_argument("--order", choices=(*ORDERS, "all"), default="forward")
     parser.add_argument(
@@ -50,10 +53,10 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--gpus",
         type=within(bounds_of("gpus")),
-        help="0 is the CPU; default: one if there is one",
+        help="0 is the CPU (default: one GPU if there is one)",
     )
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
-    parser.add_argument("--out", type=Path, help="folder of confusion.png, classes.csv "
+    parser.add_argument("--out", type=Path, help="folder for confusion.png and classes.csv "
                         "(default: the checkpoint's)")  # fmt: skip
     return parser
 

@@ -29,7 +29,10 @@ LABELLED = 40  # classes up to which the confusion matrix names them
 
 
 def reordered(batches: Iterable[Batch], order: str, seed: int = 0) -> Iterator[Batch]:
-    """The batches with the frames of each clip forward, reversed, or shuffled (by `seed`)."""
+    """Yield the batches with the frames of each clip in `order`: forward, reversed or shuffled.
+
+    A clip is shuffled by (seed, index of its video).
+    """
     for batch in batches:
         frames = batch.clips.shape[2]
         if order == "reversed":
@@ -45,13 +48,13 @@ def reordered(batches: Iterable[Batch], order: str, seed: int = 0) -> Iterator[B
 
 
 def confusion_matrix(predicted: Tensor, labels: Tensor, n_classes: int) -> np.ndarray:
-    """int64 (n_classes, n_classes): rows are the labels, columns what was predicted."""
+    """Count the clips by label (row) and predicted class (column): int64 (classes, classes)."""
     cells = torch.bincount(labels * n_classes + predicted, minlength=n_classes**2)
     return cells.reshape(n_classes, n_classes).numpy()
 
 
 def draw_confusion(matrix: np.ndarray, classes: tuple[str, ...], title: str, path: Path) -> None:
-    """The matrix, each row divided by its sum, as a picture."""
+    """Draw the confusion matrix, each row divided by its sum, into the picture file `path`."""
     from matplotlib.figure import Figure
 
     side = min(14.0, 3.5 + 0.45 * len(classes))
@@ -59,7 +62,7 @@ def draw_confusion(matrix: np.ndarray, classes: tuple[str, ...], title: str, pat
     axis = figure.subplots()
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, label="share of the class", shrink=0.8)
+    figure.colorbar(image, label="share of the clips of the class", shrink=0.8)
     axis.set(title=title, xlabel="predicted", ylabel="label")
     if len(classes) <= LABELLED:
         names = [printable(name) for name in classes]
@@ -86,7 +89,7 @@ def evaluate_checkpoint(
     """
     with open_devices(args.gpus, args.precision, most=1) as devices:
         trained = open_checkpoint(args.checkpoint, devices)
-        # --skip-bad is this command's own: the checkpoint's is about the videos it was trained on
+        # the --skip-bad in the checkpoint was about the videos of its training
         config = replace(
             trained.with_shape(args.clip_length, args.clip_size), skip_bad=args.skip_bad
         )

@@ -1,4 +1,4 @@
-"""Make label csvs of official lists, of folders, of other frameworks' lists."""
+"""Make label csvs from official lists, from folders of videos, or from other frameworks' lists."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from run.command_line import Parser, command
 log = logging.getLogger(__name__)
 
 SPLITS = (1, 2, 3)
-# Class lists of the project <- the official lists that `build` reads, below its --source.
+#: The official list, below `--source`, that `build` reads for each class list of this project.
 CLASS_LISTS = {
     "ucf101": "ucf101/classInd.txt",
     "hmdb51": "hmdb51/mmaction2_label_map.txt",
@@ -32,7 +32,7 @@ CLASS_LISTS = {
     "kinetics-700": "kinetics/label_map_k700.txt",
 }
 KINETICS_LISTS = {
-    200: "kinetics/activitynet_kinetics-400_val.csv",  # of which val_ytid_list.txt has the ids
+    200: "kinetics/activitynet_kinetics-400_val.csv",  # Mini-Kinetics is a subset of it
     400: "kinetics/activitynet_kinetics-400_val.csv",
     600: "kinetics/activitynet_kinetics-600_val.csv",
     700: "kinetics/kinetics700-validate.csv",
@@ -41,12 +41,12 @@ MINI_KINETICS_IDS = "mini_kinetics200/val_ytid_list.txt"
 
 
 def class_list(name: str, folder: Path = READY_MADE) -> Path:
-    """The file that names a dataset's classes, one a line."""
+    """Return the path of the file that lists a dataset's classes, one a line."""
     return folder / f"{name}_classes.txt"
 
 
 def build_parser() -> Parser:
-    """A sub-command for each kind of list."""
+    """Return the parser, which has a sub-command for each kind of list."""
     parser = Parser(prog="python -m run.labels", description=__doc__)
     commands = parser.add_subparsers(dest="what", required=True, parser_class=Parser)
 
@@ -60,11 +60,13 @@ def build_parser() -> Parser:
             formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
         sub.add_argument("source", type=Path, nargs="+" if source == "FILE" else None, help=source)
-        sub.add_argument("--output", type=Path, default=output, help="folder that the csvs go to")
+        sub.add_argument("--output", type=Path, default=output, help="folder for the csvs")
         sub.set_defaults(work=work)
         return sub
 
-    build = commands.add_parser("build", help="the csvs and class lists of this project's labels/")
+    build = commands.add_parser(
+        "build", help="make the csvs and class lists of this project's labels/"
+    )
     build.add_argument("--source", type=Path, required=True, help="folder of the official lists")
     build.add_argument("--output", type=Path, default=READY_MADE)
     build.set_defaults(work=build_all)
@@ -72,19 +74,28 @@ def build_parser() -> Parser:
     add("hmdb51", convert_hmdb51, "folder", "HMDB-51's <class>_test_splitN.txt")
     kinetics = add("kinetics", convert_kinetics, "FILE", "Kinetics' csvs, in any dialect")
     kinetics.add_argument("--variant", type=int, default=400, choices=(200, 400, 600, 700))
-    kinetics.add_argument("--ids", type=Path, help="keep only the ids that this file lists")
+    kinetics.add_argument("--ids", type=Path, help="file of video ids, one a line: keep only these")
     add("hacs", convert_hacs, "FILE", "HACS's csv; segments without the action (-1) are left out")
     mit = add("mit", convert_mit, "FILE", "Moments in Time's trainingSet.csv, validationSet.csv")
     diving = add("diving48", convert_diving48, "FILE", "Diving48's json files")
     folders = add("folders", convert_tree, "folder", "a tree of class folders of videos or stores")
-    folders.add_argument("--fraction", type=_fraction, default=0.2, help="of a class, validates")
-    folders.add_argument("--seed", type=int, default=0, help="of the draw")
-    lists = add("list", convert_lists, "FILE", "lines `path label`, as other frameworks have them")
-    lists.add_argument("--classes", type=Path, help="file that names the classes, one a line")
+    folders.add_argument(
+        "--fraction",
+        type=_fraction,
+        default=0.2,
+        help="share of each class that is used for validation",
+    )
+    folders.add_argument(
+        "--seed", type=int, default=0, help="seed for choosing the validation videos"
+    )
+    lists = add("list", convert_lists, "FILE", "lines `path label`, as in other frameworks")
+    lists.add_argument("--classes", type=Path, help="file of class names, one a line")
     for sub in (folders, lists):
-        sub.add_argument("--name", default="custom", help="csvs are NAME_train.csv, NAME_val.csv")
+        sub.add_argument(
+            "--name", default="custom", help="the csvs are called NAME_train.csv and NAME_val.csv"
+        )
     for sub in (kinetics, mit, diving, lists):
-        text = "part of rows that do not say it (default: as the file is named)"
+        text = "part of the rows that name none (default: the one in the file's name)"
         sub.add_argument("--part", choices=("train", "val", "test"), help=text)
     return parser
 
@@ -95,35 +106,35 @@ def _fraction(text: str) -> float:
     except ValueError:
         value = -1
     if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not within 0 and 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to below 1")
     return value
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run one sub-command; says which csv got how many rows. Raises DataError."""
+    """Run one sub-command and log the number of rows of each csv. Raises DataError."""
     args = build_parser().parse_args(argv)
     for path, count in args.work(args).items():
         log.info("%s: %d rows", path, count)
 
 
 def convert_ucf101(args: argparse.Namespace) -> dict[Path, int]:
-    """All three splits of UCF-101."""
+    """Write the csvs of all three splits of UCF-101; return the rows of each."""
     return _all_splits("ucf101", listings.ucf101, args.source, args.output)
 
 
 def convert_hmdb51(args: argparse.Namespace) -> dict[Path, int]:
-    """All three splits of HMDB-51."""
+    """Write the csvs of all three splits of HMDB-51; return the rows of each."""
     return _all_splits("hmdb51", listings.hmdb51, args.source, args.output)
 
 
 def convert_kinetics(args: argparse.Namespace) -> dict[Path, int]:
-    """One variant of Kinetics."""
+    """Write the csvs of one variant of Kinetics; return the rows of each."""
     classes = read_classes(class_list(f"kinetics-{args.variant}"))
     wanted = set(listings.read_lines(args.ids)) if args.ids else None
 
     def rows(path: Path, rejections: Rejections) -> Iterator[Row]:
         part = args.part or _part_of(path, default=None)
-        # Which of its classes Mini-Kinetics has shows in the class list alone.
+        # rows of classes that Mini-Kinetics lacks are left out by the class list
         for row in listings.labelled_csv(path, rejections, part=part):
             if wanted is None or row.id in wanted:
                 yield row
@@ -132,13 +143,13 @@ def convert_kinetics(args: argparse.Namespace) -> dict[Path, int]:
 
 
 def convert_hacs(args: argparse.Namespace) -> dict[Path, int]:
-    """HACS."""
+    """Write the csvs of HACS; return the rows of each."""
     classes = read_classes(class_list("hacs"))
     return _write("hacs", _each(args.source, listings.hacs), args.output, classes)
 
 
 def convert_mit(args: argparse.Namespace) -> dict[Path, int]:
-    """Moments in Time."""
+    """Write the csvs of Moments in Time; return the rows of each."""
 
     def rows(path: Path, rejections: Rejections) -> Iterator[Row]:
         return listings.moments(path, rejections, part=args.part or _part_of(path))
@@ -147,7 +158,7 @@ def convert_mit(args: argparse.Namespace) -> dict[Path, int]:
 
 
 def convert_diving48(args: argparse.Namespace) -> dict[Path, int]:
-    """Diving48. Its numbers are those of labels/diving48_classes.txt."""
+    """Write the csvs of Diving48, whose class numbers are lines of labels/diving48_classes.txt."""
     classes = read_classes(class_list("diving48"))
 
     def rows(path: Path, rejections: Rejections) -> Iterator[Row]:
@@ -158,13 +169,13 @@ def convert_diving48(args: argparse.Namespace) -> dict[Path, int]:
 
 
 def convert_tree(args: argparse.Namespace) -> dict[Path, int]:
-    """A tree of class folders."""
+    """Write the csvs of a tree of class folders; return the rows of each."""
     rows = listings.tree(args.source, fraction=args.fraction, seed=args.seed)
     return write_csvs(rows, lambda part: args.output / f"{args.name}_{part}.csv")
 
 
 def convert_lists(args: argparse.Namespace) -> dict[Path, int]:
-    """Lists of paths."""
+    """Write the csvs of lists of paths and labels; return the rows of each."""
     classes = read_classes(args.classes) if args.classes else None
 
     def rows(path: Path, rejections: Rejections) -> Iterator[Row]:
@@ -177,9 +188,9 @@ def convert_lists(args: argparse.Namespace) -> dict[Path, int]:
 
 
 def build_all(args: argparse.Namespace) -> dict[Path, int]:
-    """Everything in labels/, of the official lists."""
+    """Write all csvs and class lists of labels/ from the official lists; return their rows."""
     if not args.source.is_dir():
-        raise DataError(f"{args.source}: no such folder; --source names that of the official lists")
+        raise DataError(f"{args.source}: no such folder; give the folder of the official lists")
     written = {}
     for name, source in CLASS_LISTS.items():
         names = read_classes(args.source / source)
@@ -231,7 +242,7 @@ def _write(
 
 
 def _each(paths: list[Path], read: Callable[[Path, Rejections], Iterator[Row]]) -> Iterator[Row]:
-    """The rows of several files; what could not be used of each is logged."""
+    """Yield the rows of several files; log the rows of each file that cannot be used."""
     for path in paths:
         rejections = Rejections()
         yield from read(path, rejections)
@@ -239,13 +250,13 @@ def _each(paths: list[Path], read: Callable[[Path, Rejections], Iterator[Row]]) 
 
 
 def _part_of(path: Path, default: str | None = "train") -> str | None:
-    """The part that a file's name speaks of: trainingSet.csv, kinetics_val.csv, test.txt, ..."""
+    """Return the part in a file's name, such as trainingSet.csv, kinetics_val.csv or test.txt."""
     name = path.name.lower()
     found = [word for word in sorted(PARTS, key=len, reverse=True) if word in name]
     if not found:
         if default is None:
             return None
-        raise DataError(f"{path}: its name does not say train, val or test; --part does")
+        raise DataError(f"{path}: its name contains neither train, val nor test; give --part")
     number = PARTS[found[0]]
     return {TRAIN: "train"}.get(number, "test" if found[0].startswith("test") else "val")
 

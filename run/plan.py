@@ -1,7 +1,7 @@
-"""Print a run before it starts: `python -m run.plan --dataset-size N [training options]`.
+"""Print the schedule of a run: `python -m run.plan --dataset-size N [training options]`.
 
-Each phase with its shape, batch, learning rate, steps and share of the work, and what multigrid
-saves; drawn with --png.
+The table has each phase's clip shape, batch size, learning rate, steps and share of the work, and
+says how much work multigrid saves. `--png` draws it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def build_parser(argv: list[str] | None = None) -> Parser:
-    """The parser: the training options, with the defaults of the dataset that `argv` names."""
+    """Return the parser of the training options, with the defaults of the dataset in `argv`."""
     parser = Parser(
         prog="python -m run.plan",
         description=__doc__,
@@ -51,7 +51,7 @@ def build_parser(argv: list[str] | None = None) -> Parser:
         "--defaults",
         choices=tuple(DATASETS),
         default="custom",
-        help="dataset whose defaults the options below have",
+        help="dataset whose defaults the training options below have",
     )
     chosen, _ = parser.parse_known_args(argv)
     parser.add_argument("-h", "--help", action="help", help="show this help message and exit")
@@ -61,10 +61,10 @@ def build_parser(argv: list[str] | None = None) -> Parser:
         required=True,
         default=argparse.SUPPRESS,
         metavar="N",
-        help="clips of the training split",
+        help="number of clips in the training split",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
-    parser.add_argument("--png", type=Path, metavar="FILE", help="draw the run there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows to this file")
+    parser.add_argument("--png", type=Path, metavar="FILE", help="draw the schedule into this file")
     add_options(parser, chosen.defaults, needs_data=False)
     return parser
 

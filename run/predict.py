@@ -1,6 +1,6 @@
-"""Name the actions in videos: `python -m run.predict --checkpoint best.pth clip.mp4 ...`.
+"""Predict the actions in videos: `python -m run.predict --checkpoint best.pth clip.mp4 ...`.
 
-Takes video files and folders of frame stores. Clips are cut from them exactly as validation does.
+Videos are video files or folders of frame stores. Clips are taken from them as in validation.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from train.option_bounds import Bounds, within
 
 
 def build_parser() -> Parser:
-    """The command's options."""
+    """Return the parser of the command's options."""
     parser = Parser(
         prog="python -m run.predict",
         description=__doc__,
@@ -27,24 +27,29 @@ def build_parser() -> Parser:
         "--views",
         type=within(Bounds(1, 1000)),
         default=3,
-        help="clips a video, averaged (default 3)",
+        help="clips of a video that are averaged (default 3)",
     )
     parser.add_argument(
-        "--top", type=within(Bounds(1, 100_000)), default=5, help="classes to name (default 5)"
+        "--top",
+        type=within(Bounds(1, 100_000)),
+        default=5,
+        help="number of classes to print (default 5)",
     )
     parser.add_argument(
         "--short-side",
         type=within(Bounds(16, 4096)),
         default=256,
-        help="of frames that are decoded",
+        help="short side of the frames of video files, in pixels (default 256)",
     )
     parser.add_argument(
         "--gpus",
         type=within(bounds_of("gpus")),
-        help="0 is the CPU; default: one if there is one",
+        help="0 is the CPU (default: one GPU if there is one)",
     )
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all probabilities there")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write all probabilities to this file"
+    )
     return parser
 
 

@@ -38,18 +38,19 @@ def predict(
     views: int = 3,
     short_side: int = 256,
 ) -> np.ndarray:
-    """One video's probabilities: float32 (classes,), the mean over its views.
+    """Return one video's probabilities, the mean over its views: float32 (classes,).
 
     Args:
-        trained: the network and how its clips are cut.
+        trained: the network, and the options that it was trained with.
         source: a video file, or the folder of a frame store.
-        devices: where it is computed.
-        scratch: a folder that does not exist, for a video file's frames. Each call needs another.
-        views: clips of the video.
-        short_side: pixels of a video file's frames.
+        devices: the device to compute on.
+        scratch: a folder for a video file's frames, which must not exist and is deleted afterwards.
+        views: number of clips of the video.
+        short_side: of a video file's frames, in pixels.
 
     Raises:
-        DataError: the source is missing, is no video, or cannot be decoded to its end.
+        DataError: the source is missing, is no video, cannot be decoded to its end, or the network
+            answers it with a number that is not finite.
     """
     try:
         store = _frame_store(source, scratch, short_side)
@@ -65,10 +66,10 @@ def predict(
 
 
 def _frame_store(source: Path, scratch: Path, short_side: int) -> Path:
-    """The folder of a source's frame store; `scratch` becomes that of a video file."""
+    """Return the folder of the source's frame store; a video file's is made in `scratch`."""
     try:
         is_store, is_file = (source / DATABASE).is_file(), source.is_file()
-    except OSError as error:  # a name that is too long, a folder that may not be entered
+    except OSError as error:  # the name is too long, or a folder may not be read
         raise DataError(f"{source}: cannot be read ({error.strerror})") from error
     if is_store:
         return source.absolute()
@@ -79,7 +80,7 @@ def _frame_store(source: Path, scratch: Path, short_side: int) -> Path:
 
 
 def _clips(trained: Trained, store: Path, views: int) -> Iterable[Batch]:
-    """One batch: the clips of one video, cut as validation cuts them."""
+    """Return the loader of one batch: the clips of one video, taken as in validation."""
     config = trained.config
     videos = Videos(
         root=store.parent,
@@ -90,7 +91,7 @@ def _clips(trained: Trained, store: Path, views: int) -> Iterable[Batch]:
         source=store,
     )
     options = clip_options(config, dataset_spec(config.benchmark, config.variant), training=False)
-    # a video that cannot be read is this command's error, even if the training skipped such videos
+    # a video that cannot be read is an error here, even if training skipped such videos
     options = replace(options, skip_bad=False)
     return validation_loader(
         ClipDataset(videos, options, training=False, seed=config.random_seed),
@@ -139,4 +140,6 @@ def predict_videos(args: argparse.Namespace) -> None:
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     if failed:
-        raise DataError(f"{failed} of {len(args.videos)} videos have no answer, as said above")
+        raise DataError(
+            f"{failed} of {len(args.videos)} videos have no answer, see the errors above"
+        )

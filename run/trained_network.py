@@ -1,4 +1,4 @@
-"""A trained network, ready to be used, from its checkpoint alone."""
+"""Build a trained network from its checkpoint alone."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from train.train_errors import TrainError
 
 @dataclass(frozen=True)
 class Trained:
-    """A network with its weights, on its device, and how it was trained."""
+    """A network with its weights, on its device, and the configuration that it was trained with."""
 
     net: nn.Module
     config: Config
     classes: tuple[str, ...]
 
     def with_shape(self, clip_length: int | None, clip_size: int | None) -> Config:
-        """The configuration with another clip shape, where one is given."""
+        """Return the configuration, with another clip length or size if one is given."""
         return replace(
             self.config,
             clip_length=clip_length or self.config.clip_length,
@@ -32,11 +32,11 @@ class Trained:
 
 
 def open_checkpoint(path: Path, devices: Devices) -> Trained:
-    """Build the network of a checkpoint of ours and load its weights, averaged ones if it has any.
+    """Build the network of a checkpoint and load its weights, the averaged ones if it has them.
 
     Raises:
-        TrainError, NetworkError: the file is no such checkpoint, or its weights are
-            not just those of its network.
+        TrainError, NetworkError: this project did not write the file, or the tensors in it are not
+            exactly those of its network.
     """
     state = load_checkpoint(path, to_resume=False)
     known = {field.name for field in fields(Config)}

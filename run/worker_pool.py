@@ -1,4 +1,4 @@
-"""Many videos, several at a time: the bar, the signals, and the list of those that failed."""
+"""Work on many videos, several at a time, and list those that failed."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from train.signals import caught_signals
 
 log = logging.getLogger(__name__)
 
-LOOK = 0.2  # seconds between two looks at whether a signal has come
+POLL = 0.2  # seconds between two checks of whether a signal has arrived
 
 
-class Job(NamedTuple):
-    """What is worked on, named where it fails, and the folder of frames that it becomes."""
+class VideoTask(NamedTuple):
+    """One video to work on: `source` is named if it fails, `folder` is its frame store's."""
 
     source: Path
     folder: Path
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
-    """The option of how many at a time: by default as many as this process may use cores."""
+    """Add `--workers`, the number of videos at a time."""
     parser.add_argument(
         "--workers",
         type=within(bounds_of("workers")),
@@ -45,51 +45,64 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     )
 
 
-#: An option's type: a number from 1 on.
+#: The type of an option that is a whole number of at least 1.
 positive = within(Bounds(1, 10_000))
 
 
 def printable(name: Path | str) -> str:
-    """A path or a class as any terminal takes it: bytes that are not UTF-8 are shown escaped."""
+    """Return a path or class name for printing, with bytes that are not UTF-8 escaped."""
     return str(name).encode(errors="backslashreplace").decode()
 
 
-def run_jobs(
-    jobs: list[Job], work: Callable[[Job, Event], str | None], workers: int
+def run_tasks(
+    tasks: list[VideoTask], work: Callable[[VideoTask, Event], str | None], workers: int
 ) -> list[tuple[Path, str]]:
-    """Do the jobs, several at a time, with a bar. Returns (source, reason) of those that failed.
+    """Call `work` for each task, `workers` at a time, and show a progress bar on a terminal.
 
-    `work` returns a reason, or None where all went well. A signal sets the event that it is given
-    and leaves with exit code 128 + signal: what is finished stays, half a video never does.
+    Args:
+        tasks: the videos.
+        work: gets a task and an event, returns why the task failed, or None if it did not. The
+            event is set when `work` should stop early.
+        workers: number of threads.
+
+    Returns:
+        (source, reason) of each task that failed.
+
+    Raises:
+        DataError: the disk is full or cannot be written.
+        SystemExit: SIGINT or SIGTERM came; the exit code is 128 + signal. Finished videos stay,
+            unfinished ones leave nothing.
     """
     broken: list[tuple[Path, str]] = []
     stop = Event()
     with caught_signals() as signals, ThreadPool(workers) as pool:
-        results = pool.imap_unordered(lambda job: (job, work(job, stop)), jobs)
+        results = pool.imap_unordered(lambda task: (task, work(task, stop)), tasks)
         try:
             finished = _polled(results, signals)
             # disable=None: no bar where stderr is no terminal
-            for job, reason in tqdm(finished, total=len(jobs), unit="video", disable=None):
+            for task, reason in tqdm(finished, total=len(tasks), unit="video", disable=None):
                 if reason is not None:
-                    broken.append((job.source, reason))
+                    broken.append((task.source, reason))
                     log.error("%s", reason)
-        except OSError as error:  # a full disk is not the videos' fault
-            raise DataError(f"{jobs[0].folder}: cannot be written ({error})") from error
+        except OSError as error:  # of a full disk, for example: no other video could be written
+            raise DataError(f"{tasks[0].folder}: cannot be written ({error})") from error
         finally:
             stop.set()
             pool.terminate()
             pool.join()
     if signals.number:
-        print("interrupted; what is finished stays, the same command goes on", file=sys.stderr)
+        print(
+            "interrupted; finished videos are kept, and the same command continues", file=sys.stderr
+        )
         raise SystemExit(128 + signals.number)
     return broken
 
 
-def _polled(results, signals) -> Iterable[tuple[Job, str | None]]:
-    """The results as they come, until a signal does."""
+def _polled(results, signals) -> Iterable[tuple[VideoTask, str | None]]:
+    """Yield the results as they arrive, until there are no more or a signal has arrived."""
     while not signals.number:
         try:
-            yield results.next(timeout=LOOK)
+            yield results.next(timeout=POLL)
         except multiprocessing.TimeoutError:
             continue
         except StopIteration:
@@ -97,9 +110,15 @@ def _polled(results, signals) -> Iterable[tuple[Job, str | None]]:
 
 
 def report(broken: list[tuple[Path, str]], path: Path, *, done: int) -> None:
-    """Log the outcome, and list what failed in a csv, which is removed where nothing did.
+    """Log how many videos are done, and write those that failed to a csv.
 
-    Leaves with exit code 2 where something failed.
+    Args:
+        broken: (video, reason) of each video that failed.
+        path: the csv. It is deleted if no video failed.
+        done: number of videos that did not fail.
+
+    Raises:
+        SystemExit: with exit code 2, if a video failed.
     """
     if not broken:
         path.unlink(missing_ok=True)
@@ -109,5 +128,5 @@ def report(broken: list[tuple[Path, str]], path: Path, *, done: int) -> None:
         writer = csv.writer(file)
         writer.writerow(["video", "reason"])
         writer.writerows((video, why.removeprefix(f"{video}: ")) for video, why in sorted(broken))
-    log.error("%d done; %d could not be, %s lists them", done, len(broken), path)
+    log.error("%d done; %d failed, they are listed in %s", done, len(broken), path)
     raise SystemExit(BAD_INPUT)

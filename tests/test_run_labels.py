@@ -131,7 +131,9 @@ def test_a_name_that_says_no_part(tmp_path):
     words = [sys.executable, "-m", "run.labels", "list", str(tmp_path / "all.txt")]
     done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2
-    assert done.stderr.strip().endswith("its name does not say train, val or test; --part does")
+    assert done.stderr.strip().endswith(
+        "its name contains neither train, val nor test; give --part"
+    )
     assert len(done.stderr.splitlines()) == 1
 
 

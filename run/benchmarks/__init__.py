@@ -1,1 +1,13 @@
-"""What `python -m run.benchmark` can measure, one module each."""
+"""The benchmarks of `python -m run.benchmark`, one module each.
+
+- `network_speed`: forward passes and training steps of the networks
+- `step_overhead`: the time that the training loop adds to the network's own
+- `multigrid_gain`: training with and without multigrid
+- `recurrent_start`: training from each initialisation of the recurrent layers
+- `loader_speed`: loading a training clip, compared with other ways
+- `augmentation_speed`: the compiled augmentation, compared with imgaug
+- `storage_speed`: reading and converting videos, compared with other ways
+- `label_csv_speed`: loading a label csv of a million rows
+- `startup_time`: `--help` of the commands, compared with importing torch
+- `gpu_page`: the tests and benchmarks that need a GPU, written to docs/gpu.md
+"""
