@@ -1,17 +1,17 @@
-"""The errors of this package: data that cannot be used, and a machine that cannot read it."""
+"""The errors of this package: for bad data, and for a machine that is short of something."""
 
 
 class DataError(ValueError):
-    """Bad input data, in one line: what is wrong, where (file and row), how to mend it."""
+    """Input data is bad. The message is one line: file and row, what is wrong, the remedy."""
 
 
 class Unusable(ValueError):
-    """A row of a list that cannot be used. The message is the reason, without file and row."""
+    """A row of a csv or list cannot be used. The message is the reason, without file and row."""
 
 
 class MachineError(RuntimeError):
-    """The machine, not the data, is why clips cannot be read, in one line that says what to do.
+    """Clips cannot be read because of the machine. The message is one line that says what to do.
 
-    A worker that stopped or was killed, too little memory, too few file descriptors. No DataError:
-    `--skip-bad` must not take it for a bad video.
+    Examples: a worker was killed or has stopped, there is too little memory, or there are too few
+    file descriptors. This is not a DataError, so that `--skip-bad` does not skip the video.
     """

@@ -1,4 +1,4 @@
-"""Which of the machine's resources has run out, told from the error that follows from it."""
+"""Find out from an error which of the machine's resources has run out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import errno
 from data.data_error import MachineError
 
 FILES, MEMORY = "file descriptors", "memory"
-#: What PyTorch, OpenCV and the C library write when memory cannot be had.
+#: Phrases in the errors of PyTorch, OpenCV and the C library when memory runs out.
 NO_MEMORY = ("allocate memory", "insufficient memory", "not enough memory", "out of memory")
 ADVICE = {
     FILES: "raise their limit (ulimit -n 4096) or use fewer --workers",
@@ -19,23 +19,23 @@ ADVICE = {
 
 
 def shortage(error: BaseException) -> MachineError | None:
-    """The shortage that an error is a consequence of, or None where it is no such error."""
+    """Return the error that names the resource whose lack caused `error`; None for other errors."""
     number, text = getattr(error, "errno", None), str(error).lower()
-    # "ancdata" is in what Python says if a file descriptor cannot be received
+    # Python's message has "ancdata" in it if a file descriptor could not be received.
     if number in (errno.EMFILE, errno.ENFILE) or "too many open files" in text or "ancdata" in text:
-        return too_little(FILES)
+        return shortage_of(FILES)
     if "shared memory" in text:
-        return too_little("shared memory")
+        return shortage_of("shared memory")
     of_memory = isinstance(error, RuntimeError) or type(error).__module__ == "cv2"
     if (
         number == errno.ENOMEM
         or isinstance(error, MemoryError)
         or (of_memory and any(words in text for words in NO_MEMORY))
     ):
-        return too_little(MEMORY)
+        return shortage_of(MEMORY)
     return None
 
 
-def too_little(resource: str) -> MachineError:
-    """The error that names a resource and what to do about it."""
-    return MachineError(f"the machine has too little left of this: {resource}; {ADVICE[resource]}")
+def shortage_of(resource: str) -> MachineError:
+    """Return the error that names a resource, one of ADVICE, and the remedy."""
+    return MachineError(f"this machine has run out of {resource}; {ADVICE[resource]}")

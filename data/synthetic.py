@@ -1,9 +1,10 @@
-"""The embedded dataset: rendered actions that differ only in the direction of time.
+"""Render a dataset of actions that differ only in the direction of time, for the demo and tests.
 
-A sprite with a mark stands on a textured background. Four of its properties (x, y, scale, light)
-are each a function of a phase in [-1, 1]. In every video one property sweeps through its phase, the
-others are frozen at a random one, so a single frame never tells which property changes, nor which
-way: the video of a class, played backwards, is a video of its twin.
+A textured rectangle with a dark mark lies on a textured background. It has four properties: x, y,
+scale and light. In each video one of them changes steadily from one end of its range to the other,
+and the other three have random constant values. A single frame therefore shows neither which
+property changes nor in which direction, and a video of one class, played backwards, is a video of
+the opposite class.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-#: Class -> (property that moves, direction of its phase). Twins stand side by side.
+#: Class -> (property that changes, direction of the change). Opposite classes follow each other.
 ACTIONS: dict[str, tuple[str, int]] = {
     "move_left": ("x", -1),
     "move_right": ("x", 1),
@@ -35,8 +36,8 @@ FRAMES_PER_SECOND = 12
 class Scene:
     """Everything random about one video; the action is not part of it.
 
-    `amplitude` says how far a property goes as its phase runs from 0 to 1: pixels for x and y,
-    the logarithm of a factor for the scale and the light.
+    A property's value is its phase, from -1 to 1, times its amplitude. The amplitude is in pixels
+    for x and y, and the logarithm of a factor for scale and light.
     """
 
     background: np.ndarray  # uint8 (H, W, 3)
@@ -45,17 +46,17 @@ class Scene:
     centre: tuple[float, float]  # pixels
     angle: float  # degrees
     amplitude: dict[str, float]
-    frozen: dict[str, float]  # the phase of a property that does not move
+    constant: dict[str, float]  # the phase of each property while it does not change
 
 
 def texture(shape: tuple[int, int], rng: np.random.Generator, *, cells: int) -> np.ndarray:
-    """Smooth random colours, uint8 (H, W, 3): `cells` x `cells` random ones, interpolated."""
+    """Return smooth random colours, uint8 (H, W, 3), a grid of `cells` x `cells` enlarged."""
     coarse = rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8)
     return cv2.resize(coarse, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
 
 
 def draw_scene(rng: np.random.Generator) -> Scene:
-    """Draw a scene: background, sprite, place, speed."""
+    """Draw a scene: background, sprite, position, length and amplitudes."""
     height, width = SIZES[rng.integers(len(SIZES))]
     short = min(height, width)
     side = int(short * rng.uniform(0.36, 0.48))
@@ -74,12 +75,12 @@ def draw_scene(rng: np.random.Generator) -> Scene:
             "scale": rng.uniform(0.3, 0.5),
             "light": rng.uniform(0.4, 0.6),
         },
-        frozen={name: rng.uniform(-1, 1) for name in PROPERTIES},
+        constant={name: rng.uniform(-1, 1) for name in PROPERTIES},
     )
 
 
 def draw_sprite(side: int, rng: np.random.Generator) -> np.ndarray:
-    """A bright textured rectangle with a dark mark at one end, uint8 (side, side, 4)."""
+    """Draw a bright textured rectangle with a dark mark at one end, uint8 (side, side, 4)."""
     sprite = np.zeros((side, side, 4), np.uint8)
     thickness = int(side * rng.uniform(0.5, 0.8))
     top = (side - thickness) // 2
@@ -94,14 +95,17 @@ def draw_sprite(side: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def render(action: str, seed: int | tuple[int, ...]) -> np.ndarray:
-    """The frames of one video, uint8 (T, H, W, 3) RGB, T in 24..48; twins of one seed are reversed.
+    """Render one video: uint8 (T, H, W, 3) RGB, 24 to 48 frames.
 
-    Raises KeyError for an unknown action.
+    Of two opposite actions with the same seed, one is the other played backwards.
+
+    Raises:
+        KeyError: the action is not one of ACTIONS.
     """
     moving, direction = ACTIONS[action]
     scene = draw_scene(np.random.default_rng(seed))
     phases = direction * np.linspace(-1.0, 1.0, scene.n_frames)
-    return np.stack([_frame(scene, {**scene.frozen, moving: phase}) for phase in phases])
+    return np.stack([_frame(scene, {**scene.constant, moving: phase}) for phase in phases])
 
 
 def _frame(scene: Scene, phase: dict[str, float]) -> np.ndarray:
@@ -122,7 +126,7 @@ def _frame(scene: Scene, phase: dict[str, float]) -> np.ndarray:
 
 
 def write_video(path: Path, frames: np.ndarray) -> None:
-    """Encode `frames`, uint8 (T, H, W, 3) RGB, as MPEG-4. Raises OSError if OpenCV cannot."""
+    """Write frames, uint8 (T, H, W, 3) RGB, as MPEG-4. Raises OSError if OpenCV cannot."""
     height, width = frames.shape[1:3]
     writer = cv2.VideoWriter(
         str(path), cv2.VideoWriter.fourcc(*"mp4v"), FRAMES_PER_SECOND, (width, height)
@@ -135,17 +139,24 @@ def write_video(path: Path, frames: np.ndarray) -> None:
 
 
 def write_videos(folder: Path, per_class: int, *, seed: int, prefix: str) -> list[tuple[str, str]]:
-    """Render `per_class` videos of each action to `<folder>/<action>/<prefix>_<action>_NNNN.mp4`.
+    """Render videos to `<folder>/<action>/<prefix>_<action>_NNNN.mp4`, except those that exist.
 
-    Videos that exist are kept. Returns (action, video id) of each, in order.
+    Args:
+        folder: where to write.
+        per_class: number of videos of each action.
+        seed: of all random choices.
+        prefix: begins the videos' names.
+
+    Returns:
+        (action, video id) of each video.
     """
-    jobs = [
+    videos = [
         (action, f"{prefix}_{action}_{number:04d}", (seed, index, number))
         for index, action in enumerate(ACTIONS)
         for number in range(per_class)
     ]
     # disable=None: no bar where stderr is no terminal
-    bar = tqdm(jobs, desc=f"rendering {prefix}", unit="video", disable=None)
+    bar = tqdm(videos, desc=f"rendering {prefix}", unit="video", disable=None)
     for action, video_id, video_seed in bar:
         path = folder / action / f"{video_id}.mp4"
         if path.exists():
@@ -154,4 +165,4 @@ def write_videos(folder: Path, per_class: int, *, seed: int, prefix: str) -> lis
         unfinished = path.with_name(f".{path.name}")
         write_video(unfinished, render(action, video_seed))
         unfinished.rename(path)
-    return [(action, video_id) for action, video_id, _ in jobs]
+    return [(action, video_id) for action, video_id, _ in videos]

@@ -119,7 +119,7 @@ def test_one_video_of_two_classes_is_a_warning(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         split(tmp_path, path)
     assert caplog.messages == [
-        f"1 rows name a video of an earlier row, but another class: a ({path}:2 and {path}:3)"
+        f"1 rows give a video of an earlier row another class: a ({path}:2 and {path}:3)"
     ]
 
 

@@ -153,7 +153,7 @@ def test_skip_bad_puts_another_video_there_and_says_so(damaged, training, caplog
 def test_nothing_but_bad_videos_is_an_error(damaged):
     broken = replace(damaged, folders=np.array(["gone"] * len(damaged)))
     clips = ClipDataset(broken, replace(PLAIN, skip_bad=True), training=True, seed=1)
-    with pytest.raises(DataError, match="20 videos in a row cannot be read"):
+    with pytest.raises(DataError, match="20 videos drawn at random cannot be read"):
         clips[ClipRequest(0, 0, 4, 32)]
 
 

@@ -67,7 +67,7 @@ def test_rows_without_a_split_need_a_part(tmp_path):
     path = write(tmp_path / "a.csv", "label,id\nx,1\n")
     rejections = Rejections()
     assert list(listings.labelled_csv(path, rejections, part=None)) == []
-    assert rejections == [f"{path}:2: says no split (--part names it)"]
+    assert rejections == [f"{path}:2: has no split (--part names it)"]
     assert list(listings.labelled_csv(path, Rejections(), part="train")) == [Row("x", "1", "train")]
 
 
@@ -109,7 +109,7 @@ def test_diving48(tmp_path):
     rows = list(listings.diving48(path, rejections, part="val", classes=["a", "b"]))
     assert rows == [Row("b", "v1", "val")]
     assert [line.split(": ")[1] for line in rejections] == ["entry 2", "entry 3"]
-    with pytest.raises(DataError, match="no json"):
+    with pytest.raises(DataError, match="not a json"):
         list(listings.diving48(write(path, "{"), rejections, part="val", classes=["a"]))
 
 
@@ -167,7 +167,7 @@ class TestPathList:
         assert self.rows(tmp_path / "l.txt", "a.mp4 1\n", ["x", "y"]) == [Row("y", "a", "val")]
 
     def test_numbers_without_names(self, tmp_path):
-        with pytest.raises(DataError, match=r"l.txt:1: the class 1 .* --classes"):
+        with pytest.raises(DataError, match=r"l.txt:1: the videos of class 1 .* --classes"):
             self.rows(tmp_path / "l.txt", "a.mp4 1\n")
         with pytest.raises(DataError, match=r"l.txt:2: "):
             self.rows(tmp_path / "l.txt", "x/a.mp4 1\ny/b.mp4 1\n")

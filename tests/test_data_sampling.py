@@ -153,5 +153,5 @@ def test_an_interval_that_just_fits_is_drawn_and_stretched_no_further():
 
 
 def test_no_frames_is_an_error():
-    with pytest.raises(DataError, match="without frames"):
+    with pytest.raises(DataError, match="has no frames"):
         frame_indices(0, 4, 1)

@@ -1,1 +1,11 @@
-"""From lists to videos: label csvs, published lists, and the folders on the disk."""
+"""Which videos there are, and of which class: label csvs, splits, and folders on the disk.
+
+label_csv            read one label csv
+label_csv_writer     write label csvs
+class_names          spellings of class names, their numbers, `dictionary.json`
+published_lists      read the official lists of the datasets and the lists of other frameworks
+splits               find the label csv of a split and open its videos
+video_folders        find the folder of each row's video
+duplicate_videos     warn of videos that labels name more than once
+dataset_fingerprint  tell whether two runs have the same dataset
+"""

@@ -1,4 +1,4 @@
-"""Names of classes and their numbers: spellings that are one class, and `dictionary.json`."""
+"""Class names: spellings that mean the same class, the classes' numbers, `dictionary.json`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ LONGEST_NAME = 255  # bytes of a folder's name
 
 
 def class_key(name: str) -> str:
-    """What spellings of a class have in common: `Brush_Hair` and `brush hair` are one."""
+    """Return a key that is equal for all spellings of a class: `Brush_Hair` and `brush hair`."""
     return " ".join(name.replace("_", " ").split()).casefold()
 
 
 class ClassNumbers(dict):
-    """Label as spelled in a row -> number. With no `classes` given, new labels get the next."""
+    """Class name as a row spells it -> number. Without given `classes`, new names are numbered on.
+
+    Raises (when looked up):
+        Unusable: the name is empty, not among the given classes, or cannot be that of a folder.
+    """
 
     def __init__(self, classes: Sequence[str] | None):
         self.names = list(classes or ())
@@ -43,10 +47,10 @@ class ClassNumbers(dict):
 
 
 def class_dictionary(path: Path) -> list[str] | None:
-    """Class names in order from the `<prefix>dictionary.json` that belongs to a csv, if any.
+    """Return the class names, in order, from the `<prefix>dictionary.json` of a csv, or None.
 
-    The longest prefix that the csv's name begins with wins. The json is an object of
-    {class: number} or of {number: class}, as a json's keys are text.
+    It lies beside the csv, whose name must begin with that prefix; the longest such prefix wins.
+    The json is {class: number} or {number: class}.
 
     Raises:
         DataError: it is no such json, or its numbers are not 0, 1, 2, ... each once.
@@ -80,9 +84,9 @@ def class_dictionary(path: Path) -> list[str] | None:
 
 
 def _whole(number: object) -> int:
-    """A whole number of a json, which may be written as text. Raises ValueError for others."""
+    """Return a whole number of a json, also if it is written as text. Raises ValueError."""
     if isinstance(number, str):
-        return int(number)  # thousands of digits are a ValueError too
+        return int(number)  # raises ValueError for thousands of digits too
     if isinstance(number, int | float) and not isinstance(number, bool) and number % 1 == 0:
         return int(number)
     raise ValueError

@@ -1,13 +1,14 @@
-"""Tell one dataset from another, so that a run is not resumed on other videos than it began with.
+"""Tell one dataset from another, so that a run is not resumed on videos that it did not begin with.
 
-What is compared, and at what cost: the names, labels and classes of all videos, training and
-validation, which are known from the label csvs. The number of frames (`n_frames`) and the size of
-`frames.db` of up to COUNTED videos of each split: all of them in most datasets, else evenly spaced
-ones, as a million small files take minutes to open on a network disk. And of a few stores, which
-are opened for it, the number of frames and the bytes of the first one.
+Compared are:
 
-All of that stays the same where a dataset is copied or moved. `run.convert --upgrade` changes the
-sizes alone, so where only sizes differ, the dataset counts as the same and a warning is due.
+- the names, labels and classes of all videos, which the label csvs tell;
+- the number of frames and the size of `frames.db`, for up to COUNTED videos of each part. Larger
+  datasets are sampled evenly, since a million small files take minutes to open on a network disk;
+- the number of frames and the bytes of the first frame, for up to OPENED videos of each part.
+
+None of this changes when a dataset is copied or moved. `run.convert --upgrade` changes only the
+sizes, so a dataset in which only sizes differ counts as the same, with a warning.
 """
 
 from __future__ import annotations
@@ -24,35 +25,35 @@ from data.annotations.video_folders import Videos
 from data.data_error import DataError
 from data.store import COUNT, DATABASE, FrameStore
 
-COUNTED = 20_000  # videos of a split whose number of frames and size are read
-OPENED = 16  # stores of a split that are opened
+COUNTED = 20_000  # videos of a part whose number of frames and size are read
+OPENED = 16  # stores of a part that are opened
 THREADS = 16  # a network disk answers many requests at once
-UNKNOWN = "unknown"  # some videos have no `n_frames`, which the originals' tools do not write
+UNKNOWN = "unknown"  # where some videos have no `n_frames`, which dataset2database does not write
 VERSION = "v2"
 
 
 class Fingerprint(NamedTuple):
-    """Hashes of what a dataset holds. Its text is kept in checkpoints."""
+    """Hashes of a dataset's content. Checkpoints hold them as text."""
 
     training: str  # names and labels of the videos
     validation: str
     frames: str  # numbers of frames, or UNKNOWN
-    pictures: str  # first frames
-    sizes: str  # of the files
+    pictures: str  # first frames of a few videos
+    sizes: str  # bytes of the `frames.db` files
 
     def __str__(self) -> str:
         return ":".join((VERSION, *self))
 
     @classmethod
     def parse(cls, text: str) -> Fingerprint:
-        """The fingerprint of that text. That of an earlier version has the training names alone."""
+        """Read a fingerprint from text; an earlier version wrote the training hash only."""
         version, *hashes = text.split(":")
         if version == VERSION and len(hashes) == len(cls._fields):
             return cls(*hashes)
         return cls(text, *[UNKNOWN] * (len(cls._fields) - 1))
 
     def conflict(self, earlier: Fingerprint) -> str | None:
-        """What tells this dataset from an earlier one, in words; None where they are the same."""
+        """Say in words how this dataset differs from an earlier one; None if it is the same."""
         words = {
             "training": "other videos or labels",
             "validation": "other validation videos or labels",
@@ -65,13 +66,16 @@ class Fingerprint(NamedTuple):
         return None
 
     def remark(self, earlier: Fingerprint) -> str | None:
-        """What could not be compared, or may matter, of a dataset without a `conflict`."""
+        """Say what to warn of although there is no `conflict`; None if there is nothing."""
         if earlier.validation == UNKNOWN:
-            return "an earlier version wrote it: only the names of the training videos are compared"
+            return (
+                "it was written by an earlier version, so only the names of the training videos "
+                "are compared"
+            )
         if self._differs(earlier, "sizes"):
             return (
-                f"some {DATABASE} files have other sizes than before, with as many frames: that is "
-                "so after `run.convert --upgrade`; other pictures would make this another run"
+                f"some {DATABASE} files have other sizes than before, but as many frames; this is "
+                "harmless after `run.convert --upgrade`, but not if the videos were changed"
             )
         return None
 
@@ -81,14 +85,14 @@ class Fingerprint(NamedTuple):
 
 
 def fingerprint(training: Videos, validation: Videos) -> Fingerprint:
-    """Look at the files of a dataset's two splits. What cannot be read is part of the result."""
+    """Compute the fingerprint of a dataset; a file that cannot be read just changes it."""
     frames, sizes, pictures = [], [], []
     with ThreadPoolExecutor(THREADS) as threads:
         for videos in (training, validation):
-            for count, size in threads.map(_count_and_size, _some(videos, COUNTED)):
+            for count, size in threads.map(_count_and_size, _sample(videos, COUNTED)):
                 frames.append(count)
                 sizes.append(size)
-            pictures += threads.map(_first_picture, _some(videos, OPENED))
+            pictures += threads.map(_first_picture, _sample(videos, OPENED))
     return Fingerprint(
         training.fingerprint(),
         validation.fingerprint(),
@@ -98,14 +102,14 @@ def fingerprint(training: Videos, validation: Videos) -> Fingerprint:
     )
 
 
-def _some(videos: Videos, most: int) -> list[str]:
-    """The folders of up to `most` videos, evenly spaced."""
+def _sample(videos: Videos, most: int) -> list[str]:
+    """Return the folders of up to `most` videos, evenly spaced."""
     chosen = np.linspace(0, len(videos) - 1, min(most, len(videos)), dtype=np.int64)
     return [videos.path(index) for index in chosen.tolist()]
 
 
 def _count_and_size(folder: str) -> tuple[str | None, int]:
-    """What the files say, without opening a store: the text of `n_frames`, bytes of `frames.db`."""
+    """Return the text of `n_frames` and the size of `frames.db`, without opening the store."""
     try:
         size = os.stat(f"{folder}/{DATABASE}").st_size  # noqa: PTH116  # faster than a Path
     except OSError:
@@ -119,7 +123,7 @@ def _count_and_size(folder: str) -> tuple[str | None, int]:
 
 
 def _first_picture(folder: str) -> str:
-    """The number of frames and a hash of the first one's bytes, whatever the store's layout."""
+    """Return the number of frames and a hash of the first frame, equal in all layouts."""
     try:
         with FrameStore(folder) as store:
             (picture,) = store.jpegs([0])

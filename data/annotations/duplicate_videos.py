@@ -1,4 +1,4 @@
-"""Videos that labels name more than once: within one part, or in training and validation both."""
+"""Warn of videos that label csvs name twice, within one part or in training and validation."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ LISTED = 5  # videos that a warning names
 
 
 def warn_of_repeats(videos: Videos) -> None:
-    """Warn of videos that several rows of the csv name: they count once for each row."""
+    """Warn of videos that several rows name. Such a video is used once for each row."""
     _, first, which = np.unique(videos.folders, return_index=True, return_inverse=True)
-    again = np.flatnonzero(first[which] != np.arange(len(videos)))
+    again = np.flatnonzero(first[which] != np.arange(len(videos)))  # not a video's first row
     if not len(again):
         return
     other = [row for row in again if videos.labels[row] != videos.labels[first[which[row]]]]
     if other:
         _warn(
-            "%d rows name a video of an earlier row, but another class: %s",
+            "%d rows give a video of an earlier row another class: %s",
             (_pair(videos, first[which[row]], videos, row) for row in other[:LISTED]),
             len(other),
         )
     if len(again) > len(other):
         same = again[~np.isin(again, other)]
         _warn(
-            "%d rows repeat an earlier row, so that their videos count more than once: %s",
+            "%d rows repeat an earlier row, so their videos are used more than once: %s",
             (_pair(videos, first[which[row]], videos, row) for row in same[:LISTED]),
             len(same),
         )
 
 
 def warn_of_overlap(train: Videos, val: Videos) -> None:
-    """Warn of videos that are in both parts: the network is then validated on what it has seen."""
+    """Warn of training videos that are in the validation part too and make its scores too good."""
     folders, in_train, in_val = np.intersect1d(train.folders, val.folders, return_indices=True)
     if len(folders):
         pairs = zip(in_train[:LISTED], in_val[:LISTED], strict=True)
         _warn(
-            "%d videos are in training and in validation, whose scores will be too good: %s",
+            "%d videos are in training and in validation, so its scores will be too good: %s",
             (_pair(train, one, val, other) for one, other in pairs),
             len(folders),
         )

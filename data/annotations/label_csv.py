@@ -1,10 +1,10 @@
-"""One label csv as numpy arrays: which videos, of which class; what cannot be used, and why.
+"""Read one label csv into numpy arrays: which videos, of which class, and which rows are unusable.
 
-The format: a header, then a row a video. Columns are found by name, in any order, in any case:
-`label`; `youtube_id` or `id`; optionally `time_start` and `time_end`, both or neither; optionally
-`split` (train, val or test; empty: not said). Others are ignored. Comma, semicolon or tab; quoted
-or not; with or without byte order mark; plain or `.gz`. A class may be spelled with spaces or
-underscores, and in any case.
+The csv has a header and a row for each video. Columns are found by name, in any order and in upper
+or lower case: `label`; `youtube_id` or `id`; optionally `time_start` and `time_end`, both or
+neither; optionally `split`, which is train, val, test or empty. Other columns are ignored. Fields
+are separated by comma, semicolon or tab and may be quoted; a byte order mark may be there; the file
+may be compressed (`.gz`). Class names may have spaces or underscores, and upper or lower case.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ PARTS = {
     **dict.fromkeys(("val", "validate", "validation", "valid"), VAL),
     **dict.fromkeys(("test", "testing"), TEST),
 }
-CHUNK = 16_384  # rows held as Python objects at a time
-LONGEST_HEADER = 100_000  # characters: csv's own limit for a field is little more
-LONGEST_ID = 230  # bytes: a folder's name holds 255
+CHUNK = 16_384  # rows that are Python objects at the same time, which take far more memory
+LONGEST_HEADER = 100_000  # characters; the module csv limits a field to little more
+LONGEST_ID = 230  # bytes, as a folder's name may have 255 and the times add to the id
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class LabelTable:
             `<youtube_id>_<start>_<end>` with the seconds as six digits.
         labels: int64 (N,), indices into `classes`.
         classes: names of the classes.
-        parts: int8 (N,), TRAIN, VAL or TEST as the row's split says, else UNSAID.
+        parts: int8 (N,), TRAIN, VAL or TEST as the row's split says, UNSAID if it is empty.
         rows: int32 (N,), line numbers in the csv. The header is line 1.
         rejected: (line number, reason) of each row that cannot be used.
     """
@@ -68,17 +68,17 @@ class LabelTable:
 
 
 def load_labels(path: str | Path, classes: Sequence[str] | None = None) -> LabelTable:
-    """Read a label csv. A row that cannot be used lands in `.rejected`.
+    """Read a label csv. Rows that cannot be used are listed in `.rejected` of the result.
 
     Args:
-        path: the csv, or csv.gz.
-        classes: names of the classes, which fix the numbers; any other is a reason to reject.
-            Without, the numbers are those of `<prefix>dictionary.json` beside the csv, whose
-            prefix the csv's name must begin with; without that, the order in which the classes
-            appear in the csv.
+        path: the csv or csv.gz.
+        classes: names of the classes in the order of their numbers; rows of other classes are
+            rejected. None takes the numbers from the `<prefix>dictionary.json` beside the csv whose
+            prefix begins the csv's name. Without such a file the classes are numbered in the order
+            in which they first appear.
 
     Raises:
-        DataError: there is no such file, it is no csv, lacks a column, or has no row at all.
+        DataError: there is no such file, it is not a csv, lacks a column, or has no row.
     """
     path = Path(path)
     if classes is None:
@@ -108,7 +108,7 @@ def load_labels(path: str | Path, classes: Sequence[str] | None = None) -> Label
 
 
 def _open(path: Path) -> TextIO:
-    # Escaped, bytes that are not UTF-8 still name the file that they name on the disk.
+    # surrogateescape keeps bytes that are not UTF-8, so that they still name files on the disk.
     options = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}
     if path.suffix == ".gz":
         return gzip.open(path, "rt", **options)
@@ -116,7 +116,7 @@ def _open(path: Path) -> TextIO:
 
 
 def _reader(path: Path, file: TextIO) -> tuple[Iterator[list[str]], dict[str, int]]:
-    """A csv reader behind the header, and the column that holds each of COLUMNS."""
+    """Read the header. Return a csv reader of the rows, and the position of each of COLUMNS."""
     start = file.readline(LONGEST_HEADER)
     if len(start) == LONGEST_HEADER:
         raise DataError(f"{path}:1: the line is too long for a header; is this a csv?")
@@ -147,7 +147,7 @@ def _reader(path: Path, file: TextIO) -> tuple[Iterator[list[str]], dict[str, in
 def _chunks(
     reader: Iterator[list[str]], parse: _RowParser, rejected: list[tuple[int, str]]
 ) -> Iterator[list[np.ndarray]]:
-    """Columns (ids, labels, parts, rows) of up to CHUNK usable rows at a time."""
+    """Yield the arrays ids, labels, parts and rows of up to CHUNK usable rows at a time."""
     columns = ids, labels, parts, lines = [], [], [], []
     for line, row in _lines(reader, rejected):
         try:
@@ -168,8 +168,8 @@ def _chunks(
 
 
 def _lines(reader, rejected: list[tuple[int, str]]) -> Iterator[tuple[int, list[str]]]:
-    """(line number, fields) of the rows that are not blank, below a header on line 1."""
-    end = reader.line_num + 1  # of the row before
+    """Yield line number and fields of the rows that are not blank, below the header on line 1."""
+    end = reader.line_num + 1  # the line on which the previous row ends
     while True:
         line = end + 1
         try:
@@ -188,7 +188,7 @@ def _lines(reader, rejected: list[tuple[int, str]]) -> Iterator[tuple[int, list[
 
 
 class _RowParser:
-    """Fields of a row -> (folder name, class number, part). Raises Unusable."""
+    """Turn a row's fields into (folder name, class number, part). Raises Unusable."""
 
     def __init__(self, columns: dict[str, int], numbers: ClassNumbers):
         self.label, self.id = columns["label"], columns["id"]
@@ -213,12 +213,12 @@ class _RowParser:
             name += start + end
         split = self.split
         part = self.parts[row[split]] if split is not None and split < len(row) else UNSAID
-        number = self.numbers[row[self.label]]  # last: a rejected row numbers no class
+        number = self.numbers[row[self.label]]  # last, since a rejected row must not number a class
         return name, number, part
 
 
 class _Stamps(dict):
-    """Seconds as text -> what they add to a folder's name: "10.0" -> "_000010", "" -> ""."""
+    """Seconds as text -> what they add to the folder's name: "10.0" -> "_000010", "" -> ""."""
 
     def __missing__(self, text: str) -> str:
         try:
@@ -234,7 +234,7 @@ class _Stamps(dict):
 
 
 class _Parts(dict):
-    """A row's split -> TRAIN, VAL, TEST, or UNSAID where it is empty."""
+    """Text of a row's split -> TRAIN, VAL or TEST, or UNSAID if it is empty."""
 
     def __missing__(self, text: str) -> int:
         word = text.strip().lower()

@@ -1,4 +1,4 @@
-"""Label csvs, written: a file for each part, whole or not at all."""
+"""Write label csvs, one file for each part; a file is replaced only when it is complete."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from data.file_writing import write_atomically
 
 
 class Row(NamedTuple):
-    """One video of a label csv. `start` and `end` in whole seconds, or both None."""
+    """One video of a label csv; `start` and `end` are in whole seconds, or both None."""
 
     label: str
     id: str
@@ -27,18 +27,19 @@ class Row(NamedTuple):
 def write_csvs(
     rows: Iterable[Row], name: Callable[[str], Path], classes: Sequence[str] | None = None
 ) -> dict[Path, int]:
-    """Write a label csv for each part that has rows; a video that comes twice is written once.
+    """Write a label csv for each part that has rows. Equal rows are written once.
 
     Args:
-        rows: of any parts.
-        name: part -> the csv, compressed where it ends in .gz.
-        classes: sort the rows by this order, so that the numbers by first appearance are its.
+        rows: the rows of all parts.
+        name: part -> path of its csv, which is compressed if it ends in .gz.
+        classes: class names in the order of their numbers. The rows are sorted by it, because
+            readers number the classes in the order in which they first appear.
 
     Returns:
-        csv -> its number of rows.
+        path of each csv -> its number of rows.
 
     Raises:
-        DataError: there is no row, or one is of a class that is not among `classes`.
+        DataError: there is no row, or a row's class is not among `classes`.
     """
     by_part: dict[str, dict[Row, None]] = {}
     for row in rows:
@@ -74,8 +75,8 @@ def _as_csv(rows: list[Row]) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write `text` atomically; a compressed file has the same bytes each time."""
+    """Replace a file by a complete new one."""
     content = text.encode(errors="surrogateescape")
     if path.suffix == ".gz":
-        content = gzip.compress(content, mtime=0)
+        content = gzip.compress(content, mtime=0)  # without the time, so that the bytes repeat
     write_atomically(path, lambda file: file.write(content))

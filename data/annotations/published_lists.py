@@ -1,4 +1,4 @@
-"""Official lists and other frameworks' lists, as rows of label csvs."""
+"""Read the datasets' official lists, and other frameworks' lists, as rows of label csvs."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from data.data_error import DataError
 log = logging.getLogger(__name__)
 
 SHOWN = 3  # unusable lines that a warning quotes
-HMDB_PARTS = {"1": "train", "2": "val"}  # "0": in neither part of the split
-STAMP = len("_000010_000020")
+HMDB_PARTS = {"1": "train", "2": "val"}  # "0" is for videos in neither part
+STAMP = len("_000010_000020")  # of start and end behind a YouTube id
 
 
 class Rejections(list):
-    """Lines that cannot be used, as "file:line: reason"."""
+    """The lines that cannot be used, each as "file:line: reason"."""
 
     def log(self) -> None:
-        """Warn of them, in one line."""
+        """Log one warning, with their number and the first few."""
         if self:
             more = f"; and {len(self) - SHOWN} more" if len(self) > SHOWN else ""
             log.warning("%d lines are left out: %s%s", len(self), "; ".join(self[:SHOWN]), more)
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a list that are not blank, without byte order mark and line ends."""
+    """Return the lines that are not blank, stripped. Raises DataError if there are none."""
     try:
         text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     except OSError as error:
@@ -45,7 +45,11 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_classes(path: Path) -> list[str]:
-    """A class list: a name a line, which may follow its number, as in UCF-101's classInd.txt."""
+    """Read a class list: one name on each line, after its number or alone.
+
+    Raises:
+        DataError: the file cannot be read, or names a class twice.
+    """
     names = []
     for line in read_lines(path):
         number, _, name = line.partition(" ")
@@ -56,7 +60,7 @@ def read_classes(path: Path) -> list[str]:
 
 
 def ucf101(folder: Path, split: int) -> Iterator[Row]:
-    """UCF-101's trainlist0N.txt and testlist0N.txt: `<class>/<video>.avi [number]`."""
+    """Read UCF-101's trainlist0N.txt and testlist0N.txt: `<class>/<video>.avi [number]`."""
     for part, name in (("train", f"trainlist0{split}.txt"), ("val", f"testlist0{split}.txt")):
         for number, line in enumerate(read_lines(folder / name), start=1):
             label, slash, video = line.split()[0].partition("/")
@@ -68,7 +72,7 @@ def ucf101(folder: Path, split: int) -> Iterator[Row]:
 
 
 def hmdb51(folder: Path, split: int) -> Iterator[Row]:
-    """HMDB-51's <class>_test_splitN.txt: `<video>.avi 0|1|2`, unused, train, test."""
+    """Read HMDB-51's <class>_test_splitN.txt: `<video>.avi 0|1|2` for unused, train, test."""
     ending = f"_test_split{split}.txt"
     files = sorted(folder.glob(f"*{ending}"))
     if not files:
@@ -85,9 +89,13 @@ def hmdb51(folder: Path, split: int) -> Iterator[Row]:
 def labelled_csv(
     path: Path, rejections: Rejections, *, part: str | None, classes: Sequence[str] | None = None
 ) -> Iterator[Row]:
-    """Any csv that `load_labels` reads, Kinetics' in all their dialects.
+    """Read any csv that `load_labels` reads, such as those of Kinetics from all sources.
 
-    `part`: of rows whose split says nothing; None: such rows are rejected.
+    Args:
+        path: the csv.
+        rejections: is extended by the lines that cannot be used.
+        part: the part of rows without a split; None rejects such rows.
+        classes: names of the classes; rows of other classes are rejected.
     """
     table = load_labels(path, classes)
     rejections += [f"{path}:{row}: {reason}" for row, reason in table.rejected]
@@ -96,7 +104,7 @@ def labelled_csv(
     for video, label, number, line in columns:
         row_part = names.get(int(number), part)
         if row_part is None:
-            rejections.append(f"{path}:{line}: says no split (--part names it)")
+            rejections.append(f"{path}:{line}: has no split (--part names it)")
             continue
         stamp = str(video[-STAMP:]).split("_")
         timed = len(stamp) == 3 and all(len(t) == 6 and t.isdecimal() for t in stamp[1:])
@@ -108,7 +116,10 @@ def labelled_csv(
 
 
 def hacs(path: Path, rejections: Rejections) -> Iterator[Row]:
-    """HACS's csv: classname, youtube_id, subset, start, end, label. Label -1: no such action."""
+    """Read HACS's csv of segments: classname, youtube_id, subset, start, end, label.
+
+    Segments with the label -1, which do not show the action, are left out.
+    """
     needed = ("classname", "youtube_id", "subset", "start", "end")
     for number, row in _records(path, rejections, needed):
         try:
@@ -127,7 +138,7 @@ def hacs(path: Path, rejections: Rejections) -> Iterator[Row]:
 
 
 def moments(path: Path, rejections: Rejections, *, part: str) -> Iterator[Row]:
-    """Moments in Time's trainingSet.csv, validationSet.csv: `<class>/<video>.mp4,<class>,...`."""
+    """Read Moments in Time's trainingSet.csv or validationSet.csv: `<class>/<id>.mp4,<class>`."""
     for number, line in enumerate(read_lines(path), start=1):
         try:
             fields = next(csv.reader([line]))
@@ -142,11 +153,11 @@ def moments(path: Path, rejections: Rejections, *, part: str) -> Iterator[Row]:
 
 
 def diving48(path: Path, rejections: Rejections, *, part: str, classes: list[str]) -> Iterator[Row]:
-    """Diving48's json: a list of {vid_name, label, ...}, whose labels are numbers."""
+    """Read Diving48's json, a list of {vid_name, label, ...}; the labels are class numbers."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: is no json that can be read ({error})") from error
+        raise DataError(f"{path}: is not a json that can be read ({error})") from error
     if not isinstance(entries, list):
         raise DataError(f"{path}: is not a list of {{vid_name, label, ...}}")
     for number, entry in enumerate(entries, start=1):
@@ -160,13 +171,14 @@ def diving48(path: Path, rejections: Rejections, *, part: str, classes: list[str
 
 
 def tree(root: Path, *, fraction: float, seed: int) -> Iterator[Row]:
-    """Class folders of videos (or of frame stores), below train/ and val/ or split at random.
+    """List videos or frame stores in class folders, below train/ and val/ or divided at random.
 
     Args:
         root: `<root>/{train,val}/<class>/<video>`, `<root>/<class>/<video>` or
             `<root>/jpg/<class>/<id>`.
-        fraction: the share of each class that validates: at least one video, and not all.
-        seed: of the draw, which is the same for the same names.
+        fraction: the share of each class to validate on, at least one video and not all of them; 0
+            for none. Not used where there are train/ and val/.
+        seed: of the random division, which is the same for the same names.
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder")
@@ -187,13 +199,17 @@ def tree(root: Path, *, fraction: float, seed: int) -> Iterator[Row]:
 def path_list(
     path: Path, rejections: Rejections, *, part: str, classes: list[str] | None
 ) -> Iterator[Row]:
-    """Other frameworks' lists: `path label`, `path,label` or `path n_frames label` a line.
+    """Read other frameworks' lists: `path label`, `path,label` or `path n_frames label` on a line.
 
-    A label that is a number is looked up in `classes`; without, it is named by the folder that the
-    paths of this number lie in.
+    Args:
+        path: the list.
+        rejections: is extended by the lines that cannot be used.
+        part: the part of all rows.
+        classes: names of the classes for labels that are numbers. None takes the name of the folder
+            that holds the videos of that number.
 
     Raises:
-        DataError: the paths of one number lie in several folders, and there are no `classes`.
+        DataError: `classes` is None and the videos of one number lie in several folders.
     """
     found: list[tuple[int, Path, str]] = []
     lines = read_lines(path)
@@ -222,20 +238,20 @@ def _names_by_folder(path: Path, found: list[tuple[int, Path, str]]) -> dict[int
             name = names.setdefault(int(label), video.parent.name)
             if not name or name != video.parent.name:
                 raise DataError(
-                    f"{path}:{number}: the class {label} has no one folder to be named by; "
-                    "--classes names a file with a class a line"
+                    f"{path}:{number}: the videos of class {label} lie in several folders, none of "
+                    "which can name it; give --classes a file with one class name on each line"
                 )
     return names
 
 
 def _is_number(label: str) -> bool:
-    return label.isdecimal() and len(label) < 10  # of thousands of digits Python makes no number
+    return label.isdecimal() and len(label) < 10  # int() refuses thousands of digits
 
 
 def _records(
     path: Path, rejections: Rejections, needed: tuple[str, ...]
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line number, fields by name) of the rows below the header."""
+    """Yield line number and fields by name of the rows below the header."""
     reader = csv.DictReader(read_lines(path))
     try:
         reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
@@ -269,7 +285,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _classes_in(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """(class, ids of its videos) of each class folder, in order of their names."""
+    """Yield the class and the ids of its videos for each class folder, in order of their names."""
     for path in _folders(folder):
         inside = (item for item in path.iterdir() if not item.name.startswith("."))
         ids = sorted({item.name if item.is_dir() else item.stem for item in inside})

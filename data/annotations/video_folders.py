@@ -1,4 +1,4 @@
-"""Which rows of a label csv have a frame store on the disk, as numpy arrays."""
+"""Find the folder of each video that a label csv names."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from data.data_error import DataError
 
 @dataclass(frozen=True)
 class Videos:
-    """The usable videos of one split.
+    """The usable videos of one part of a dataset.
 
     Attributes:
-        root: the jpg folder.
+        root: the folder jpg/.
         folders: str (N,), the videos' folders, relative to `root`.
         labels: int64 (N,), indices into `classes`.
         classes: names of the classes.
         rejected: ("file:row", reason) of each row that cannot be used.
         source: the label csv.
-        rows: int32 (N,), line numbers in the csv; None where the videos come from no csv.
+        rows: int32 (N,), line numbers in the csv; None for videos that do not come from a csv.
     """
 
     root: Path
@@ -41,17 +41,17 @@ class Videos:
         return len(self.folders)
 
     def folder(self, index: int) -> Path:
-        """The folder of one video, which holds its `frames.db`."""
+        """Return the folder of one video, the one that holds its `frames.db`."""
         return Path(self.path(index))
 
     def path(self, index: int) -> str:
-        """`folder` as text, which is made faster."""
+        """Return the same as `folder` as text, which takes less time."""
         return os.path.join(self.root, self.folders[index])  # noqa: PTH118
 
     def fingerprint(self) -> str:
-        """A hash of the videos' names, labels and classes, the same wherever the dataset lies.
+        """Return a hash of the videos' names, labels and classes, wherever the dataset lies.
 
-        `data.annotations.dataset_fingerprint` also looks at what the videos hold.
+        `data.annotations.dataset_fingerprint` also compares the videos' contents.
         """
         digest = hashlib.sha256("\n".join(self.classes).encode(errors="surrogateescape"))
         digest.update("\n".join(self.folders).encode(errors="surrogateescape"))
@@ -60,14 +60,14 @@ class Videos:
 
 
 def find_videos(root: str | Path, table: LabelTable) -> Videos:
-    """The rows of `table` that have a folder, in the csv's order.
+    """Return the videos of the rows of `table` that have a folder, in the csv's order.
 
-    Accepted: `<root>/jpg/<class>/<id>`, `<root>/jpg/<id>`, and `root` being the jpg folder itself.
-    A class folder may spell its name with spaces or underscores, in any case. Folders are listed
-    once, their contents are not looked at: an incomplete store shows when it is read.
+    A video's folder is `<root>/jpg/<class>/<id>` or `<root>/jpg/<id>`; `root` may also be jpg/
+    itself. The name of a class folder may have spaces or underscores, and upper or lower case. The
+    videos' folders are not opened, so an incomplete store is only noticed when it is read.
 
     Raises:
-        DataError: there is no such dataset, it is empty, or no row at all has a folder.
+        DataError: there is no such dataset, it is empty, or no row has a folder.
     """
     jpg = frames_root(Path(root))
     top = _listing(jpg)
@@ -112,22 +112,22 @@ def find_videos(root: str | Path, table: LabelTable) -> Videos:
 
 
 def video_folders(root: str | Path) -> list[Path]:
-    """Every video's folder below a dataset's jpg/, in order, whether it holds a store or not.
+    """Return every video's folder below a dataset's jpg/, in order, with or without a store.
 
     Raises:
-        DataError: there is no such dataset, or no such folder in it.
+        DataError: there is no such dataset, or it has no folder jpg/.
     """
     jpg = frames_root(Path(root))
     folders = []
     for name in sorted(_listing(jpg)):
         inside = sorted(_listing(jpg / name))
-        # A folder without folders in it is a video's own, the class is not drawn.
+        # A folder that contains no folders is a video's: there are no class folders then.
         folders += [jpg / name / video for video in inside] if inside else [jpg / name]
     return folders
 
 
 def frames_root(root: Path) -> Path:
-    """The jpg folder of a dataset. Raises DataError where there is none."""
+    """Return the folder jpg/ of a dataset. Raises DataError if there is none or it is empty."""
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; --dataset names the one that holds jpg/")
     jpg = root if root.name == "jpg" and not (root / "jpg").is_dir() else root / "jpg"
@@ -144,7 +144,7 @@ def _listing(folder: Path) -> frozenset[str]:
 
 @functools.cache
 def _list(folder: Path, _changed: int) -> frozenset[str]:
-    """Names of the folders in `folder`: the training and the validation split share a listing."""
+    """Return the names of the folders in `folder`, listed once for training and validation."""
     with os.scandir(folder) as entries:
         return frozenset(
             entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()

@@ -1,5 +1,6 @@
-"""One clip from (seed, request): nothing else decides what it looks like, so that any number of
-workers, and a resumed run, give the same bytes.
+"""Make one clip, which depends on nothing but the seed and the request.
+
+The same request therefore gives the same bytes with any number of workers, and in a resumed run.
 """
 
 from __future__ import annotations
@@ -23,40 +24,43 @@ from data.store import open_store
 
 MEAN = (124 / 255, 117 / 255, 104 / 255)  # of R, G, B in 0..1
 STD = 1 / (0.0167 * 255)
-CLIP, REPLACEMENT = 1, 2  # streams of random numbers; data.clips.loader has a third
-REPLACEMENTS = 20  # unreadable videos in a row after which --skip-bad gives up
+# Numbers of the streams of random numbers; data.clips.loader has a third one, ORDER.
+CLIP, REPLACEMENT = 1, 2
+REPLACEMENTS = 20  # unreadable videos, one after another, after which --skip-bad gives up
 
 log = logging.getLogger(__name__)
 
 
 class ClipRequest(NamedTuple):
-    """Which clip, in which shape."""
+    """Which clip to make, and in which shape."""
 
     index: int  # of the video
     epoch: int
     frames: int
     size: int  # height and width in pixels
-    stretch: float = 1.0  # intervals may grow this many times (multigrid)
-    view: int = 0  # validation: which of
-    views: int = 1  # so many, spread over the video
+    stretch: float = 1.0  # how many times longer a frame interval may get (multigrid)
+    view: int = 0  # in validation: number of the view
+    views: int = 1  # in validation: how many views are spread over the video
 
 
 class Sample(NamedTuple):
-    """One clip and what it is."""
+    """One clip and what it shows."""
 
-    clip: torch.Tensor  # uint8 (3, T, S, S), RGB; in memory the channels come last
+    clip: torch.Tensor  # uint8 (3, T, S, S), RGB; the channels are last in memory
     label: int
-    index: int  # of the video that it shows
-    replaced: int  # of the unreadable video in whose place it stands, or -1
+    index: int  # of the video shown
+    replaced: int  # index of the unreadable video that this one replaces, or -1
 
 
 @dataclass(frozen=True)
 class ClipOptions:
-    """What all the clips of a run have in common."""
+    """What all the clips of a run have in common; see the options of the same names."""
 
-    intervals: tuple[int, ...]  # frames from one of the clip to its next, to draw from
-    short_side: int  # the frames are thought to be resized to this short side, and
-    clip_size: int  # of that a square of this side is a clip, whatever size it is then given
+    intervals: tuple[int, ...]  # frame intervals to draw from
+    # A clip shows a square of clip_size / short_side of the frame's short side, whatever its size
+    # in pixels is then.
+    short_side: int
+    clip_size: int
     augmentation: str = "readme"
     flip: bool = False
     crop: str = "random"  # or "multiscale"
@@ -67,31 +71,36 @@ class ClipOptions:
 
     @property
     def share(self) -> float:
-        """Side of the crop relative to the frame's short side."""
+        """Return the side of the crop relative to the frame's short side."""
         return min(1.0, self.clip_size / self.short_side)
 
 
 class ClipDataset(Dataset):
-    """Clips of `videos`: random and augmented in training, else centred (or views) and plain.
+    """The clips of some videos.
+
+    In training, position, crop and augmentation are random. Otherwise a clip is the centre crop of
+    the centre of the video, or of one of its views, and is not augmented.
 
     Raises:
-        DataError: `options.augmentation` is unknown.
+        DataError: there is no augmentation `options.augmentation`.
     """
 
     def __init__(self, videos: Videos, options: ClipOptions, *, training: bool, seed: int):
         self.videos, self.options = videos, options
         self.training, self.seed = training, seed
         if training:
-            load_augmentation(options.augmentation)  # to fail here, not in a worker
+            load_augmentation(options.augmentation)  # so that an error is raised here, not later
 
     def __len__(self) -> int:
         return len(self.videos)
 
     def __getitem__(self, request: ClipRequest) -> Sample:
-        """The clip asked for.
+        """Return the clip that is asked for.
+
+        With the option `skip_bad`, a clip of another video replaces that of an unreadable video.
 
         Raises:
-            DataError: the video cannot be read; with `skip_bad`, nor can many others.
+            DataError: the video cannot be read, nor, with `skip_bad`, REPLACEMENTS others.
         """
         try:
             return self._sample(request, replaced=-1)
@@ -105,7 +114,7 @@ class ClipDataset(Dataset):
         return Sample(clip, int(self.videos.labels[request.index]), request.index, replaced)
 
     def _read(self, request: ClipRequest) -> np.ndarray:
-        """uint8 (T, S, S, 3)."""
+        """Read, crop and augment the frames: uint8 (T, S, S, 3)."""
         rng, options = self._generator(request), self.options
         store = open_store(self.videos.path(request.index))
         indices = frame_indices(
@@ -136,7 +145,7 @@ class ClipDataset(Dataset):
         return np.random.default_rng((self.seed, request.epoch, request.index, CLIP))
 
     def _replacement(self, request: ClipRequest, error: DataError) -> Sample:
-        """A clip of another video, drawn by (seed, epoch, index) too."""
+        """Return a clip of another video, which also depends on seed, epoch and index only."""
         log.warning("skipped: %s", error)
         rng = np.random.default_rng((self.seed, request.epoch, request.index, REPLACEMENT))
         for index in rng.integers(len(self), size=REPLACEMENTS).tolist():
@@ -144,19 +153,23 @@ class ClipDataset(Dataset):
                 return self._sample(request._replace(index=index), replaced=request.index)
             except DataError as another:
                 error = another
-        raise DataError(f"{REPLACEMENTS} videos in a row cannot be read, the last one: {error}")
+        raise DataError(f"{REPLACEMENTS} videos drawn at random cannot be read; the last: {error}")
 
 
 def normalise(clips: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """uint8 (B, 3, T, H, W) clips as the network takes them, on the device where they are.
+    """Normalise clips for the network, on their device: subtract MEAN and divide by STD.
+
+    Args:
+        clips: uint8 (B, 3, T, H, W).
+        dtype: of the result.
 
     Returns:
-        dtype (B, 3, T, H, W): values in 0..1, less MEAN, divided by STD; memory order kept.
+        dtype (B, 3, T, H, W), in the memory format of `clips`.
     """
     return ((clips.to(torch.float32) - _mean(clips.device)) * (1 / (255 * STD))).to(dtype)
 
 
 @functools.cache
 def _mean(device: torch.device) -> torch.Tensor:
-    """MEAN in units of a pixel's value, kept on the device: copying it there would wait for it."""
+    """Return MEAN in 0..255, kept on the device, because copying it would wait for the device."""
     return torch.tensor(MEAN, device=device).view(3, 1, 1, 1) * 255

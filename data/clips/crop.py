@@ -1,4 +1,4 @@
-"""Which square of the frames a clip shows, whatever size they are stored or decoded at."""
+"""Choose which square of the frames a clip shows, whatever their size when stored or decoded."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-SCALES = (1.0, 0.875, 0.75, 0.66)  # of multi-scale cropping (Wang et al., TSN, arXiv 1608.00859)
+#: Shares of multi-scale cropping (Wang et al., Temporal Segment Networks, arXiv 1608.00859).
+SCALES = (1.0, 0.875, 0.75, 0.66)
 
 
 class Window(NamedTuple):
@@ -18,29 +19,34 @@ class Window(NamedTuple):
 
 
 class Crop(NamedTuple):
-    """A square relative to the frame: its side as a `share` of the frame's short side, and its
-    place, 0 at the left or top end and 1 at the other.
-    """
+    """A square relative to the frame's size."""
 
-    share: float
-    x: float = 0.5
-    y: float = 0.5
-    flip: bool = False
+    share: float  # side of the square / short side of the frame
+    x: float = 0.5  # position: 0 is at the left edge of the frame, 1 at the right edge
+    y: float = 0.5  # 0 is at the top, 1 at the bottom
+    flip: bool = False  # mirror the clip left to right
 
     def window(self, height: int, width: int) -> Window:
-        """The pixels of it in a frame of that size."""
+        """Return the square in pixels of a frame of that size."""
         side = max(1, round(min(height, width) * self.share))
         return Window(round((width - side) * self.x), round((height - side) * self.y), side)
 
     def short_side(self, size: int) -> int:
-        """Least short side, in pixels, of frames in which it is at least `size` wide."""
+        """Return how many pixels a frame's short side needs for a square of `size` pixels."""
         return int(np.ceil(size / self.share))
 
 
 def draw_crop(
     share: float, rng: np.random.Generator, *, multiscale: bool = False, flip: bool = False
 ) -> Crop:
-    """A crop anywhere in the frame, of the given share or, `multiscale`, of one of SCALES."""
+    """Draw a crop at a random position.
+
+    Args:
+        share: side of the square relative to the frame's short side.
+        rng: source of the random numbers.
+        multiscale: draw the share from SCALES instead.
+        flip: mirror half of the clips.
+    """
     if multiscale:
         share = SCALES[int(rng.random() * len(SCALES))]
     x, y, mirrored = rng.random(3).tolist()

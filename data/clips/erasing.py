@@ -1,4 +1,4 @@
-"""Random erasing: one box of a clip, the same in every frame (Zhong et al., arXiv 1708.04896)."""
+"""Random erasing (Zhong et al., arXiv 1708.04896), with the same box in every frame of a clip."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ ASPECT = (0.3, 1 / 0.3)  # height to width
 def erase_box(
     clip: np.ndarray, rng: np.random.Generator, colour: tuple[float, float, float]
 ) -> None:
-    """Paint a random box of uint8 (T, S, S, 3) `clip`, in place, in `colour` (R, G, B in 0..1)."""
+    """Paint a random box of a clip in one colour, in place.
+
+    Args:
+        clip: uint8 (T, S, S, 3).
+        rng: source of the random numbers.
+        colour: R, G, B in 0..1.
+    """
     height, width = clip.shape[1:3]
     area = rng.uniform(*AREA) * height * width
     aspect = math.exp(rng.uniform(*map(math.log, ASPECT)))

@@ -1,8 +1,8 @@
-"""Which frames of a video make a clip: pure arithmetic on (n_frames, length, interval).
+"""Choose which frames of a video make a clip.
 
-A clip of `length` frames, `interval` apart, spans ``(length - 1) * interval + 1`` frames. In
-training its first frame is drawn; otherwise the clip sits in the centre, or, for multi-view
-testing, its views are spread evenly from the first frame to the last.
+A clip of `length` frames at a frame interval of `interval` spans ``(length - 1) * interval + 1``
+frames of the video. Its first frame is random in training. Otherwise the clip is in the centre of
+the video, or, with several views, the views are spread evenly from the first frame to the last.
 """
 
 from __future__ import annotations
@@ -26,31 +26,33 @@ def frame_indices(
     views: int = 1,
     short_videos: str = "loop",
 ) -> np.ndarray:
-    """The frames of one clip.
+    """Return the numbers of the frames of one clip.
 
     Args:
         n_frames: frames of the video.
         length: frames of the clip.
-        interval: distance between neighbouring frames of the clip, or a list to draw it from.
-        rng: source of the random interval and first frame; without it the clip is view `view`
-            of `views` and its interval the list's middle value.
-        stretch: multigrid: a clip of fewer frames may span the time of a longer one, so each
-            interval tau stands for all of tau, tau + 1, ..., floor(tau * stretch).
-        start: "uniform", or "normal": around the centre, three standard deviations to either end.
-        view, views: with one view the clip is centred, with more the first starts at the first
-            frame and the last ends at the last.
-        short_videos: a video too short for the smallest interval starts at its first frame and is
-            played again from there ("loop"), or its last frame stands still ("hold"). Of several
-            intervals only those that fit the video are drawn, as long as there is one.
+        interval: frames of the video from one frame of the clip to the next, or a list to draw it
+            from. Intervals too long for the video are not drawn, unless all are.
+        rng: source of the random interval and first frame. Without it the clip is view `view` of
+            `views`, and the interval is the middle value of the list.
+        stretch: for multigrid, whose clips of fewer frames may span the time of a longer clip: an
+            interval tau is replaced by a random one of tau, tau + 1, ..., floor(tau * stretch).
+        start: distribution of the first frame: "uniform", or "normal" around the centre with three
+            standard deviations to either end.
+        view: number of the view, from 0.
+        views: number of views. One view is centred; of several the first begins at the first frame
+            and the last ends at the last frame.
+        short_videos: what to do if even the smallest interval is too long for the video: "loop"
+            begins again at the first frame, "hold" repeats the last frame.
 
     Returns:
-        int64 (length,): frame numbers from 0, rising but for the wrap of "loop".
+        int64 (length,): frame numbers from 0, rising except where "loop" begins again.
 
     Raises:
-        DataError: a video without frames.
+        DataError: the video has no frames.
     """
     if n_frames < 1:
-        raise DataError("a video without frames")
+        raise DataError("the video has no frames")
     step = _draw_interval(n_frames, length, interval, rng=rng, stretch=stretch)
     latest = n_frames - 1 - (length - 1) * step  # the last possible first frame
     offsets = np.arange(length, dtype=np.int64) * step
@@ -71,7 +73,7 @@ def _draw_interval(
     rng: np.random.Generator | None,
     stretch: float,
 ) -> int:
-    """One of the intervals that fit the video, each as likely; the smallest where none fits."""
+    """Draw one of the intervals that fit the video; return the smallest if none fits."""
     choices = sorted([interval] if isinstance(interval, int) else interval)
     longest = (n_frames - 1) // (length - 1) if length > 1 else choices[-1]
     fitting = [choice for choice in choices if choice <= longest] or choices[:1]
@@ -86,7 +88,7 @@ def _draw_interval(
 
 
 def _draw_start(latest: int, start: str, rng: np.random.Generator) -> int:
-    """A first frame between 0 and `latest`."""
+    """Draw a first frame between 0 and `latest`."""
     if start == "normal":
         return int(np.clip(np.rint(rng.normal(latest / 2, latest / 6)), 0, latest))
     return int(rng.integers(latest + 1))

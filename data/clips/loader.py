@@ -1,5 +1,7 @@
-"""One loader for a whole run: its batch sampler carries each step's shape to the workers, which
-therefore live on when the shape changes.
+"""Load batches: one loader for all the steps of a run, and one for validation.
+
+The batch sampler tells the workers the shape of each step's clips, so that they need not be started
+anew when the shape changes.
 """
 
 from __future__ import annotations
@@ -15,36 +17,36 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_
 from data.clips.clip_dataset import ClipDataset, ClipRequest, Sample
 from data.clips.loader_workers import BATCH_TIMEOUT, Batches, errors_as_values, start_worker
 
-ORDER = 3  # its stream of random numbers, beside those of data.clips.clip_dataset
+ORDER = 3  # number of the stream of random numbers; data.clips.clip_dataset has 1 and 2
 
 
 class StepPlan(NamedTuple):
-    """One optimiser step: clips ``order[start : start + batch]`` of that epoch, over all ranks."""
+    """One optimiser step: which clips all ranks together use, and in which shape."""
 
     epoch: int
-    start: int
-    batch: int
+    start: int  # position of the first clip in `epoch_order`
+    batch: int  # clips over all ranks
     frames: int
-    size: int
-    stretch: float = 1.0
+    size: int  # height and width in pixels
+    stretch: float = 1.0  # how many times longer a frame interval may get
 
 
 class Batch(NamedTuple):
-    """One rank's clips of one step."""
+    """The clips of one rank in one step."""
 
-    clips: torch.Tensor  # uint8 (B, 3, T, S, S), RGB; in memory channels last (channels_last_3d)
+    clips: torch.Tensor  # uint8 (B, 3, T, S, S), RGB, channels_last_3d in memory
     labels: torch.Tensor  # int64 (B,)
-    indices: torch.Tensor  # int64 (B,): of the videos shown
-    replaced: torch.Tensor  # int64 (B,): of the unreadable videos they replace, else -1
+    indices: torch.Tensor  # int64 (B,), of the videos shown
+    replaced: torch.Tensor  # int64 (B,), of the unreadable videos that these replace, or -1
 
 
 def epoch_order(n_clips: int, seed: int, epoch: int) -> np.ndarray:
-    """The order of an epoch's clips: int64 (n_clips,), a permutation."""
+    """Return the order of an epoch's clips, a permutation, int64 (n_clips,)."""
     return np.random.default_rng((seed, epoch, 0, ORDER)).permutation(n_clips)
 
 
 class StepSampler(Sampler[list[ClipRequest]]):
-    """The requests of each step of `steps` in turn: rank r of w takes every w-th from the r-th."""
+    """Yield the requests of one rank for each step: every `world`-th clip from the `rank`-th on."""
 
     def __init__(
         self,
@@ -77,7 +79,7 @@ class StepSampler(Sampler[list[ClipRequest]]):
 
 
 class ViewSampler(Sampler[list[ClipRequest]]):
-    """Every clip once, in order, with all of its views in one batch of `batch` clips or fewer."""
+    """Yield requests for every video once, in order, all views of a video in the same batch."""
 
     def __init__(
         self,
@@ -119,10 +121,23 @@ def training_loader(
     timeout: float = BATCH_TIMEOUT,
     look: Callable[[], None] | None = None,
 ) -> Batches[Batch]:
-    """One `Batch` for each of `steps`, shaped as `plan` says. See `Batches` for its errors.
+    """Return the loader that gives one `Batch` for each of `steps`.
+
+    Args:
+        clips: the training clips.
+        plan: step number -> its clips and their shape.
+        steps: the numbers of the steps.
+        seed: of the order of the clips.
+        workers: number of worker processes; 0 reads in this process.
+        rank: number of this process.
+        world: world size.
+        pin_memory: put batches into pinned memory.
+        timeout: seconds to wait for a batch; 0 for ever.
+        look: called several times a second while a batch is waited for; see `Batches`.
 
     Raises (while iterating):
         ValueError: a step has fewer clips than there are ranks.
+        DataError, MachineError: see `Batches`.
     """
     sampler = StepSampler(len(clips), plan, steps, seed=seed, rank=rank, world=world)
     return _batches(clips, sampler, workers, pin_memory, timeout, look)
@@ -142,10 +157,14 @@ def validation_loader(
     timeout: float = BATCH_TIMEOUT,
     look: Callable[[], None] | None = None,
 ) -> Batches[Batch]:
-    """Every clip once, the same clips in the same order each time. See `Batches` for its errors.
+    """Return the loader that gives every video once, the same clips in the same order each time.
 
-    With several `views`, the rows of one video stand together in one `Batch`, with equal
-    `indices`; a batch is then of ``batch // views`` videos, but at least one.
+    With several `views`, the clips of one video follow each other in one `Batch` and have equal
+    `indices`. A batch then has ``batch // views`` videos, but at least one. For the other arguments
+    see `training_loader`.
+
+    Raises (while iterating):
+        DataError, MachineError: see `Batches`.
     """
     sampler = ViewSampler(len(clips), batch, frames, size, rank=rank, world=world, views=views)
     return _batches(clips, sampler, workers, pin_memory, timeout, look)
@@ -163,11 +182,11 @@ def _batches(
         _BatchReader(clips),
         batch_sampler=sampler,
         num_workers=workers,
-        collate_fn=_as_it_is,
+        collate_fn=_unchanged,
         worker_init_fn=start_worker,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
-        generator=torch.Generator(),  # iter() draws from it: the global one stays as it is
+        generator=torch.Generator(),  # so that iter() does not draw from the global one
     )
 
     def name(request: ClipRequest) -> str:
@@ -177,7 +196,7 @@ def _batches(
 
 
 class _BatchReader(Dataset):
-    """Whole batches, read where the loader asks for them: in a worker, if there is one."""
+    """Read and collate whole batches; PyTorch's loader calls this in a worker, if there are any."""
 
     def __init__(self, clips: ClipDataset):
         self.clips = clips
@@ -187,16 +206,16 @@ class _BatchReader(Dataset):
         batch = collate([self.clips[request] for request in requests])
         if get_worker_info() is not None:
             for part in batch:
-                part.share_memory_()  # if memory is short, it shows here, not on the way
+                part.share_memory_()  # here, so that too little memory raises an error here
         return batch
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _unchanged(batch: Batch) -> Batch:
     return batch
 
 
 def collate(samples: list[Sample]) -> Batch:
-    """Samples of one shape as a batch; the clips keep their channels last in memory."""
+    """Collate samples of one shape into a batch whose channels are last in memory."""
     clips, labels, indices, replaced = zip(*samples, strict=True)
     stacked = default_collate([clip.permute(1, 2, 3, 0) for clip in clips])  # (B, T, S, S, 3)
     return Batch(

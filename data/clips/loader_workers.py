@@ -1,7 +1,7 @@
-"""The processes that read clips: what they do at their start, and how the run waits for them.
+"""The worker processes that read clips: how they start, and how the run waits for their batches.
 
-A worker that is killed or stops, and a signal that arrives while a batch is waited for, must be
-noticed: PyTorch's own loader waits for ever, or raises an error in the middle of something else.
+PyTorch's own loader waits for ever for a worker that has stopped, and raises an error at a random
+moment if one is killed. Here both are noticed while a batch is waited for, as are signals.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from data.data_error import DataError, MachineError
-from data.resource_shortage import FILES, MEMORY, shortage, too_little
+from data.resource_shortage import FILES, MEMORY, shortage, shortage_of
 
-BATCH_TIMEOUT = 600.0  # seconds to wait for a batch, where nothing else is asked for
-LOOK = 0.2  # seconds between two looks at signals and workers while a batch is waited for
+BATCH_TIMEOUT = 600.0  # default number of seconds to wait for a batch
+POLL_INTERVAL = 0.2  # seconds between two checks of signals and workers while waiting
 NAMED = 4  # videos that an error names
 NO_FILES, NO_MEMORY = 65, 66  # exit codes of workers that could not send a batch
 
@@ -35,19 +35,20 @@ Item = TypeVar("Item")
 
 
 class Batches(Generic[Item]):
-    """The batches of a loader, in their order. Can be iterated over again, by the same workers.
+    """The batches of a loader, in order. May be iterated over several times, by the same workers.
 
     Args:
-        loader: its dataset gives whole batches; an error that it gives instead is raised here.
-        name: the name of the video that is asked for by a request of the loader's batch sampler.
+        loader: its dataset returns whole batches, or errors, which are raised here; see
+            `errors_as_values`.
+        name: request of the loader's batch sampler -> name of the video, for error messages.
         timeout: seconds to wait for one batch; 0 for ever.
-        look: called several times a second while a batch is waited for, to raise an error if a
-            signal has arrived.
+        look: called several times a second while a batch is waited for; may raise an error, for
+            example because a signal has arrived.
 
     Raises (while iterating):
         DataError: a video cannot be read.
-        MachineError: a worker has died or gives no batch in time, or the machine is short of
-            something. The workers are killed then.
+        MachineError: a worker has died or gives no batch in time, or the machine has run out of
+            something. The workers have been killed then.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Batches(Generic[Item]):
         self.loader, self._name = loader, name
         self._timeout, self._look = timeout, look
         self._workers: list[multiprocessing.Process] = []
-        self._received: int | None = None  # batches of this iteration; None before it has begun
+        self._received: int | None = None  # batches in this iteration; None before it begins
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -78,18 +79,19 @@ class Batches(Generic[Item]):
             yield _checked(batch)
 
     def _start(self) -> Iterator:
-        """The loader's first iterator, which starts the workers."""
+        """Start the workers and return the loader's first iterator."""
         in_main = threading.current_thread() is threading.main_thread()
         usual = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
         try:
             iterator = iter(self.loader)
         except OSError as error:
-            found = too_little("processes") if isinstance(error, BlockingIOError) else None
+            found = shortage_of("processes") if isinstance(error, BlockingIOError) else None
             raise found or shortage(error) or error from error
         finally:
             if in_main and hasattr(signal, "SIGCHLD"):
-                # PyTorch's handler raises an error wherever the main thread is when a worker dies,
-                # in the middle of an update of the weights too. `_wait` notices it instead.
+                # Remove PyTorch's handler: when a worker dies, it raises an error wherever the main
+                # thread is, even in the middle of an update of the weights. `_wait` notices a dead
+                # worker too.
                 signal.signal(signal.SIGCHLD, usual or signal.SIG_DFL)
         self._workers = iterator._workers
         _all_workers.update(self._workers)
@@ -97,7 +99,7 @@ class Batches(Generic[Item]):
         return iterator
 
     def _wait(self, function: Callable[[], Any]) -> Any:
-        """The result of a function that waits for workers, called in another thread."""
+        """Call a function that waits for workers in another thread, and return its result."""
         results, errors = [], []
 
         def call() -> None:
@@ -108,13 +110,13 @@ class Batches(Generic[Item]):
 
         thread = threading.Thread(target=call, daemon=True)
         thread.start()
-        waited = 0.0  # counted, so that the time for which this process is stopped does not count
+        waited = 0.0  # added up, so that time in which this process is stopped is left out
         try:
-            while thread.join(LOOK) or thread.is_alive():
+            while thread.join(POLL_INTERVAL) or thread.is_alive():
                 if self._look:
                     self._look()
                 self._check_alive()
-                waited += LOOK
+                waited += POLL_INTERVAL
                 if 0 < self._timeout <= waited:
                     raise self._too_late()
         except BaseException:
@@ -133,9 +135,9 @@ class Batches(Generic[Item]):
     def _died(self, number: int, worker: multiprocessing.Process) -> MachineError:
         code = worker.exitcode
         if code in (NO_FILES, NO_MEMORY):
-            return too_little(FILES if code == NO_FILES else MEMORY)
+            return shortage_of(FILES if code == NO_FILES else MEMORY)
         if code == -signal.SIGBUS:
-            return too_little("shared memory")
+            return shortage_of("shared memory")
         how, advice = f"exit code {code}", "see what it has written above"
         if code is not None and code < 0:
             how = f"signal {-code}, {signal.strsignal(-code)}"
@@ -153,7 +155,7 @@ class Batches(Generic[Item]):
         )
 
     def _clips_of(self, number: int) -> str:
-        """Which videos a worker was asked for. Workers take the batches in turn."""
+        """Name the videos that a worker is reading; each worker gets every n-th batch."""
         if self._received is None:
             return ""
         batch = self._received + (number - self._received) % len(self._workers)
@@ -170,9 +172,10 @@ def _checked(batch: Item | Exception) -> Item:
 
 
 def errors_as_values(read: Callable[..., Item]) -> Callable[..., Item | Exception]:
-    """`read`, whose errors that the user must see are returned, not raised.
+    """Make a function return errors that are meant for the user instead of raising them.
 
-    PyTorch would add a worker's traceback to the message, and lose the number of an OSError.
+    If they were raised, PyTorch would add the worker's traceback to the message and lose the number
+    of an OSError.
     """
 
     @functools.wraps(read)
@@ -191,25 +194,25 @@ def errors_as_values(read: Callable[..., Item]) -> Callable[..., Item | Exceptio
 
 
 def start_worker(_number: int) -> None:
-    """Prepare a process that reads clips.
+    """Prepare a worker process.
 
-    One OpenCV and one torch thread: the workers themselves are the parallelism. A signal to the
-    whole group of processes, as of Ctrl-C or a scheduler, is left to the process that they read
-    for: it goes on to the end of its step. SIGTERM from that process ends them.
+    OpenCV and torch get one thread each, since there are several workers. Signals that Ctrl-C or a
+    scheduler sends to all processes are ignored, because the training process must finish its step
+    and needs its workers for it. Only a SIGTERM from that process ends a worker.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # not on macOS and Windows
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_when_told, daemon=True).start()
-    # A batch that cannot be sent would be dropped, and waited for in vain.
+    # Otherwise a batch that cannot be sent would be dropped, and the run would wait for it.
     multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_end_unsent)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
 
 
 def _end_when_told() -> None:
-    reader_for = multiprocessing.parent_process()  # not getppid(), which may be a fork server
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != reader_for.pid:
+    trainer = multiprocessing.parent_process()  # not getppid(), which may be a fork server
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != trainer.pid:
         pass
     os._exit(0)
 
@@ -226,16 +229,16 @@ _all_workers: weakref.WeakSet[multiprocessing.Process] = weakref.WeakSet()
 
 
 def kill(workers: list[multiprocessing.Process]) -> None:
-    """End workers at once. They have nothing to save, and a stopped one obeys no other signal."""
+    """Kill workers. They have nothing to save, and a stopped process reacts to no other signal."""
     for worker in workers:
-        with contextlib.suppress(ValueError):  # it has ended and was cleared away
+        with contextlib.suppress(ValueError):  # it has ended, and its Process object is closed
             worker.kill()
 
 
 @functools.cache
 def _kill_at_exit(_process: int) -> None:
-    """Once in a process: have it end its workers before it waits for them at its own end.
+    """Make this process kill its workers when it exits; repeated calls change nothing.
 
-    Python itself sends them SIGTERM, which a stopped one never sees.
+    Python itself sends SIGTERM, which a stopped worker does not react to, and then waits for it.
     """
     multiprocessing.util.Finalize(None, lambda: kill(list(_all_workers)), exitpriority=100)
