@@ -40,6 +40,7 @@ BAD_FILES = {
     "no header": ("x,a,train\ny,b,train\n", "x_train.csv:1: no column label"),
     "a column twice": ("label,id,label\nx,a,y\n", "two columns of the header are named 'label'"),
     "UTF-16": (f"{HEADER}{GOOD}".encode("utf-16"), "x_train.csv:1: is no text, or is UTF-16"),
+    "bytes of no encoding": (b"(" + b"\x93" * 99 + b",id\n", "x_train.csv:1: no column label"),
     "a picture": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "x_train.csv:1: no column label"),
     "a header without an end": (f"label,id,{LONG}\nx,a,\n", "x_train.csv:1: the line is too long"),
     "only one of the times": ("label,id,time_end\nx,a,1\n", "x_train.csv:1: the header has only"),
@@ -58,7 +59,9 @@ BAD_FILES = {
 
 @pytest.mark.fault
 def test_a_bad_csv_is_one_line(root, tmp_path, trials, capsys):
-    trial = trials("a bad label csv is one line with file and row", "18 kinds of bad csvs")
+    trial = trials(
+        "a bad label csv is one line with file and row", f"{len(BAD_FILES)} kinds of bad csvs"
+    )
     for what, (content, message) in BAD_FILES.items():
         path = tmp_path / "x_train.csv"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())

@@ -134,9 +134,9 @@ def _reader(path: Path, file: TextIO) -> tuple[Iterator[list[str]], dict[str, in
                 raise DataError(f"{path}:1: two columns of the header are named {header[at]!r}")
             columns[column] = at
         elif column in ("label", "id"):
-            found = ", ".join(header[:8])[:100] or "nothing"
+            found = repr(", ".join(header[:8]) or "nothing")[:100]  # escaped bytes take six each
             raise DataError(
-                f"{path}:1: no column {' or '.join(names[:2])} in the header ({found!r}); "
+                f"{path}:1: no column {' or '.join(names[:2])} in the header ({found}); "
                 "it must read label,id,split or label,youtube_id,time_start,time_end,split"
             )
     if ("start" in columns) != ("end" in columns):
