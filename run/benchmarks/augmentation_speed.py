@@ -84,24 +84,22 @@ def load_frames(path: Path | None) -> np.ndarray:
     return np.stack([cv2.resize(np.ascontiguousarray(frames[i]), (WIDTH, HEIGHT)) for i in chosen])
 
 
-def draw(path: Path, frames: np.ndarray, augmentation: Augmentation, rows: int = 6) -> None:
-    """Write a picture: the clip's frames in the first row, below it as each of `rows` draws."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+def draw(path: Path, frames: np.ndarray, augmentation: Augmentation, clips: int = 4) -> None:
+    """Write a picture: frames of the clip in the first row, of an augmented one in each other."""
+    from matplotlib.figure import Figure
 
     shown = range(0, FRAMES, 4)
-    figure, axes = plt.subplots(rows + 1, len(shown), figsize=(1.2 * len(shown), 1.2 * (rows + 1)))
-    for row, line in enumerate(axes):
-        images = frames
-        if row:
-            rng = np.random.default_rng(row)
-            images = augmentation.draw(rng, SIZE).render(frames, draw_crop(SHARE, rng), SIZE)
+    rows = {"stored": frames}
+    for seed in range(1, clips + 1):
+        rng = np.random.default_rng(seed)
+        clip = augmentation.draw(rng, SIZE).render(frames, draw_crop(SHARE, rng), SIZE)
+        rows[f"augmented, seed {seed}"] = clip
+    figure = Figure(figsize=(2.8 * len(shown), 2.8 * len(rows)), layout="constrained")
+    for line, (name, images) in zip(
+        figure.subplots(len(rows), len(shown)), rows.items(), strict=True
+    ):
+        line[0].set_ylabel(name)
         for axis, number in zip(line, shown, strict=True):
             axis.imshow(images[number])
-            axis.set(xticks=[], yticks=[])
-        line[0].set_ylabel(f"draw {row}" if row else "stored")
-    figure.tight_layout(pad=0.3)
-    figure.savefig(path, dpi=80)
-    plt.close(figure)
+            axis.set(xticks=[], yticks=[], title=f"frame {number}" if images is frames else "")
+    figure.savefig(path, dpi=70)
