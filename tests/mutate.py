@@ -34,6 +34,11 @@ from typing import NamedTuple
 ROOT = Path(__file__).parent.parent
 EQUIVALENT = Path(__file__).with_name("equivalent_faults.txt")
 
+STORE_TESTS = (
+    "test_data_frames.py test_data_store_attacks.py -k 'not kill and not 99999 and not flipped "
+    "and not anywhere and not damaged_pages and not replaced_while and not mutated'"
+)
+
 #: Module -> its fast tests, as arguments of pytest. Tests that start other processes are left out.
 TABLE: dict[str, str] = {
     "data/clips/frame_sampling.py": "test_data_sampling.py",
@@ -41,9 +46,9 @@ TABLE: dict[str, str] = {
     "data/clips/clip_dataset.py": "test_data_clips.py",
     "data/annotations/label_csv.py": "test_data_labels.py test_data_bad_labels.py",
     "data/clips/loader.py": "test_data_loading.py -k 'not number_of_workers'",
-    "data/store/format.py": "test_data_frames.py",
-    "data/store/reader.py": "test_data_frames.py",
-    "data/store/writer.py": "test_data_frames.py",
+    "data/store/format.py": STORE_TESTS,
+    "data/store/reader.py": STORE_TESTS,
+    "data/store/writer.py": STORE_TESTS,
     "network/gates.py": "test_network_gates.py -k 'not place and not name_every'",
     "train/batchnorm.py": "test_train_batchnorm.py",
     "train/schedule/shapes.py": "test_train_multigrid.py -m 'not fault'",
@@ -58,7 +63,8 @@ TABLE: dict[str, str] = {
     "train/results/history.py": "test_train_history.py",
     "train/metrics.py": "test_train_parts.py -k 'top_k or meter'",
     "train/speed_monitor.py": "test_train_parts.py -k 'colours or speed or reader or monitor'",
-    "train/results/recorder.py": "test_train_history.py",
+    "train/results/recorder.py": "test_train_recorder.py -k 'not log'",
+    "train/results/log_file.py": "test_train_recorder.py -k log",
     "run/evaluation_report.py": "test_run_evaluate.py test_run_predict.py",
 }
 PRELOADED = (

@@ -1,8 +1,18 @@
 """The scores of finished epochs: csv files and checkpoints have the same, damage loses none."""
 
+import math
+
 import pytest
 
-from train.results.history import COLUMNS, History, Table, read_history, restored_history
+from train.results.history import (
+    COLUMNS,
+    History,
+    Table,
+    check_history,
+    read_history,
+    restored_history,
+)
+from train.train_errors import TrainError
 
 SCORES = {"top1": 100 / 3, "top5": 100.0, "loss": 0.123456789, "clips": 14.0}
 
@@ -25,6 +35,37 @@ def test_a_table_replaces_the_rows_of_epochs_that_are_done_again(tmp_path):
     lines = again.as_csv().splitlines()
     assert lines[0].startswith("Epoch,Top1,Top5,Loss")
     assert [line.split(",")[:2] for line in lines[1:]] == [["1", "0.333333"], ["2", "50"]]
+
+
+def test_a_column_has_nan_where_a_row_has_no_value():
+    table = Table(COLUMNS)
+    table.add(1, {"Top1": 5.0})
+    table.add(2, {"Loss": 1.5})
+    assert table.column("Top1")[0] == 5.0 and math.isnan(table.column("Top1")[1])
+    assert math.isnan(table.column("Loss")[0]) and table.column("Loss")[1] == 1.5
+
+
+ROW = {"Epoch": 1, "Top1": 2.5}
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        {"other.csv": [ROW]},
+        {"val_results.csv": ROW},
+        {"val_results.csv": [ROW, "2"]},
+        {"val_results.csv": [ROW, {"Top1": 2.5}]},
+        {"val_results.csv": [{**ROW, "Epoch": 1.0}, ROW]},
+        {"val_results.csv": [{**ROW, "Top1": "2.5"}]},
+        {"val_results.csv": [{**ROW, "Top1": True}]},
+        {"val_results.csv": [{**ROW, 3: 4}]},
+    ],
+)
+def test_a_history_that_is_not_rows_of_numbers_is_refused(tmp_path, history):
+    check_history(tmp_path / "last.pth", {"history": history_of(2).rows()})
+    check_history(tmp_path / "last.pth", {})
+    with pytest.raises(TrainError, match=r"last\.pth.*history of scores is damaged"):
+        check_history(tmp_path / "last.pth", {"history": history})
 
 
 def test_the_csv_files_have_what_was_added(tmp_path):

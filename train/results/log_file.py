@@ -36,6 +36,11 @@ class LogFile(logging.FileHandler):
             reason = error.strerror or error
             print(f"warning: {self.baseFilename}: {reason}; lines are missing", file=sys.stderr)
 
+    def close(self) -> None:
+        """Close the file; what it could not take stays missing, as was said."""
+        with contextlib.suppress(OSError):
+            super().close()
+
 
 class PlainFormatter(logging.Formatter):
     """A formatter for files: it leaves out the colours of the speeds."""

@@ -105,7 +105,7 @@ class Recorder:
                     axis.plot(table.column("Epoch"), table.column(panel), marker=".", label=name)
             axis.set_title(panel if panel in ("Loss", "gates open") else f"{panel} (%)")
             axis.set_xlabel("epoch")
-            axis.xaxis.get_major_locator().set_params(integer=True)
+            axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
             axis.grid(alpha=0.3)
             axis.legend(fontsize="small")
         write_atomically(
