@@ -1,9 +1,12 @@
 """Schedules: every clip once an epoch, legal shapes, the published example, the lr's formula."""
 
+import hashlib
 import inspect
 import itertools
+import json
 import math
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,6 +44,29 @@ PUBLISHED = {
     "lr_steps": [0, 94, 154, 196],
 }
 
+GOLDEN = Path(__file__).parent / "golden" / "schedules.json"
+RECORDED = {
+    "epoch": ({}, 9537),
+    "epoch, few clips": ({"warmup_epochs": 2.5}, 100),
+    "epoch, fewer than a batch": ({"lr_policy": "constant"}, 10),
+    "epoch, adamw, cosine": ({"optimiser": "adamw", "lr_policy": "cosine"}, 5003),
+    "epoch, other shapes": (
+        {"multigrid_frames": [8, 1], "multigrid_areas": [3, 1], "multigrid_short": [5, 3, 2]},
+        4001,
+    ),
+    "epoch, small clips": ({"clip_length": 3, "clip_size": 21, "warmup_epochs": 1.0}, 2222),
+    "epoch, no short cycles": ({"short_cycles": False, "batch_size": 7}, 333),
+    "epoch, no long cycles": ({"long_cycles": False}, 777),
+    "paper": (PUBLISHED, 24_000),
+    "paper, few clips": ({"multigrid": "paper", "batch_size": 16}, 50),
+    "paper, few epochs": ({"multigrid": "paper", "end_epoch": 4, "lr_steps": [1, 2, 3]}, 400),
+    "paper, cosine": ({"multigrid": "paper", "lr_policy": "cosine", "warmup_epochs": 3.0}, 3001),
+    "paper, no long cycles": ({"multigrid": "paper", "long_cycles": False}, 401),
+    "paper, no short cycles": ({"multigrid": "paper", "short_cycles": False}, 2001),
+    "off": ({"multigrid": "off", "clip_size": 225, "lr_factor": 0.3}, 1000),
+}
+
+
 configs = st.builds(
     config,
     multigrid=st.sampled_from(["epoch", "paper", "off"]),
@@ -56,6 +82,30 @@ configs = st.builds(
     multigrid_lr_power=st.sampled_from([None, 0.0, 0.7]),
     warmup_epochs=st.sampled_from([0.0, 0.4, 1.0, 2.5]),
 )
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_schedules_are_the_recorded_ones(name, request):
+    """`--update-golden` records them anew, after a change that is meant to change schedules."""
+    options, n_clips = RECORDED[name]
+    schedule = make_schedule(config(**options), n_clips)
+    plans = [schedule.plan(step) for step in range(schedule.total_steps)]
+    shapes = np.array([plan[:5] for plan in plans], dtype="<i8")
+    every = max(1, schedule.total_steps // 4)
+    sample = [*range(0, schedule.total_steps, every), schedule.total_steps - 1]
+    result = {
+        "steps": schedule.total_steps,
+        "sha256 of all (epoch, start, batch, frames, size)": hashlib.sha256(shapes).hexdigest(),
+        "step, epoch, start, batch, frames, size": [[step, *plans[step][:5]] for step in sample],
+        "learning rates of these steps": [schedule.lr(step) for step in sample],
+        "mean learning rate": sum(map(schedule.lr, range(len(plans)))) / len(plans),
+    }
+    recorded = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+    if request.config.getoption("--update-golden"):
+        GOLDEN.write_text(json.dumps({**recorded, name: result}, indent=1) + "\n")
+        return
+    for key, value in recorded[name].items():  # other libraries may round a cosine differently
+        assert result[key] == (pytest.approx(value, rel=1e-12) if "rate" in key else value), key
 
 
 @settings(max_examples=150, deadline=None)
