@@ -17,23 +17,19 @@ from train.option_bounds import Bounds, within
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Print the plan, write its rows to --json and its picture to --png."""
+    """Print the schedule, write its phases to --json and draw it to --png."""
     args = vars(build_parser(argv).parse_args(argv))
     defaults, clips = args.pop("defaults"), args.pop("dataset_size")
     rows_file, picture = args.pop("json"), args.pop("png")
     config = complete(defaults, **args)
     # these import torch
     from train.schedule.plan_table import draw_plan, plan_table
-    from train.schedule.schedule import make_schedule
+    from train.schedule.steps_table import make_schedule
 
     schedule = make_schedule(config, clips)
     print(plan_table(schedule))
     if rows_file:
-        rows = [
-            {**phase._asdict(), "turns": [turn._asdict() for turn in phase.turns]}
-            for phase in schedule.phases()
-        ]
-        rows_file.write_text(json.dumps(rows, indent=1) + "\n")
+        rows_file.write_text(json.dumps(schedule.phases(), indent=1) + "\n")
     if picture:
         draw_plan(schedule, picture)
 

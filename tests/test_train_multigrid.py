@@ -5,7 +5,7 @@ import inspect
 import itertools
 import json
 import math
-import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from data.clips.loader import StepSampler
 from run.command_line import complete
 from train.config import Config
+from train.schedule.learning_rate import batch_size_factor
+from train.schedule.multigrid import even_size
 from train.schedule.plan_table import plan_table
-from train.schedule.schedule import make_schedule
-from train.schedule.shapes import cut, even_side, rate
+from train.schedule.steps_table import cut, make_schedule
 from train.setup import check_shares
 from train.train_errors import TrainError
 
@@ -41,7 +42,7 @@ PUBLISHED = {
     "batch_size": 64,
     "clip_length": 32,
     "end_epoch": 239,
-    "lr_steps": [0, 94, 154, 196],
+    "lr_steps": [94, 154, 196],
 }
 
 GOLDEN = Path(__file__).parent / "golden" / "schedules.json"
@@ -63,6 +64,10 @@ RECORDED = {
     "paper, cosine": ({"multigrid": "paper", "lr_policy": "cosine", "warmup_epochs": 3.0}, 3001),
     "paper, no long cycles": ({"multigrid": "paper", "long_cycles": False}, 401),
     "paper, no short cycles": ({"multigrid": "paper", "short_cycles": False}, 2001),
+    "paper, one shape": (
+        {"multigrid": "paper", "multigrid_frames": [1], "multigrid_areas": [1]},
+        903,
+    ),
     "off": ({"multigrid": "off", "clip_size": 225, "lr_factor": 0.3}, 1000),
 }
 
@@ -76,7 +81,7 @@ configs = st.builds(
     clip_length=st.integers(1, 33),
     clip_size=st.integers(16, 300),
     end_epoch=st.integers(1, 25),
-    lr_steps=st.lists(st.integers(0, 30), max_size=4),
+    lr_steps=st.sets(st.integers(1, 30), max_size=4).map(sorted),
     lr_policy=st.sampled_from(["step", "cosine", "constant"]),
     optimiser=st.sampled_from(["sgd", "adamw"]),
     multigrid_lr_power=st.sampled_from([None, 0.0, 0.7]),
@@ -122,11 +127,11 @@ def test_every_clip_once_an_epoch_in_legal_steps(options, n_clips):
         at, seen = steps.stop, 0
         for step in steps:
             plan = schedule.plan(step)
-            assert plan.epoch == schedule.epoch_of(step) == epoch
+            assert plan.epoch == epoch
             assert plan.start == seen and 1 <= plan.batch <= n_clips
             assert 1 <= plan.frames <= options.clip_length
             assert plan.stretch == options.clip_length / plan.frames >= 1
-            assert 16 <= plan.size <= even_side(options.clip_size)
+            assert 16 <= plan.size <= even_size(options.clip_size)
             assert plan.size % 2 == 0 or not multigrid
             seen += plan.batch
         assert seen == n_clips
@@ -141,14 +146,14 @@ def test_every_clip_once_an_epoch_in_legal_steps(options, n_clips):
 def test_the_table_adds_up_and_no_phase_is_empty(options, n_clips):
     schedule = make_schedule(options, n_clips)
     phases = schedule.phases()
-    assert sum(phase.steps for phase in phases) == schedule.total_steps
-    assert sum(phase.clips for phase in phases) == schedule.epochs * n_clips
-    assert sum(phase.share for phase in phases) == pytest.approx(1)
-    assert all(phase.steps > 0 and phase.clips > 0 for phase in phases)
-    ends = [phase.end_epoch for phase in phases]
+    assert sum(phase["steps"] for phase in phases) == schedule.total_steps
+    assert sum(phase["clips"] for phase in phases) == schedule.epochs * n_clips
+    assert sum(phase["share"] for phase in phases) == pytest.approx(1)
+    assert all(phase["steps"] > 0 and phase["clips"] > 0 for phase in phases)
+    ends = [phase["end_epoch"] for phase in phases]
     assert ends == sorted(ends) and ends[-1] == schedule.epochs
-    assert phases[-1].frames == options.clip_length  # the full shape has the last word
-    assert phases[-1].size in (options.clip_size, even_side(options.clip_size))
+    assert phases[-1]["frames"] == options.clip_length  # the full shape has the last word
+    assert phases[-1]["size"] in (options.clip_size, even_size(options.clip_size))
 
 
 # half of 1 + cos(pi * k / 8) for k = 0 to 8, from a table of cosines
@@ -169,7 +174,7 @@ COSINE = [
     [
         ({"lr_policy": "constant"}, [0.1] * 8),
         ({"lr_policy": "cosine"}, [0.1 * share for share in COSINE]),
-        ({"lr_policy": "step", "lr_steps": [0, 1, 3], "lr_factor": 0.2},
+        ({"lr_policy": "step", "lr_steps": [1, 3], "lr_factor": 0.2},
          [0.1, 0.1, 0.02, 0.02, 0.02, 0.02, 0.004, 0.004]),
         ({"lr_policy": "constant", "warmup_epochs": 2},
          [0.025, 0.05, 0.075, 0.1, 0.1, 0.1, 0.1, 0.1]),
@@ -182,6 +187,12 @@ COSINE = [
 def test_rates_of_four_epochs_of_two_steps_by_hand(options, rates):
     schedule = make_schedule(config(multigrid="off", batch_size=10, end_epoch=4, **options), 20)
     assert [schedule.lr(step) for step in range(8)] == pytest.approx(rates, rel=1e-8)
+
+
+def steps_by_phase(schedule) -> list[list[int]]:
+    """The steps of the first epoch, phase by phase."""
+    phase = schedule.table["phase"]
+    return [list(g) for _, g in itertools.groupby(schedule.epoch_steps(1), phase.__getitem__)]
 
 
 @pytest.mark.parametrize(
@@ -198,7 +209,7 @@ def test_rates_of_four_epochs_of_two_steps_by_hand(options, rates):
 )
 def test_rates_of_the_quarters_of_an_epoch_by_hand(options, clips, rates):
     schedule = make_schedule(config(**{"batch_size": 48, **options}), clips)
-    quarters = [list(g) for _, g in itertools.groupby(schedule.epoch_steps(1), schedule.row)]
+    quarters = steps_by_phase(schedule)
     assert [schedule.lr(steps[0]) for steps in quarters] == pytest.approx(rates, rel=1e-8)
     assert [schedule.lr(steps[-1]) for steps in quarters] == pytest.approx(rates, rel=1e-8)
 
@@ -206,7 +217,7 @@ def test_rates_of_the_quarters_of_an_epoch_by_hand(options, clips, rates):
 def test_quarters_of_the_original():
     options = config(batch_size=48, clip_length=16, clip_size=224)
     schedule = make_schedule(options, 96_000)
-    quarters = [list(g) for _, g in itertools.groupby(schedule.epoch_steps(1), schedule.row)]
+    quarters = steps_by_phase(schedule)
     assert len(quarters) == 4
     first = [schedule.plan(step)[2:] for step in quarters[0][:4]]
     assert first == [(384, 4, 160, 4), (768, 4, 112, 4), (1536, 4, 80, 4), (384, 4, 160, 4)]
@@ -225,18 +236,18 @@ def test_the_published_schedule_to_the_number():
     phases = schedule.phases()
     fine_tuned = 343  # halfway through the fine-tuning phase, where the lr steps
     ends = [73, 110, 142, 158, 205, 228, 248, 259, 291, 308, 322, 329, fine_tuned, 358]
-    assert [phase.end_epoch for phase in phases] == ends
-    assert [phase.lr for phase in phases] == pytest.approx(
+    assert [phase["end_epoch"] for phase in phases] == ends
+    assert [phase["lr"] for phase in phases] == pytest.approx(
         [0.8, 0.4, 0.2, 0.1, 0.08, 0.04, 0.02, 0.01, 0.008, 0.004, 0.002, 0.001, 0.001, 0.0001]
     )
-    assert [(p.batch, p.frames, p.size) for p in phases[:4]] == [
+    assert [(p["batch"], p["frames"], p["size"]) for p in phases[:4]] == [
         (512, 8, 160),
         (256, 16, 160),
         (128, 16, 224),
         (64, 32, 224),
     ]
     assert schedule.epochs == 358
-    assert schedule.baseline_steps() / schedule.total_steps == pytest.approx(3.42, abs=0.005)
+    assert "3.42 times the steps" in plan_table(schedule)
 
 
 def test_the_paper_s_short_cycle_takes_the_default_sides_then_the_long_cycle_s():
@@ -257,7 +268,7 @@ def test_the_paper_s_cycles_go_with_any_lr_policy(policy, half):
     if policy == "constant":
         assert factors == pytest.approx([0.8, 0.4, 0.2, 0.1])
     middle = schedule.total_steps // 2
-    times = schedule.shapes[schedule.row(middle)].main.batch // 64
+    times = schedule.phase_shapes[schedule.table["phase"][middle]].shape.batch // 64
     assert schedule.lr(middle) == pytest.approx(0.1 * half * times, rel=1e-3)
 
 
@@ -316,7 +327,7 @@ def test_cycles_switch(policy, long, short):
     ]
     assert (len(by_epoch[1]) == 3) is short
     if not (long or short):
-        assert schedule.epochs == 60 and schedule.work() == schedule.baseline_work()
+        assert schedule.epochs == 60 and "1.00 times the work" in plan_table(schedule)
 
 
 def test_off_is_the_options_to_the_letter():
@@ -331,37 +342,46 @@ def test_off_is_the_options_to_the_letter():
 
 
 @given(st.integers(1, 500), st.lists(st.integers(1, 60), min_size=1, max_size=3), st.integers(0, 2))
-def test_cut(clips, turns, first):
-    first %= len(turns)
-    batches = cut(clips, turns, first=first)
-    assert sum(batch for _, batch in batches) == clips
-    if 2 * clips < min(turns):
-        assert batches == [(first, clips)]
+def test_cut(clips, sizes, first):
+    first %= len(sizes)
+    positions, batches = (values.tolist() for values in cut(clips, sizes, first=first))
+    assert sum(batches) == clips
+    if 2 * clips < min(sizes):
+        assert (positions, batches) == ([first], [clips])
         return
-    for turn, batch in batches:
-        assert turns[turn] / 2 <= batch <= 1.5 * turns[turn]
-    whole = clips // sum(turns) * len(turns)  # full cycles: nothing is left out of them
-    expected = [(first + i) % len(turns) for i in range(whole)]
-    assert [turn for turn, _ in batches[:whole]] == expected
-    assert all(batch == turns[turn] for turn, batch in batches[: whole - 1])
+    for position, batch in zip(positions, batches, strict=True):
+        assert sizes[position] / 2 <= batch <= 1.5 * sizes[position]
+    whole = clips // sum(sizes) * len(sizes)  # no size is skipped in whole cycles
+    assert positions[:whole] == [(first + i) % len(sizes) for i in range(whole)]
+    nominal = [sizes[position] for position in positions]
+    assert batches[: max(whole, 1) - 1] == nominal[: max(whole, 1) - 1]
+    left, after = clips, first
+    for position, batch in zip(positions, batches, strict=True):  # one batch after the other
+        in_order = [(after + i) % len(sizes) for i in range(len(sizes))]
+        assert position == next(i for i in in_order if 2 * left >= sizes[i])
+        assert batch == min(sizes[position], left) or batch == left
+        left, after = left - batch, position + 1
 
 
 def check_no_small_step_has_the_full_rate(options, n_clips):
     """A step of less than half of its shape's batch has the learning rate of so small a batch."""
+    options = replace(options, lr_policy="constant", lr_base=1.0, warmup_epochs=0.0)
     schedule = make_schedule(options, n_clips)
-    nominal = np.array([[turn.batch for turn in shape.turns] for shape in schedule.shapes])
-    main = np.array([shape.main.batch for shape in schedule.shapes])
-    full_rate = np.array([shape.lr for shape in schedule.shapes])
-    for layout in schedule.layouts:
-        wanted = nominal[layout.row, layout.turn]
-        assert (layout.batch <= 1.5 * wanted).all()
-        small = 2 * layout.batch < wanted
-        assert (layout.lr[~small] == full_rate[layout.row[~small]]).all()
-        for batch, row, lr in zip(
-            layout.batch[small], layout.row[small], layout.lr[small], strict=True
-        ):
-            assert lr == pytest.approx(full_rate[row] * rate(options, batch / main[row]))
-            assert batch < main[row]
+    for number, phase in enumerate(schedule.phase_shapes):
+        steps = schedule.table[schedule.table["phase"] == number]
+        # clips cannot shrink below 16 pixels, where two shapes may differ in their batch alone
+        nominal = {shape[1:]: shape.batch for shape in sorted(phase.short_cycle, reverse=True)}
+        for (frames, size), wanted in nominal.items():
+            own = steps[(steps["frames"] == frames) & (steps["size"] == size)]
+            steps = steps[(steps["frames"] != frames) | (steps["size"] != size)]
+            small = 2 * own["batch"] < wanted
+            assert (own["lr"][~small] == phase.lr_factor).all()
+            assert (own["batch"] <= 1.5 * wanted).all()
+            assert (own["batch"][small] < phase.shape.batch).all()
+            for batch, lr in set(own[small][["batch", "lr"]].tolist()):
+                factor = batch_size_factor(options, batch / phase.shape.batch)
+                assert lr == pytest.approx(phase.lr_factor * factor)
+        assert not len(steps)
 
 
 @settings(max_examples=200, deadline=None)
@@ -385,7 +405,9 @@ def test_no_size_of_a_dataset_leaves_a_small_step_at_the_full_rate(trials):
         for n_clips in [*sizes, 485_000]:
             check_no_small_step_has_the_full_rate(options, n_clips)
             schedule = make_schedule(options, n_clips)
-            once = all(int(layout.batch.sum()) == n_clips for layout in schedule.layouts)
+            table = schedule.table
+            clips = np.bincount(table["epoch"], weights=table["batch"])[1:]
+            once = (clips == n_clips).all() and len(clips) == schedule.epochs
             trial.add(once, (name, policy, n_clips))
 
 
@@ -398,7 +420,7 @@ def test_hacs_s_defaults_have_no_tiny_step():
 def test_the_schedule_does_not_know_the_number_of_devices():
     assert list(inspect.signature(make_schedule).parameters) == ["config", "n_clips"]
     schedule = make_schedule(config(batch_size=16, end_epoch=3, multigrid="off"), 5000)
-    assert schedule.first_step.tolist() == [0, 313, 626, 939]
+    assert [schedule.epoch_steps(epoch).stop for epoch in (1, 2, 3)] == [313, 626, 939]
     check_shares(schedule, 8)
     with pytest.raises(TrainError, match=r"8 clips, which 16 processes .* --batch-size to 32"):
         check_shares(schedule, 16)
@@ -441,24 +463,24 @@ def test_largest_shapes_cover_every_step():
         assert plan.batch <= batches[plan.frames, plan.size]
 
 
-def test_plan_pickles_and_is_the_same_there():
+def test_what_is_looked_up_are_plain_numbers():
     schedule = make_schedule(config(), 1000)
-    plan = pickle.loads(pickle.dumps(schedule.plan))
-    assert [plan(step) for step in range(40)] == [schedule.plan(step) for step in range(40)]
-    assert all(type(value) in (int, float) for value in plan(7))  # no numpy scalars for workers
+    assert all(type(value) in (int, float) for value in schedule.plan(7))
     assert type(schedule.lr(7)) is float
 
 
-def test_equal_epochs_share_their_steps_so_a_large_run_takes_little_memory():
-    """What workers are sent: a few epochs' steps, however many epochs there are."""
-    large = {"batch_size": 32, "lr_steps": [40, 70, 95]}
-    for policy, layouts in (("off", 1), ("epoch", 1), ("paper", 4 * 3)):
-        options = {**large, "multigrid": policy, "end_epoch": 130}
-        schedule = make_schedule(config(**options), 240_000)
-        assert len(schedule.layouts) <= layouts
-        assert schedule.total_steps > 100 * 500
-        assert len(pickle.dumps(schedule.plan)) < 2**21
-    assert schedule.layout_of.dtype == schedule.first_step.dtype == np.int64
+@pytest.mark.parametrize(("policy", "steps"), [("off", 975_000), ("epoch", 196_000)])
+def test_the_table_of_a_large_run_takes_little_memory(policy, steps):
+    """Kinetics-400, 130 epochs."""
+    options = config(lr_steps=[40, 70, 95], end_epoch=130, multigrid=policy)
+    schedule = make_schedule(options, 240_000)
+    assert schedule.total_steps == pytest.approx(steps, rel=0.03)
+    assert schedule.table.nbytes <= 30 * schedule.total_steps
+
+
+def test_more_steps_than_a_table_should_hold_are_refused():
+    with pytest.raises(TrainError, match=r"100,000,000 steps.*lower --end-epoch or raise --batch"):
+        make_schedule(config(batch_size=1, end_epoch=10_000), 10_000)
 
 
 @pytest.mark.parametrize(
@@ -474,8 +496,10 @@ def test_equal_epochs_share_their_steps_so_a_large_run_takes_little_memory():
     ],
 )
 def test_impossible_options_are_named(options, clips, words):
+    options = config(train_frame_interval=[1], **options)
     with pytest.raises(TrainError, match=words):
-        make_schedule(config(**options), clips)
+        options.check()
+        make_schedule(options, clips)
 
 
 def test_the_table_says_what_is_saved():

@@ -17,7 +17,7 @@ from run.command_line import build_parser, command, parse_config
 from train.config import Config, bounds_of
 from train.devices import open_devices
 from train.option_bounds import Bounds, within
-from train.schedule.schedule import make_schedule
+from train.schedule.steps_table import make_schedule
 from train.setup import prepare
 from train.train_errors import TrainError
 

@@ -52,6 +52,7 @@ DATA, MODEL, SCHEDULE, OPTIMISER, MACHINE, RESULTS = (
     "machine",
     "results and resuming",
 )
+SMALLEST_SIDE = 16  # height and width in pixels that every network takes
 LONGEST_LIST = 50  # numbers in one option
 MANY = 10**9  # upper bound of counts that have no natural one
 BELOW_ONE = Bounds(0, 1, exclusive=True)
@@ -72,7 +73,7 @@ class Config:
     variant: int | None = option(DATA, None, bounds=(1, 10_000),
         help="Kinetics only: number of classes, 200, 400, 600 or 700")
     clip_length: int | None = option(DATA, None, help="frames of a clip", bounds=(1, 1024))
-    clip_size: int | None = option(DATA, None, bounds=(16, 2048),
+    clip_size: int | None = option(DATA, None, bounds=(SMALLEST_SIDE, 2048),
         help="height and width of a clip, in pixels")
     train_frame_interval: list[int] | None = option(DATA, None, bounds=(1, 10_000),
         help="training: take every N-th frame of a video; of several N, each clip draws one")
@@ -225,6 +226,7 @@ class Config:
             raise TrainError(
                 f"--lr-steps {_written(self.lr_steps)}: must rise from one to the next"
             )
+        self._check_multigrid()
         stretch = self.multigrid_epochs if self.multigrid == "paper" else 1
         if self.warmup_epochs > self.end_epoch * stretch:
             raise TrainError(
@@ -251,6 +253,21 @@ class Config:
         for number in numbers:
             if not bounds.hold(number):
                 raise TrainError(f"{_flag(item.name)} {shortened(number)}: must be {bounds}")
+
+    def _check_multigrid(self) -> None:
+        """Raise TrainError if the long cycle does not go from coarse shapes to the full one."""
+        if len(self.multigrid_frames) != len(self.multigrid_areas) or not self.multigrid_areas:
+            raise TrainError(
+                "--multigrid-frames and --multigrid-areas must have as many numbers: one of each "
+                "for each shape"
+            )
+        divisors = zip(self.multigrid_frames, self.multigrid_areas, strict=True)
+        products = [time * area for time, area in divisors]
+        if products != sorted(products, reverse=True) or products[-1] != 1:
+            raise TrainError(
+                "--multigrid-frames and --multigrid-areas must go from coarse to fine, so their "
+                "products must fall, and end with 1 and 1"
+            )
 
     def _check_words(self) -> None:
         """Raise TrainError where `micro_batch` or `on_nan` is neither word nor number."""

@@ -24,7 +24,7 @@ from train.results.log_file import log_file
 from train.results.recorder import Recorder, write_config
 from train.results.results_folder import held_results, start_results
 from train.schedule.plan_table import draw_plan, plan_table
-from train.schedule.schedule import Schedule
+from train.schedule.steps_table import Schedule
 from train.setup import prepare
 from train.signals import Signals, caught_signals
 from train.speed_monitor import SpeedMonitor

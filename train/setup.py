@@ -28,7 +28,7 @@ from train.metrics import Meter
 from train.optimiser import build_optimiser, groups_table
 from train.rank_agreement import broadcast_state, check_same_run, check_same_state, run_in_all_ranks
 from train.results.recorder import results_folder
-from train.schedule.schedule import Schedule, make_schedule
+from train.schedule.steps_table import Schedule, make_schedule
 from train.train_errors import TrainError
 from train.training_run import TrainingRun
 

@@ -20,7 +20,7 @@ from train.distributed import all_reduce_sum
 from train.metrics import Meter
 from train.optimiser import restore_optimiser
 from train.results.history import History, restored_history
-from train.schedule.schedule import Schedule
+from train.schedule.steps_table import Schedule
 from train.speed_monitor import SpeedReport
 from train.step_outcome import StepOutcome
 

@@ -29,8 +29,8 @@ from train.devices import open_devices
 from train.loaders import training_batches
 from train.loop import train
 from train.prefetch import prefetched
-from train.schedule.schedule import make_schedule
-from train.schedule.shapes import paper_policy_shapes
+from train.schedule.multigrid import paper_long_cycle
+from train.schedule.steps_table import make_schedule
 from train.setup import prepare
 from train.speed_monitor import SpeedMonitor
 from train.step import train_step
@@ -122,7 +122,7 @@ def config_for(args: argparse.Namespace, where: list[str], policy: str, seed: in
     epochs = round(args.epochs * args.epoch_factor) if policy == "epoch" else args.epochs
     # the paper's cycles multiply the rate for larger batches, the epoch's divide it for smaller
     # ones: here --lr-base is the largest batch's rate with both
-    highest = paper_policy_shapes(config)[0].lr if policy == "paper" else 1.0
+    highest = paper_long_cycle(config)[0].lr_factor if policy == "paper" else 1.0
     # without --lr-steps of its own, the paper's long cycles end where its example's last one does
     return replace(
         config,

@@ -1,1 +1,7 @@
-"""What each optimiser step is: its clips, their shape, the learning rate."""
+"""The schedule of a run: clips, clip shape and learning rate of every optimiser step.
+
+steps_table     the table of all steps, filled before the run; look-ups by step and by epoch
+multigrid       the multigrid policies: which epochs use which batch sizes and clip shapes
+learning_rate   the learning rate as a function of epoch, progress and batch size
+plan_table      what --plan and run.plan print and draw
+"""

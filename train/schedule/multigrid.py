@@ -1,109 +1,182 @@
-"""Which epochs show which shapes, and when the learning rate steps: the multigrid policies."""
+"""The multigrid policies: which epochs use which batch sizes and clip shapes.
+
+Multigrid trains on many small clips first and on few large ones last: "A Multigrid Method for
+Efficiently Training Video Models", Wu et al., arXiv 1912.00998.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
 from typing import NamedTuple
 
 import numpy as np
 
-from train.config import Config
-from train.schedule.shapes import (
-    SMALLEST_SIDE,
-    LongShape,
-    epoch_policy_shapes,
-    full_shape,
-    paper_policy_shapes,
-)
-from train.train_errors import TrainError
+from train.config import SMALLEST_SIDE, Config
+from train.schedule.learning_rate import batch_size_factor
 
 log = logging.getLogger(__name__)
 
-FINE_TUNED = 196 / 239  # of the published run lies before its fine-tuning phase
+# where the long cycles end without --lr-steps, as a part of all epochs: the paper's own 196 of 239
+LONG_CYCLES_END = 196 / 239
 
 
-class Part(NamedTuple):
-    """Epochs up to and including `end` that show only the long shape `row`; None: all of them."""
+class Shape(NamedTuple):
+    """A batch: its clips, the frames of a clip, the height and width of a frame in pixels."""
 
-    end: int
-    row: int | None
-
-
-def check(config: Config, n_clips: int) -> None:
-    """Raise TrainError where the options or the dataset can make no schedule."""
-    if n_clips < 1:
-        raise TrainError("the training split has no clips")
-    if config.clip_size < SMALLEST_SIDE:
-        raise TrainError(f"--clip-size {config.clip_size}: must be at least {SMALLEST_SIDE}")
-    if config.warmup_epochs < 0:
-        raise TrainError(f"--warmup-epochs {config.warmup_epochs}: must not be negative")
-    if config.multigrid_epochs <= 0:
-        raise TrainError(f"--multigrid-epochs {config.multigrid_epochs}: must be positive")
-    if len(config.multigrid_frames) != len(config.multigrid_areas) or not config.multigrid_areas:
-        raise TrainError(
-            "--multigrid-frames and --multigrid-areas must be as many: one of each for each shape"
-        )
-    divisors = [*config.multigrid_frames, *config.multigrid_areas, *config.multigrid_short]
-    if min(divisors) < 1:
-        raise TrainError("--multigrid-frames, -areas and -short divide: they must be at least 1")
-    long = [t * a for t, a in zip(config.multigrid_frames, config.multigrid_areas, strict=True)]
-    if long != sorted(long, reverse=True) or long[-1] != 1:
-        raise TrainError(
-            "--multigrid-frames and --multigrid-areas go from coarse to fine and end with 1 and 1"
-        )
+    batch: int
+    frames: int
+    size: int
 
 
-def even_parts(config: Config, n_clips: int) -> tuple[list[LongShape], list[Part], tuple[int, ...]]:
-    """Every epoch alike: the epoch policy, multigrid off, or the paper's short cycles alone."""
-    lr_steps = [step for step in config.lr_steps if step > 0]
-    if config.multigrid == "off" or not (config.long_cycles or config.short_cycles):
-        return [full_shape(config)], [Part(config.end_epoch, None)], tuple(lr_steps)
-    if config.multigrid == "paper":
-        end = max(1, round(config.end_epoch * config.multigrid_epochs))
-        lr_steps = [int(step * config.multigrid_epochs) for step in lr_steps]
-        return paper_policy_shapes(config), [Part(end, 0)], tuple(lr_steps)
-    shapes = epoch_policy_shapes(config)
-    kept = shapes[-max(1, min(len(shapes), n_clips // config.batch_size)) :]
-    shapes = [shape._replace(lr=shape.lr / kept[0].lr) for shape in kept]
-    return shapes, [Part(config.end_epoch, None)], tuple(lr_steps)
+class Phase(NamedTuple):
+    """Epochs, or a part of each of them, whose steps go through the shapes of one short cycle."""
+
+    shape: Shape  # of the long cycle; also one of `short_cycle`
+    short_cycle: tuple[Shape, ...]  # the shapes of successive steps, then from the start again
+    lr_factor: float
+    epochs: range = range(0)
+
+    @property
+    def mean_batch(self) -> float:
+        """Clips of a step, averaged over the short cycle."""
+        return sum(shape.batch for shape in self.short_cycle) / len(self.short_cycle)
 
 
-def paper_parts(config: Config) -> tuple[list[LongShape], list[Part], tuple[int, ...]]:
-    """The shapes, the phases and the epochs after which the learning rate steps.
+def multigrid_phases(config: Config, n_clips: int) -> tuple[list[Phase], list[int]]:
+    """Return the phases of a run on `n_clips` clips and the epochs after which the rate steps.
 
-    Phases of one long cycle have equal numbers of steps, so epochs in proportion to their mean
-    batch. The fine-tuning phase saves as many steps as the rest does. Then all are stretched to
-    `multigrid_epochs` times the epochs, and their ends, not their lengths, are rounded.
+    Phases with the same epochs share the clips of each epoch evenly. All others follow one another.
+
+    ``--multigrid epoch`` divides the clips of each epoch evenly among the shapes of the long cycle.
+    The clips, not the steps: the full shape then has over half of the steps. With equal steps, the
+    coarsest of four shapes would take 8/15 of the clips, and a dataset of some thousand clips would
+    get a dozen updates per epoch. A dataset with fewer full batches than shapes uses only the
+    finest shapes, and the first of them has the full learning rate.
+
+    ``--multigrid paper`` is the schedule of Wu et al., see `_paper_phases`.
     """
-    shapes = paper_policy_shapes(config)
-    weights = np.array([shape.mean_batch for shape in shapes]) / config.batch_size
-    ends = sorted({step for step in config.lr_steps if 0 < step < config.end_epoch})
-    ends = ends or [max(1, round(FINE_TUNED * config.end_epoch))]
-    lengths = np.diff([0, *ends])
-    epochs = np.outer(lengths, weights / weights.sum()).ravel()  # coarse to fine, cycle by cycle
-    saving = weights.sum() / len(shapes)  # steps of these epochs without and with multigrid
-    epochs = np.append(epochs, (config.end_epoch - ends[-1]) / saving * weights[-1])
+    epochs = range(1, config.end_epoch + 1)
+    if config.multigrid == "off" or not (config.long_cycles or config.short_cycles):
+        full = Shape(config.batch_size, config.clip_length, config.clip_size)
+        return [Phase(full, (full,), 1.0, epochs)], config.lr_steps
+    if config.multigrid == "epoch":
+        phases = _epoch_long_cycle(config)[-max(1, n_clips // config.batch_size) :]
+        first = phases[0].lr_factor
+        phases = [
+            phase._replace(lr_factor=phase.lr_factor / first, epochs=epochs) for phase in phases
+        ]
+        return phases, config.lr_steps
+    if config.long_cycles:
+        return _paper_phases(config)
+    epochs = range(1, max(1, round(config.end_epoch * config.multigrid_epochs)) + 1)
+    lr_steps = [int(step * config.multigrid_epochs) for step in config.lr_steps]
+    return [paper_long_cycle(config)[0]._replace(epochs=epochs)], lr_steps
 
-    stretch = config.end_epoch * config.multigrid_epochs / epochs.sum()
-    ends = [round(end) for end in np.cumsum(epochs) * stretch]
+
+def _paper_phases(config: Config) -> tuple[list[Phase], list[int]]:
+    """Return the phases and the learning rate's steps of Wu et al., stretched to the run's epochs.
+
+    There is a long cycle before each of `--lr-steps`, and fine-tuning at the full shape after the
+    last. The phases of a long cycle have equally many steps, so their epochs are in proportion to
+    their mean batch. Fine-tuning has as many times fewer steps than without multigrid as the long
+    cycles have. In total there are `--multigrid-epochs` times the epochs. The ends of the phases
+    are rounded to whole epochs; phases without an epoch are left out.
+    """
+    cycle = paper_long_cycle(config)
+    cycle_ends = [step for step in config.lr_steps if step < config.end_epoch]
+    rate_steps = bool(cycle_ends)
+    cycle_ends = cycle_ends or [max(1, round(LONG_CYCLES_END * config.end_epoch))]
+
+    weights = np.array([phase.mean_batch for phase in cycle]) / config.batch_size
+    lengths = np.outer(np.diff([0, *cycle_ends]), weights / weights.sum()).ravel()  # in epochs
+    times_fewer_steps = weights.sum() / len(cycle)
+    fine_tuning = (config.end_epoch - cycle_ends[-1]) / times_fewer_steps * weights[-1]
+    lengths = np.append(lengths, fine_tuning)
+
+    stretch = config.end_epoch * config.multigrid_epochs / lengths.sum()
+    ends = [round(end) for end in np.cumsum(lengths) * stretch]
     total = max(1, ends[-1])
-    # the full shape has the last word
-    bounds = [*(min(end, total - 1) for end in ends[:-1]), total]
-    rows = [*range(len(shapes))] * len(lengths) + [len(shapes) - 1]
-    parts = [
-        Part(end, row)
-        for begin, end, row in zip([0, *bounds], bounds, rows, strict=False)
+    ends = [*(min(end, total - 1) for end in ends[:-1]), total]  # fine-tuning has an epoch at least
+
+    phases = [*cycle] * len(cycle_ends) + [cycle[-1]]
+    phases = [
+        phase._replace(epochs=range(begin + 1, end + 1))
+        for phase, begin, end in zip(phases, [0, *ends[:-1]], ends, strict=True)
         if end > begin
     ]
-    if len(parts) < len(bounds):
+    if len(phases) < len(ends):
         log.warning(
             "multigrid: %d of %d phases would have no epoch in %d epochs and are left out",
-            len(bounds) - len(parts),
-            len(bounds),
+            len(ends) - len(phases),
+            len(ends),
             total,
         )
-    lr_steps = [bounds[(i + 1) * len(shapes) - 1] for i in range(len(lengths))]
-    lr_steps[-1:] = [lr_steps[-1] + (total - lr_steps[-1]) // 2]  # halfway through fine-tuning
-    if not any(0 < step < config.end_epoch for step in config.lr_steps):
-        lr_steps = []
-    return shapes, parts, tuple(lr_steps)
+    lr_steps = ends[:-1][len(cycle) - 1 :: len(cycle)]  # the end of each long cycle, but ...
+    lr_steps[-1] += (total - lr_steps[-1]) // 2  # ... the last step is halfway through fine-tuning
+    return phases, lr_steps if rate_steps else []
+
+
+def _epoch_long_cycle(config: Config) -> list[Phase]:
+    """Return the shapes of the original code, coarse to fine; the first has the full rate.
+
+    In the short cycle, a step of shape (batch b, size s) is followed by (2b, s/sqrt 2) and
+    (4b, s/2).
+    """
+    divisors = _long_cycle_divisors(config)
+    short = [1, *sorted(config.multigrid_short)] if config.short_cycles else [1]
+    largest = math.prod(divisors[0])
+    return [
+        Phase(
+            scaled_shape(config, time, area),
+            tuple(scaled_shape(config, time, area * divisor) for divisor in short),
+            batch_size_factor(config, time * area / largest),
+        )
+        for time, area in divisors
+    ]
+
+
+def paper_long_cycle(config: Config) -> list[Phase]:
+    """Return the shapes of Wu et al., coarse to fine; the last has the full shape's rate.
+
+    The short cycle goes through 1/2 and 1/sqrt 2 of the full size and the long cycle's own size.
+    """
+    short = sorted(config.multigrid_short, reverse=True) if config.short_cycles else []
+    return [
+        Phase(
+            scaled_shape(config, time, area),
+            tuple(scaled_shape(config, time, divisor) for divisor in [*short, area]),
+            batch_size_factor(config, time * area),
+        )
+        for time, area in _long_cycle_divisors(config)
+    ]
+
+
+def _long_cycle_divisors(config: Config) -> list[tuple[float, float]]:
+    if not config.long_cycles:
+        return [(1, 1)]
+    divisors = zip(config.multigrid_frames, config.multigrid_areas, strict=True)
+    return [_possible(config, time, area) for time, area in divisors]
+
+
+def _possible(config: Config, time: float, area: float) -> tuple[float, float]:
+    """Lower the divisors of clip length and clip area until 1 frame and 16 pixels a side remain."""
+    return min(time, config.clip_length), min(area, (config.clip_size / SMALLEST_SIDE) ** 2)
+
+
+def scaled_shape(config: Config, time: float, area: float) -> Shape:
+    """Return the full shape with `time` times fewer frames and `area` times fewer pixels a frame.
+
+    The batch grows by the product of both, before frames and pixels are rounded.
+    """
+    time, area = _possible(config, time, area)
+    return Shape(
+        batch=int(config.batch_size * time * area + 0.5),
+        frames=int(config.clip_length / time + 0.5),
+        size=even_size(config.clip_size / math.sqrt(area)),
+    )
+
+
+def even_size(size: float) -> int:
+    """Round `size` up to an even number of at least 16."""
+    return max(SMALLEST_SIDE, 2 * math.ceil(size / 2 - 1e-9))

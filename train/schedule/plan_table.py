@@ -1,4 +1,4 @@
-"""A run before it starts, as text and as a picture: its phases, and what multigrid saves."""
+"""A schedule as text and as a picture: its phases, and how much work multigrid saves."""
 
 from __future__ import annotations
 
@@ -6,56 +6,68 @@ from pathlib import Path
 
 import numpy as np
 
-from train.schedule.schedule import Phase, Schedule
+from train.schedule.steps_table import Schedule, cut, work_of
 
 HEADER = ("to epoch", "batch", "frames", "size", "lr", "steps", "clips", "work", "short cycle")
 
 
 def plan_table(schedule: Schedule) -> str:
-    """The phases as an aligned table, and the totals below it."""
+    """Return the phases as an aligned table with the totals of the run below it."""
     lines = [HEADER, *(_cells(phase) for phase in schedule.phases())]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(HEADER))]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rows = [
-        "  ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) for line in lines
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        for line in lines
     ]
     return "\n".join([*rows, "", summary(schedule)])
 
 
 def summary(schedule: Schedule) -> str:
-    """Totals of the run, beside those of a run without multigrid."""
-    steps, baseline = schedule.total_steps, schedule.baseline_steps()
+    """Return the totals of the run, compared with those of a run without multigrid."""
+    steps, epochs, full = schedule.total_steps, schedule.epochs_without_multigrid, schedule.full
+    steps_without = epochs * len(cut(schedule.n_clips, [full.batch])[1])
+    work_without = epochs * schedule.n_clips * full.frames * full.size**2
     smallest, largest = schedule.batch_range()
     return (
         f"{schedule.epochs} epochs of {schedule.n_clips:,} clips, {steps:,} steps of {smallest:,} "
         f"to {largest:,} clips; "
-        f"without multigrid {schedule.baseline_epochs} epochs, {baseline:,} steps: "
-        f"{baseline / steps:.2f} times the steps, "
-        f"{schedule.baseline_work() / schedule.work():.2f} times the work (pixels of all clips)"
+        f"without multigrid {epochs} epochs, {steps_without:,} steps: "
+        f"{steps_without / steps:.2f} times the steps, "
+        f"{work_without / work_of(schedule.table).sum():.2f} times the work (pixels of all clips)"
     )
 
 
-def _cells(phase: Phase) -> tuple[str, ...]:
-    others = [turn for turn in phase.turns if turn[1:] != (phase.frames, phase.size)]
+def _cells(phase: dict) -> tuple[str, ...]:
+    others = [
+        f"{shape['batch']} of {shape['size']}"
+        for shape in phase["short_cycle"]
+        if (shape["frames"], shape["size"]) != (phase["frames"], phase["size"])
+    ]
     return (
-        str(phase.end_epoch),
-        str(phase.batch),
-        str(phase.frames),
-        str(phase.size),
-        f"{phase.lr:.6g}",
-        f"{phase.steps:,}",
-        f"{phase.clips:,}",
-        f"{phase.share:.1%}",
-        ", ".join(f"{turn.batch} of {turn.size}" for turn in others) or "-",
+        str(phase["end_epoch"]),
+        str(phase["batch"]),
+        str(phase["frames"]),
+        str(phase["size"]),
+        f"{phase['lr']:.6g}",
+        f"{phase['steps']:,}",
+        f"{phase['clips']:,}",
+        f"{phase['share']:.1%}",
+        ", ".join(others) or "-",
     )
 
 
 def draw_plan(schedule: Schedule, path: Path) -> None:
-    """Draw batch, frames, side and learning rate over the run, and over its first epoch's work."""
+    """Draw batch, frames, size and learning rate over the run and over its first epoch.
+
+    Args:
+        schedule: what to draw.
+        path: the picture; its suffix names the format.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 9), layout="constrained")
     axes = figure.subplots(4, 2, sharex="col")
-    columns = ((run_curves(schedule), "epochs"), (epoch_curves(schedule), "share of its work"))
+    columns = ((run_curves(schedule), "epochs"), (epoch_curves(schedule), "part of its work"))
     for column, (curves, label) in enumerate(columns):
         x = curves.pop("x")
         for axis, (name, values) in zip(axes[:, column], curves.items(), strict=True):
@@ -72,27 +84,38 @@ def draw_plan(schedule: Schedule, path: Path) -> None:
 
 
 def run_curves(schedule: Schedule) -> dict[str, np.ndarray]:
-    """The long cycles' shapes over the epochs: edges `x` (n + 1,) and n values of each curve."""
-    begins, shapes, rates = [], [], []
-    for epoch in range(1, schedule.epochs + 1):
-        layout, first = schedule.layout(epoch), schedule.epoch_steps(epoch).start
-        for i in np.flatnonzero(np.diff(layout.row, prepend=-1)):
-            begins.append(epoch - 1 + layout.start[i] / schedule.n_clips)
-            shapes.append(schedule.shapes[layout.row[i]].main)
-            rates.append(schedule.lr(first + int(i)))
+    """Return the shape and rate of each phase of each epoch: edges `x` (n + 1,), n values a curve.
+
+    `x` is in epochs. Shapes are those of the long cycle.
+    """
+    table = schedule.table
+    starts = np.flatnonzero(
+        np.diff(table["epoch"], prepend=0) | np.diff(table["phase"], prepend=-1)
+    )
+    first_steps = table[starts]
+    shapes = [schedule.phase_shapes[phase].shape for phase in first_steps["phase"]]
     batch, frames, size = np.array(shapes).T
-    x = np.array([*begins, schedule.epochs])
-    return {"x": x, "clips": batch, "frames": frames, "pixels a side": size, "lr": np.array(rates)}
+    x = first_steps["epoch"] - 1 + first_steps["start"] / schedule.n_clips
+    return {
+        "x": np.append(x, schedule.epochs),
+        "clips": batch,
+        "frames": frames,
+        "pixels a side": size,
+        "lr": first_steps["lr"],
+    }
 
 
 def epoch_curves(schedule: Schedule) -> dict[str, np.ndarray]:
-    """The first epoch's steps: edges `x` (steps + 1,), the share of work done; values a step."""
-    layout = schedule.layout(1)
-    work = (layout.batch * layout.frames * layout.size**2).cumsum()
+    """Return the steps of the first epoch: edges `x` (steps + 1,), a value per step for each curve.
+
+    `x` is the part of the epoch's work that is done.
+    """
+    steps = schedule.table[: schedule.epoch_steps(1).stop]
+    work = work_of(steps).cumsum()
     return {
-        "x": np.concatenate([[0], work / work[-1]]),
-        "clips": layout.batch,
-        "frames": layout.frames,
-        "pixels a side": layout.size,
-        "lr": np.array([schedule.lr(step) for step in schedule.epoch_steps(1)]),
+        "x": np.append(0, work / work[-1]),
+        "clips": steps["batch"],
+        "frames": steps["frames"],
+        "pixels a side": steps["size"],
+        "lr": steps["lr"],
     }
