@@ -22,7 +22,7 @@ from train.batchnorm import StepNorms, synchronise_batch_norm
 from train.devices import Devices, open_devices
 from train.divergence import check_last_step
 from train.loaders import training_batches
-from train.memory import clips_per_pass, empty_clips, training_pass
+from train.memory import empty_clips, forward_and_backward, micro_batch_sizes
 from train.prefetch import prefetched
 from train.setup import prepare
 from train.speed_monitor import SpeedMonitor
@@ -141,16 +141,18 @@ def test_the_probe_finds_what_fits_and_leaves_nothing(tiny):
         net = build_network("r3d_18", 3).to(devices.device)
         StepNorms(net, devices, 8)
         plans = [StepPlan(1, 0, 64, 8, 112)]
-        ample = clips_per_pass(net, devices, "auto", plans)(8, 112)
+        ample = micro_batch_sizes(net, devices, "auto", plans)(8, 112)
         held = torch.cuda.memory_allocated(devices.device)
         parameters = sum(parameter.nbytes for parameter in net.parameters())
         assert held < 2 * parameters + 2**26 and all(p.grad is None for p in net.parameters())
         filler = torch.empty(int(0.9 * torch.cuda.mem_get_info(devices.device)[0]) - 2**31,
                              dtype=torch.uint8, device=devices.device)  # fmt: skip
-        scarce = clips_per_pass(net, devices, "auto", plans)(8, 112)
+        scarce = micro_batch_sizes(net, devices, "auto", plans)(8, 112)
         assert 1 <= scarce <= ample and len(filler)
         net.train()
-        training_pass(net, devices, empty_clips(devices, plans[0], scarce))  # and it does fit
+        forward_and_backward(
+            net, devices, empty_clips(devices, plans[0], scarce)
+        )  # and it does fit
 
 
 def test_a_resumed_run_has_the_same_bits(tiny, tmp_path):

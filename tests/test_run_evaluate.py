@@ -102,7 +102,7 @@ def test_videos_whose_loss_is_not_finite_are_named_eight_at_most(caplog):
     result = evaluate(net, [whole], CPU, videos(11), title="validation")
     assert not np.isfinite(result.scores["loss"]) and result.scores["clips"] == 11
     assert "validation: the loss of 11 of 11 videos is not finite" in caplog.text
-    assert "they are video0, video1" in caplog.text and "video7, ..." in caplog.text
+    assert "the videos are video0, video1" in caplog.text and "video7, ..." in caplog.text
     caplog.clear()
     evaluate(network(), [whole], CPU, videos(11))
     assert not caplog.text

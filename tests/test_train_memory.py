@@ -19,14 +19,14 @@ from train.devices import Devices
 from train.loaders import unaugmented_batches, validation_batches
 from train.memory import (
     cgroup_free_bytes,
-    clips_per_pass,
     empty_clips,
     estimated_clips,
+    forward_and_backward,
     free_bytes,
-    left_as_it_was,
+    micro_batch_sizes,
     most_clips,
+    restored,
     saved_bytes,
-    training_pass,
 )
 from train.train_errors import TrainError
 
@@ -59,20 +59,22 @@ def same(one, other) -> bool:
 def test_a_trial_leaves_the_network_and_the_random_numbers_as_they_were(net, training):
     net.train(training)
     before = state(net)
-    with left_as_it_was(net, CPU):
+    with restored(net, CPU):
         net.train()
-        training_pass(net, CPU, torch.rand(3, 3, 2, 16, 16))
+        forward_and_backward(net, CPU, torch.rand(3, 3, 2, 16, 16))
         assert not same(state(net), before)
-    clips_per_pass(net, CPU, "auto", SHAPES)
+    micro_batch_sizes(net, CPU, "auto", SHAPES)
     assert same(state(net), before)
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
 def test_a_trial_that_fails_leaves_no_trace_either(net):
     before = state(net)
-    with pytest.raises(RuntimeError), left_as_it_was(net, CPU):
-        training_pass(net, CPU, torch.rand(3, 3, 2, 16, 16))
-        training_pass(net, CPU, torch.rand(3, 5, 2, 16, 16))  # no network takes five channels
+    with pytest.raises(RuntimeError), restored(net, CPU):
+        forward_and_backward(net, CPU, torch.rand(3, 3, 2, 16, 16))
+        forward_and_backward(
+            net, CPU, torch.rand(3, 5, 2, 16, 16)
+        )  # no network takes five channels
     assert same(state(net), before)
     assert all(parameter.grad is None for parameter in net.parameters())
 
@@ -85,10 +87,10 @@ def test_halves_until_it_fits(net):
         tried.append(clips)
         if clips > 10:
             raise torch.OutOfMemoryError
-        training_pass(net, CPU, empty_clips(CPU, SHAPES[0], clips))
+        forward_and_backward(net, CPU, empty_clips(CPU, SHAPES[0], clips))
         return saved_bytes(net, CPU, SHAPES[0], clips)
 
-    with left_as_it_was(net, CPU):
+    with restored(net, CPU):
         needed = saved_bytes(net, CPU, SHAPES[0], 3)
         assert most_clips(peak, 12, needed) == 3
         assert tried == [12, 6, 3]
@@ -152,7 +154,7 @@ def test_the_fullest_gpu_of_data_parallel_bounds_a_pass(monkeypatch):
     monkeypatch.setattr(memory, "COPIES", 0)
     monkeypatch.setattr(torch.random, "fork_rng", lambda **_: contextlib.nullcontext())
     devices = Devices(CPU.device, 2, "fp32")
-    per_pass = clips_per_pass(net, devices, "auto", [StepPlan(1, 0, 64, 2, 8)])
+    per_pass = micro_batch_sizes(net, devices, "auto", [StepPlan(1, 0, 64, 2, 8)])
     assert per_pass(2, 8) == 8  # of 64: 2 x 8 clips take 480 of 900 bytes, 2 x 16 take 960
 
 
@@ -179,7 +181,7 @@ def test_the_full_shape_is_tried_even_where_no_step_has_it(tiny, tmp_path, monke
 
 def test_the_estimate_is_what_fits_but_for_a_clip(net):
     net.eval()
-    with left_as_it_was(net, CPU):
+    with restored(net, CPU):
         for i, shape in enumerate(SHAPES):
             kept = [saved_bytes(net, CPU, shape, clips) for clips in range(1, 9)]
             for clips, (enough, too_much) in enumerate(itertools.pairwise(kept), start=1):
@@ -189,14 +191,14 @@ def test_the_estimate_is_what_fits_but_for_a_clip(net):
 
 def test_free_memory_bounds_the_passes(net, monkeypatch):
     net.eval()
-    with left_as_it_was(net, CPU):
+    with restored(net, CPU):
         one, six = (saved_bytes(net, CPU, SHAPES[0], clips) for clips in (1, 6))
     monkeypatch.setattr(memory, "free_bytes", lambda devices: 1.01 * six / memory.SHARE)
-    per_pass = clips_per_pass(net, CPU, "auto", SHAPES)
+    per_pass = micro_batch_sizes(net, CPU, "auto", SHAPES)
     assert 5 <= per_pass(4, 32) <= 7 < per_pass(2, 24)
     monkeypatch.setattr(memory, "free_bytes", lambda devices: one)
     with pytest.raises(TrainError, match=r"one clip of 4x32x32 .* --clip-size"):
-        clips_per_pass(net, CPU, "auto", SHAPES)
+        micro_batch_sizes(net, CPU, "auto", SHAPES)
 
 
 @pytest.mark.slow
@@ -208,7 +210,7 @@ from test_train_memory import *
 torch.set_num_threads(1)
 net, shape = build_network("r3d_18", 3), StepPlan(1, 0, 1, 8, 112)
 def peak(clips):
-    training_pass(net, CPU, torch.zeros(clips, 3, 8, 112, 112))
+    forward_and_backward(net, CPU, torch.zeros(clips, 3, 8, 112, 112))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 one, nine = (saved_bytes(net, CPU, shape, clips) for clips in (1, 9))
 before = peak(1)
@@ -228,11 +230,11 @@ print((peak(9) - before) / (nine - one))
 @pytest.mark.parametrize("option", ["0", "many", "-1", "1.5"])
 def test_nonsense_is_refused(net, option):
     with pytest.raises(TrainError, match=f"--micro-batch {option}"):
-        clips_per_pass(net, CPU, option, SHAPES)
+        micro_batch_sizes(net, CPU, option, SHAPES)
 
 
 def test_a_number_is_taken_as_it_is(net):
-    assert clips_per_pass(net, CPU, "3", SHAPES)(4, 32) == 3
+    assert micro_batch_sizes(net, CPU, "3", SHAPES)(4, 32) == 3
 
 
 def group(folder, limit: str, used: int, cached: int, *, version: int = 2) -> None:

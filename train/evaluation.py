@@ -1,4 +1,4 @@
-"""Scoring a network: what it says of each video, with the views of a video averaged."""
+"""Score a network on videos; the predictions for the views of a video are averaged."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from train.train_errors import Interrupted
 
 log = logging.getLogger(__name__)
 
-NAMED = 8  # videos that a warning names
+MOST_NAMES = 8  # videos that a warning names
 
 
 class Predictions(NamedTuple):
-    """What a network says of some videos. `indices` tells which: join results by it alone.
+    """Predictions of a network for some videos, which `indices` identifies.
 
-    A batch can have fewer videos than were asked for: those that cannot be read are left out.
+    They can be fewer than the videos of the batch: unreadable videos have no prediction.
     """
 
     indices: Tensor  # int64 (videos,), on the CPU: of the videos in their dataset
@@ -39,7 +39,7 @@ class Predictions(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """The scores of all processes, and the answers that this process's videos got."""
+    """Scores over all ranks, and predictions for the videos of this rank."""
 
     scores: dict[str, float]  # top1 and top5 in percent, mean loss, number of clips
     labels: Tensor  # int64 (videos,), on the CPU
@@ -56,16 +56,16 @@ def evaluate(
     signals: Signals | None = None,
     title: str = "evaluation",
 ) -> Evaluation:
-    """Score `net` on `batches` of clips of `videos`; over all processes.
+    """Score `net` on `batches` of clips of `videos`, over all ranks.
 
-    Views of one video (equal `indices` side by side) are averaged before they are scored. A loss
-    that is not finite is counted as it is, and a warning names the videos that it comes from.
+    The predictions for successive clips with equal `indices`, the views of one video, are averaged
+    first. Losses that are not finite are included, and a warning names their videos.
 
     Raises:
-        Interrupted: a signal came.
+        Interrupted: a signal arrived.
     """
     meter = Meter(devices.device)
-    none = torch.empty(0, dtype=torch.int64)  # a process may have no video that can be read
+    none = torch.empty(0, dtype=torch.int64)  # a rank may have no readable video
     answers = [(none, none, none, none)]
     for indices, logits, labels in predictions(net, batches, devices, title=title):
         losses = F.cross_entropy(logits, labels, reduction="none")
@@ -73,7 +73,7 @@ def evaluate(
         answers.append((indices, labels, logits.argmax(1), ~losses.isfinite()))
         if signals and devices.world == 1 and signals.number:
             raise Interrupted(signals.number)
-    # moved to the CPU here and not in the loop, where a device would have to be waited for
+    # moved to the CPU here and not in the loop, which would wait for the device in each batch
     indices, labels, predicted, bad = (
         torch.cat([part.cpu() for part in parts]) for parts in zip(*answers, strict=True)
     )
@@ -83,11 +83,11 @@ def evaluate(
 
 def _warn_of_losses(videos: Videos, indices: list[int], total: int, title: str) -> None:
     if indices:
-        names = ", ".join(str(videos.folders[index]) for index in indices[:NAMED])
+        names = ", ".join(str(videos.folders[index]) for index in indices[:MOST_NAMES])
         log.warning(
-            "%s: the loss of %d of %d videos is not finite, so that the mean loss says nothing; "
-            "they are %s%s",
-            title, len(indices), total, names, ", ..." if len(indices) > NAMED else "",
+            "%s: the loss of %d of %d videos is not finite, which makes the mean loss meaningless; "
+            "the videos are %s%s",
+            title, len(indices), total, names, ", ..." if len(indices) > MOST_NAMES else "",
         )  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def _warn_of_losses(videos: Videos, indices: list[int], total: int, title: str) 
 def predictions(
     net: nn.Module, batches: Iterable[Batch], devices: Devices, *, title: str
 ) -> Iterator[Predictions]:
-    """What `net` says of each video, batch by batch."""
+    """Yield the predictions of `net` for each video, batch by batch, with views averaged."""
     net.eval()
     hidden = not (devices.is_first and sys.stderr.isatty())
     shown = tqdm(batches, desc=title, leave=False, disable=hidden)
@@ -114,7 +114,7 @@ def predictions(
 
 
 def readable(batch: Batch) -> Batch:
-    """The batch without the clips that stand in for unreadable videos: they are not scored."""
+    """Return the batch without the clips that replace unreadable videos, which are not scored."""
     keep = batch.replaced < 0
     if keep.all():
         return batch

@@ -1,4 +1,4 @@
-"""How many clips fit into one forward and backward pass."""
+"""Find the largest micro-batch that fits into the memory of a device."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from train.train_errors import TrainError
 
 log = logging.getLogger(__name__)
 
-SHARE = 0.5  # of the free memory that a pass may keep; at its peak it takes up to 1.7 times that
-MEASURED_SHARE = 0.9  # where gradients and workspaces were measured too; the rest is fragmentation
-#: Copies of the parameters that come after the probe: two moments, averaged weights, DDP's buckets.
+SHARE = 0.5  # of the free memory for saved activations; the peak is up to 1.7 times as high
+MEASURED_SHARE = 0.9  # where the peak itself is measured; the rest is for fragmentation
+#: Copies of the parameters that are allocated later: two moments, averaged weights, DDP's buckets.
 COPIES = 4
-#: What cuDNN and cuBLAS say when they cannot allocate.
+#: Messages of cuDNN and cuBLAS when they cannot allocate memory.
 LACK_OF_MEMORY = (
     "out of memory",
     "CUDNN_STATUS_ALLOC_FAILED",
@@ -35,28 +35,28 @@ LACK_OF_MEMORY = (
 )
 
 
-def clips_per_pass(
+def micro_batch_sizes(
     net: nn.Module, devices: Devices, option: str, shapes: Sequence[StepPlan]
 ) -> Callable[[int, int], int]:
-    """The function (frames, size) -> clips of one pass on one device.
+    """Return a function (frames, size) -> clips of a micro-batch on one device.
 
     Args:
-        net: the network, on its device, not yet wrapped. It is left as it was.
-        devices: where it computes.
-        option: "auto", or a number of clips. auto measures, on a GPU: passes over the largest
-            batch of each shape, halved until they fit. On the CPU, which would swap, not fail, it
-            divides the free memory by what a clip of the shape keeps for the backward pass.
-        shapes: each shape of the run with its largest batch, the one with most pixels first.
+        net: the network, on its device, not wrapped. It is not changed.
+        devices: the devices that it computes on.
+        option: "auto", or a number of clips. On a GPU, auto runs forward and backward passes over
+            the largest batch of each shape, halved until it fits. A CPU would swap and not fail:
+            there, auto divides the free memory by the activations that a clip of the shape saves.
+        shapes: each shape of the run with its largest batch, most pixels first.
 
     Raises:
-        TrainError: `option` is neither, or not even one clip fits.
+        TrainError: `option` is neither of these, or not even one clip fits.
     """
     if option != "auto":
         if not option.isdecimal() or int(option) < 1:
             raise TrainError(f"--micro-batch {option}: give auto or a number of clips from 1 on")
         return lambda frames, size: int(option)
     free, fitting = run_in_all_ranks(devices, lambda: _fitting_clips(net, devices, shapes))
-    # the smallest number over the processes: all of them divide a step into as many passes
+    # the smallest number over the ranks: all must divide a step into as many micro-batches
     fitting = [-int(most) for most in all_reduce_max(devices, [-float(clips) for clips in fitting])]
     for shape, clips in zip(shapes, fitting, strict=True):
         if not clips:
@@ -69,7 +69,7 @@ def clips_per_pass(
         clips_of[shape.frames, shape.size] = clips
         if clips * devices.device_count < shape.batch:
             log.info(
-                "batches of %d clips of %dx%dx%d: %d clips fit into one pass on a device",
+                "batches of %d clips of %dx%dx%d: %d clips fit into a micro-batch on one device",
                 shape.batch, shape.frames, shape.size, shape.size, clips,
             )  # fmt: skip
     return lambda frames, size: clips_of[frames, size]
@@ -78,19 +78,20 @@ def clips_per_pass(
 def _fitting_clips(
     net: nn.Module, devices: Devices, shapes: Sequence[StepPlan]
 ) -> tuple[int, list[int]]:
-    """The bytes that a pass may take here, and how many clips of each shape fit into them."""
+    """Return the bytes that a micro-batch may take, and the clips of each shape that fit."""
     free = free_bytes(devices)
-    with left_as_it_was(net, devices):
+    with restored(net, devices):
         if not devices.gpus:
-            net.eval()  # or batch norm would take one clip otherwise than two; little else differs
+            net.eval()  # batch norm in training mode treats one clip differently from two
             free = int(SHARE * max(0, free))
             return free, estimated_clips(net, devices, shapes, free)
         net.train()
         free = int(MEASURED_SHARE * free) - COPIES * parameter_bytes(net)
-        spread = devices.replicate(net)  # or the gathering on the first GPU would not be counted
+        # wrapped: DataParallel gathers outputs on the first GPU, which takes memory there
+        replicated = devices.replicate(net)
         fitting = [
             most_clips(
-                lambda clips, shape=shape: peak_bytes(spread, devices, shape, clips),
+                lambda clips, shape=shape: peak_bytes(replicated, devices, shape, clips),
                 -(-shape.batch // devices.device_count),
                 free,
             )
@@ -101,12 +102,12 @@ def _fitting_clips(
 
 
 def most_clips(peak: Callable[[int], int], clips: int, free: int) -> int:
-    """`clips`, halved until `peak(clips)` bytes fit into `free`; 0 where one clip does not.
+    """Return `clips`, halved until `peak(clips)` bytes fit into `free`; 0 if one clip does not fit.
 
-    A `peak` that runs out of memory does not fit.
+    A `peak` that runs out of memory counts as too large.
 
     Raises:
-        RuntimeError: `peak` fails for another reason.
+        RuntimeError: `peak` failed for another reason.
     """
     while clips:
         try:
@@ -120,30 +121,30 @@ def most_clips(peak: Callable[[int], int], clips: int, free: int) -> int:
 
 
 def may_be_lack_of_memory(error: RuntimeError, clips: int) -> bool:
-    """Whether a pass over `clips` clips may have failed because there was too little memory.
+    """Return whether `error`, raised for `clips` clips, may mean that there was too little memory.
 
-    cuDNN and cuBLAS allocate by themselves, and report a failure in words of their own, some of
-    which have other causes too. Those are lack of memory only where fewer clips could help.
+    cuDNN and cuBLAS allocate memory themselves. Some of the messages with which they fail can have
+    other causes: those count as lack of memory only where fewer clips could help.
     """
     if isinstance(error, torch.OutOfMemoryError):
         return True
     return clips > 1 and any(words in str(error) for words in LACK_OF_MEMORY)
 
 
-def peak_bytes(spread: nn.Module, devices: Devices, shape: StepPlan, clips: int) -> int:
-    """Bytes that a pass over `clips` clips on each GPU takes at its highest, on the fullest GPU.
+def peak_bytes(net: nn.Module, devices: Devices, shape: StepPlan, clips: int) -> int:
+    """Return the peak bytes of a micro-batch of `clips` clips on each GPU, on the fullest GPU.
 
-    `spread` is the network as the step uses it. On the first GPU, the clips of the whole step lie
-    there in any case, as they were read too, and so do those of the next step.
+    `net` is wrapped as in a training step. The first GPU also holds the clips of the whole step,
+    as uint8 and as float, and those of the next step.
     """
-    torch.accelerator.empty_cache()  # what a larger trial left behind is in pieces
+    torch.accelerator.empty_cache()  # the memory that a larger trial freed is fragmented
     before = []
     for device in devices.all:
         torch.accelerator.reset_peak_memory_stats(device)
         before.append(torch.accelerator.memory_allocated(device))
     whole = empty_clips(devices, shape, -(-shape.batch // devices.world))
     read = torch.empty(2, *whole.shape, dtype=torch.uint8, device=devices.device)
-    training_pass(spread, devices, whole[: clips * len(devices.all)])
+    forward_and_backward(net, devices, whole[: clips * len(devices.all)])
     del read
     return max(
         torch.accelerator.max_memory_allocated(device) - start
@@ -151,8 +152,8 @@ def peak_bytes(spread: nn.Module, devices: Devices, shape: StepPlan, clips: int)
     )
 
 
-def training_pass(net: nn.Module, devices: Devices, clips: torch.Tensor) -> None:
-    """One forward and backward pass that leaves no gradients."""
+def forward_and_backward(net: nn.Module, devices: Devices, clips: torch.Tensor) -> None:
+    """Run one forward and one backward pass, and delete the gradients."""
     try:
         with devices.autocast():
             loss = net(clips).float().sum()
@@ -164,9 +165,10 @@ def training_pass(net: nn.Module, devices: Devices, clips: torch.Tensor) -> None
 def estimated_clips(
     net: nn.Module, devices: Devices, shapes: Sequence[StepPlan], free: int
 ) -> list[int]:
-    """How many clips of each shape fit, by what one of them keeps for the backward pass.
+    """Return how many clips of each shape fit, by the activations that one clip saves.
 
-    Part of that is copies of weights, the same for any clips: twice one clip's less two clips'.
+    Some of the saved bytes are copies of weights, whatever the number of clips: twice the bytes of
+    one clip minus the bytes of two clips.
     """
     smallest = min(shapes, key=lambda shape: shape.frames * shape.size**2)
     one, two = (saved_bytes(net, devices, smallest, clips) for clips in (1, 2))
@@ -176,7 +178,7 @@ def estimated_clips(
 
 
 def saved_bytes(net: nn.Module, devices: Devices, shape: StepPlan, clips: int) -> int:
-    """Bytes that the backward pass over `clips` clips of a shape keeps, each storage once."""
+    """Return the bytes saved for the backward pass over `clips` clips, each storage once."""
     storages: dict[int, int] = {}
     own = {parameter.untyped_storage().data_ptr() for parameter in net.parameters()}
 
@@ -188,18 +190,20 @@ def saved_bytes(net: nn.Module, devices: Devices, shape: StepPlan, clips: int) -
 
     empty = empty_clips(devices, shape, clips)
     with devices.autocast(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        kept = net(empty)  # held, or the storages would be freed and their addresses used again
+        kept = net(
+            empty
+        )  # kept alive: storages that are freed may be reused under the same address
     return sum(storages.values()) if kept is not None else 0
 
 
 def empty_clips(devices: Devices, shape: StepPlan, clips: int) -> torch.Tensor:
-    """Zeros, float (clips, 3, T, H, W), on the device."""
+    """Return zeros, float (clips, 3, T, H, W), on the device."""
     return torch.zeros(clips, 3, shape.frames, shape.size, shape.size, device=devices.device)
 
 
 @contextlib.contextmanager
-def left_as_it_was(net: nn.Module, devices: Devices) -> Iterator[None]:
-    """Put buffers (batch norm's statistics), mode and random numbers back after a trial."""
+def restored(net: nn.Module, devices: Devices) -> Iterator[None]:
+    """Restore buffers (batch norm statistics), training mode and random state after the block."""
     buffers, training = [buffer.clone() for buffer in net.buffers()], net.training
     gpus = [devices.device] if devices.gpus else []
     with torch.random.fork_rng(devices=gpus, device_type=devices.device.type):
@@ -213,12 +217,12 @@ def left_as_it_was(net: nn.Module, devices: Devices) -> Iterator[None]:
 
 
 def parameter_bytes(net: nn.Module) -> int:
-    """Bytes of the parameters."""
+    """Return the bytes of the parameters."""
     return sum(parameter.nbytes for parameter in net.parameters())
 
 
 def free_bytes(devices: Devices) -> int:
-    """Of the fullest device of this process; of the machine's memory, its share."""
+    """Return the free bytes of the fullest GPU; on the CPU, this process's share of free memory."""
     if not devices.gpus:
         free = [psutil.virtual_memory().available, *cgroup_free_bytes()]
         return min(free) // devices.local_world_size
@@ -228,10 +232,10 @@ def free_bytes(devices: Devices) -> int:
 def cgroup_free_bytes(
     groups: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/fs/cgroup")
 ) -> Iterable[int]:
-    """What each control group around this process leaves it, where one limits its memory.
+    """Yield the free bytes of each control group of this process that limits its memory.
 
-    Containers and schedulers set such limits, of version 1 or 2; the machine may have more. Cached
-    files count as used there, but are given up when memory runs out.
+    Containers and schedulers set such limits (cgroups version 1 or 2) below the memory of the
+    machine. Cached files count as used there, although the system frees them when needed.
     """
     for line in groups.read_text().splitlines() if groups.exists() else ():
         _, controllers, path = line.split(":", 2)
@@ -245,7 +249,7 @@ def cgroup_free_bytes(
         )
         inner = root / path.strip("/")
         for folder in (inner, *inner.parents):
-            # in a container, its own group can be the root, whatever the path says
+            # in a container, its own group can be mounted as the root, whatever the path says
             if folder.is_relative_to(root) and (folder / limit).is_file():
                 most = (folder / limit).read_text().strip()
                 if most != "max":

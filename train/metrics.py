@@ -1,4 +1,4 @@
-"""Accuracy and loss as sums, so that they add up exactly over batches, processes and restarts."""
+"""Accuracy and loss, kept as sums, which add up exactly over batches, ranks and restarts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ CLIPS, TOP1, TOP5, LOSS = range(4)
 
 
 def top_k_hits(logits: Tensor, labels: Tensor) -> Tensor:
-    """Clips whose label is first, and among the first five, of (B, classes) logits: float64 (2,).
+    """Count the clips whose label has the largest logit, and one of the five largest: float64 (2,).
 
-    With fewer than five classes, top-5 counts among all of them.
+    `logits` are (B, classes). With fewer than five classes, every clip counts as a top-5 hit.
     """
     k = min(5, logits.shape[1])
     hits = logits.topk(k, dim=1).indices == labels[:, None]  # (B, k)
@@ -22,19 +22,19 @@ def top_k_hits(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 class Meter:
-    """Running top-1, top-5 and loss over clips."""
+    """Top-1, top-5 and loss over all clips added so far."""
 
     def __init__(self, device: torch.device):
         self.sums = torch.zeros(4, dtype=torch.float64, device=device)
 
     def add(self, logits: Tensor, labels: Tensor, loss_sum: Tensor) -> None:
-        """Count (B, classes) logits against (B,) labels; `loss_sum` is the sum over the clips."""
+        """Add (B, classes) logits with (B,) labels; `loss_sum` is the sum of the clips' losses."""
         self.sums[CLIPS] += len(labels)
         self.sums[TOP1:LOSS] += top_k_hits(logits, labels)
         self.sums[LOSS] += loss_sum
 
     def scores(self, devices: Devices) -> dict[str, float]:
-        """Means over all clips of all processes: top1 and top5 in percent, loss, and clips."""
+        """Return means over all clips of all ranks: top1 and top5 in percent, loss; and clips."""
         clips, top1, top5, loss = all_reduce_sum(devices, self.sums).tolist()
         count = max(clips, 1)
         return {

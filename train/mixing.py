@@ -1,4 +1,4 @@
-"""Mixup and CutMix of whole clips, by torchvision."""
+"""Mixup and CutMix of whole clips, with torchvision."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from train.config import Config
 
 
 def mixed(clips: Tensor, labels: Tensor, num_classes: int, config: Config) -> tuple[Tensor, Tensor]:
-    """Mix float (B, 3, T, H, W) clips with one another where `config` asks for it.
+    """Mix float (B, 3, T, H, W) clips with one another, if `config` asks for it.
 
-    Of mixup (Zhang et al., 2018) and CutMix (Yun et al., 2019), one is drawn a batch where both
-    are on. Draws from torch's global generator, which the caller seeds.
+    If both mixup (Zhang et al., 2018) and CutMix (Yun et al., 2019) are on, one of them is drawn
+    for each batch, from torch's global generator, which the caller seeds.
 
     Returns:
-        The clips, and their targets: (B,) labels, or (B, num_classes) shares of each class.
+        The clips and their targets: (B,) labels, or the (B, num_classes) share of each class.
     """
     choices = [
         transform(alpha=alpha, num_classes=num_classes)
@@ -31,7 +31,7 @@ def mixed(clips: Tensor, labels: Tensor, num_classes: int, config: Config) -> tu
 
 
 def heavier_labels(targets: Tensor) -> Tensor:
-    """The class with the largest share of each clip, int64 (B,): what training accuracy counts.
+    """Return the class with the largest share of each clip, int64 (B,), for training accuracy.
 
     Args:
         targets: as `mixed` returns them, (B,) labels or (B, num_classes) shares of each class.
@@ -40,10 +40,10 @@ def heavier_labels(targets: Tensor) -> Tensor:
 
 
 def scoring_note(config: Config) -> str | None:
-    """One sentence for the log on what training's top1 and top5 count where clips are mixed."""
+    """Return a note on what training top1 and top5 mean if clips are mixed, else None."""
     if not (config.mixup or config.cutmix):
         return None
     return (
-        "top1 and top5 of training count the class that has the larger share of a mixed clip "
-        "(--mixup, --cutmix); those of validation are of clips that are not mixed"
+        "training top1 and top5 count the class that has the larger share of a mixed clip "
+        "(--mixup, --cutmix); validation clips are not mixed"
     )

@@ -1,4 +1,4 @@
-"""What keeps the ranks of a distributed run alike: one state, one configuration, one end."""
+"""Make sure that all ranks have the same options, dataset and weights, and fail together."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from train.train_errors import TrainError
 
 Result = TypeVar("Result")
 
-#: Options that may differ between the machines of one run: where files lie, and how they are read.
+#: Options that may differ between the machines of a run: where files are, and how they are read.
 PER_MACHINE = {"dataset", "labels", "model_dir", "log_file", "pretrained_3d", "gpus", "workers"}
 
 
 def run_in_all_ranks(devices: Devices, work: Callable[[], Result]) -> Result:
-    """Do `work` in every rank, and let all ranks fail where one does.
+    """Run `work` in every rank; if it fails in one rank, raise an error in all.
 
-    Call it in every rank, around work in which the ranks do not communicate: a rank that raised an
-    exception there would leave the others waiting for it in their next collective.
+    Every rank must call it, for work in which the ranks do not communicate. Without it, the other
+    ranks would wait in their next collective for a rank that has raised an exception.
 
     Raises:
         TrainError: another rank has failed; the message says which one and why.
-        RuntimeError: another rank has failed by an error of ours.
-        Exception: what `work` raises in this rank.
+        RuntimeError: another rank has failed because of a bug.
+        Exception: whatever `work` raises in this rank.
     """
     if devices.world == 1:
         return work()
     result, own = None, None
     try:
         result = work()
-    except Exception as error:  # whatever it is, the others have to know
+    except Exception as error:  # whatever it is, the other ranks must be told
         own = error
     failures = all_gather_object(devices, None if own is None else described(own))
     if own is not None:
@@ -52,10 +52,10 @@ def run_in_all_ranks(devices: Devices, work: Callable[[], Result]) -> Result:
 
 
 def check_same_run(devices: Devices, config: Config, dataset: Fingerprint) -> None:
-    """Compare options and dataset of all ranks.
+    """Check that all ranks have the same options and dataset.
 
     Raises:
-        TrainError: they differ; the same message in every rank, which names the ranks.
+        TrainError: they differ; the message is the same in every rank and names the ranks.
     """
     options = {k: v for k, v in asdict(config).items() if k not in PER_MACHINE}
     everyone = all_gather_object(devices, {**options, "": str(dataset)})
@@ -77,10 +77,10 @@ def check_same_run(devices: Devices, config: Config, dataset: Fingerprint) -> No
 
 
 def check_same_state(devices: Devices, step: int, state: dict[str, Any]) -> None:
-    """Compare the step and a hash of `state` (weights, optimiser, ...) of all ranks.
+    """Check that all ranks have the same step and the same bits of `state` (weights, ...).
 
     Raises:
-        TrainError: they differ; the same message in every rank, which names the ranks.
+        TrainError: they differ; the message is the same in every rank and names the ranks.
     """
     if devices.world == 1:
         return
@@ -96,7 +96,7 @@ def check_same_state(devices: Devices, step: int, state: dict[str, Any]) -> None
 
 
 def _different(everyone: list[dict[str, Any]], name: str) -> list[int]:
-    """The ranks whose value of `name` is not rank 0's."""
+    """Return the ranks whose value of `name` differs from that of rank 0."""
     return [rank for rank, facts in enumerate(everyone) if facts[name] != everyone[0][name]]
 
 
@@ -106,17 +106,17 @@ def _ranks(ranks: list[int]) -> str:
 
 
 class Outline(NamedTuple):
-    """Stands for a tensor in a state that is sent without its tensors."""
+    """Shape and dtype of a tensor, in its place in a state that is sent without its tensors."""
 
     shape: torch.Size
     dtype: torch.dtype
 
 
 def broadcast_state(devices: Devices, state: dict[str, Any] | None) -> dict[str, Any]:
-    """Give every rank the first rank's `state`: nested dicts, lists and tuples with tensors.
+    """Return rank 0's `state` in every rank: nested dicts, lists and tuples with tensors.
 
-    Tensors are sent one at a time through the memory of the device, and lie on the CPU in the
-    other ranks.
+    Tensors are sent one at a time through the memory of the device; in the other ranks the
+    returned tensors are on the CPU.
     """
     if devices.world == 1:
         return state
@@ -140,7 +140,7 @@ def broadcast_state(devices: Devices, state: dict[str, Any] | None) -> dict[str,
 
 
 def digest(state: dict[str, Any]) -> str:
-    """A hash of nested dicts, lists and tuples with tensors: equal for equal bits."""
+    """Return a hash of nested dicts, lists and tuples with tensors; equal bits, equal hash."""
     hashed = hashlib.sha256()
 
     def add(tensor: Tensor) -> Outline:
@@ -153,7 +153,7 @@ def digest(state: dict[str, Any]) -> str:
 
 
 def _replaced(value: Any, kind: type, replace: Callable[[Any], Any]) -> Any:
-    """A copy of `value` in which `replace(item)` stands for each item of a `kind`."""
+    """Return a copy of `value` with `replace(item)` in place of each item of type `kind`."""
     if isinstance(value, kind):
         return replace(value)
     if isinstance(value, dict):

@@ -23,7 +23,7 @@ from train.config import Config
 from train.cpu_cores import usable_cores
 from train.devices import Devices
 from train.input_check import check_names
-from train.memory import clips_per_pass
+from train.memory import micro_batch_sizes
 from train.metrics import Meter
 from train.optimiser import build_optimiser, groups_table
 from train.rank_agreement import broadcast_state, check_same_run, check_same_state, run_in_all_ranks
@@ -48,7 +48,7 @@ def prepare(config: Config, devices: Devices) -> TrainingRun:
     dataset = run_in_all_ranks(devices, lambda: fingerprint(train_clips.videos, val_clips.videos))
     check_same_run(devices, config, dataset)
     norms = StepNorms(net, devices, config.bn_clips)
-    micro_batch_size = clips_per_pass(net, devices, config.micro_batch, _shapes(schedule))
+    micro_batch_size = micro_batch_sizes(net, devices, config.micro_batch, _shapes(schedule))
     optimiser = build_optimiser(net, config)
     _log_setup(config, devices, optimiser)
     run = TrainingRun(

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a number that the loop looks at between steps."""
+"""Catch SIGINT and SIGTERM, so that the loop can save and stop after the current step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 
 class Signals:
-    """Which signal has arrived: its number, or 0."""
+    """The number of the signal that has arrived, or 0."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -16,11 +16,11 @@ class Signals:
 
 @contextlib.contextmanager
 def caught_signals() -> Iterator[Signals]:
-    """Note the first SIGINT or SIGTERM instead of dying of it.
+    """Within the block, record the first SIGINT or SIGTERM instead of being ended by it.
 
-    A second SIGINT has its usual effect, for an impatient user. Further SIGTERMs have none: a
-    scheduler sends one to every process, and torchrun then sends its own processes another.
-    Outside the main thread, where Python lets nobody catch signals, nothing is noted.
+    A second SIGINT ends the process, for a user who does not want to wait. Further SIGTERMs do
+    nothing: a scheduler sends one to every process, and torchrun then sends its processes another.
+    Outside the main thread, where Python cannot catch signals, nothing is recorded.
     """
     signals = Signals()
     usual = {}

@@ -1,4 +1,4 @@
-"""How fast reading, forward and backward passes are, in colours, and what holds a run up."""
+"""Measure the speed of reading, forward and backward passes, and tell if reading is too slow."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 
 from train.stopwatch import Stopwatch
 
-#: Clips per second below which a speed is slow (red), and from which on it is fast (green).
+#: Clips per second: a speed is slow (red) below the first, fast (green) from the second on.
 LIMITS = {"r": (100, 3000), "f": (50, 300), "b": (20, 200)}
 RED, YELLOW, GREEN, PLAIN = "\033[31m", "\033[33m", "\033[32m", "\033[0m"
-READER_BOUND = 0.3  # share of the time spent waiting from which on it is worth a line
+READER_BOUND = 0.3  # share of time spent waiting for data from which the log says so
 
 
 def coloured(name: str, speed: float) -> str:
-    """`r=1.53e+5`, in red, yellow or green. `name` is r, f or b; `speed` is in clips/s."""
+    """Return `r=1.53e+5` in red, yellow or green. `name` is r, f or b; `speed` is in clips/s."""
     slow, fast = LIMITS[name]
     colour = RED if speed < slow else YELLOW if speed < fast else GREEN
     return f"{colour}{name}={_short(speed)}{PLAIN}"
@@ -29,10 +29,10 @@ def _short(speed: float) -> str:
 
 
 class SpeedMonitor:
-    """Times of the steps since the last report.
+    """Times the steps since the last report.
 
-    Reading is the time that the step waited for its batch. Device work is timed where it is done
-    (CUDA events), the rest of the wall clock is the loop's own overhead.
+    Reading is the time that steps waited for their batches. Forward and backward passes are timed
+    on the device (CUDA events). The rest of the wall-clock time is overhead of the loop.
     """
 
     def __init__(self, device: torch.device):
@@ -40,7 +40,7 @@ class SpeedMonitor:
         self.restart()
 
     def restart(self) -> None:
-        """Forget what was timed."""
+        """Set all times to zero."""
         self.clips = 0
         self._waited = 0.0
         self._watches = {name: Stopwatch(self.device) for name in ("forward", "backward")}
@@ -54,11 +54,11 @@ class SpeedMonitor:
         self._waited += time.perf_counter() - since
 
     def timing(self, part: str) -> contextlib.AbstractContextManager[None]:
-        """Time a `forward` or a `backward` (with the update) pass."""
+        """Time a `forward` pass, or a `backward` pass (to which the update counts)."""
         return self._watches[part].running()
 
     def report(self) -> SpeedReport:
-        """The speeds since the last report; the next one starts here."""
+        """Return the times since the last report, and start the next one."""
         report = SpeedReport(
             clips=self.clips,
             reading=self._waited,
@@ -71,7 +71,7 @@ class SpeedMonitor:
 
 
 class SpeedReport:
-    """Seconds of some steps by what they were spent on, and the number of clips in them."""
+    """How many seconds some steps spent on what, and the number of their clips."""
 
     def __init__(self, *, clips: int, reading: float, forward: float, backward: float, wall: float):
         self.clips, self.wall = clips, max(wall, 1e-9)
@@ -79,26 +79,26 @@ class SpeedReport:
 
     @property
     def speeds(self) -> dict[str, float]:
-        """Clips/s of reading (r), forward (f) and backward (b) passes."""
+        """Clips per second of reading (r), forward (f) and backward (b) passes."""
         return {name: self.clips / max(s, 1e-9) for name, s in self.seconds.items()}
 
     @property
     def waiting(self) -> float:
-        """Share of the wall clock spent waiting for data."""
+        """Share of the wall-clock time spent waiting for data."""
         return self.seconds["r"] / self.wall
 
     @property
     def overhead(self) -> float:
-        """Share of the wall clock that is neither waiting nor forward nor backward."""
+        """Share of the wall-clock time that is neither waiting nor forward nor backward."""
         return 1 - sum(self.seconds.values()) / self.wall
 
     def __str__(self) -> str:
-        """The original's `Speed (r=1.53e+5 f=9.84e+1 b=1.78e+1) clip/sec`, coloured."""
+        """Return `Speed (r=1.53e+5 f=9.84e+1 b=1.78e+1) clip/sec`, coloured, as in the original."""
         speeds = " ".join(coloured(name, speed) for name, speed in self.speeds.items())
         return f"Speed ({speeds}) clip/sec"
 
     def verdict(self, workers: int) -> str | None:
-        """One line where waiting for data is what holds the run up, else None."""
+        """Return a line for the log if waiting for data slows the run down, else None."""
         if self.waiting < READER_BOUND:
             return None
         return (

@@ -1,4 +1,4 @@
-"""How a training run can end early, each with its own exit code (see `run.command_line`)."""
+"""The exceptions that end a training run early, with their exit codes (see `run.command_line`)."""
 
 
 class TrainError(ValueError):
@@ -6,7 +6,7 @@ class TrainError(ValueError):
 
 
 class OtherRunError(TrainError):
-    """A checkpoint of another run than the one that is to go on: other data, labels or options."""
+    """A checkpoint of a run with other data, labels or options (exit code 2)."""
 
 
 class DivergedError(RuntimeError):
