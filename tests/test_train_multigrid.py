@@ -490,7 +490,7 @@ def test_more_steps_than_a_table_should_hold_are_refused():
         ({"clip_size": 12}, 10, "--clip-size 12"),
         ({"warmup_epochs": -1}, 10, "--warmup-epochs"),
         ({"multigrid_epochs": 0}, 10, "--multigrid-epochs"),
-        ({"multigrid_frames": [2, 1]}, 10, "as many"),
+        ({"multigrid_frames": [2, 1]}, 10, "equally many"),
         ({"multigrid_areas": [2, 2, 1, 2]}, 10, "coarse to fine"),
         ({"multigrid_short": [0]}, 10, "at least 1"),
     ],

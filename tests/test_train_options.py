@@ -1,4 +1,4 @@
-"""Every number of every command has bounds; every name is checked before a dataset is scanned."""
+"""Every number of every command has bounds; names are checked before a dataset is scanned."""
 
 import argparse
 import importlib
@@ -72,8 +72,8 @@ def test_just_within_is_taken_and_just_beyond_is_refused(name):
         ("--mixup inf", "--mixup inf: must be at least 0 and at most 100"),
         ("--workers 100000", "--workers 100000: must be at least 0 and at most 256"),
         ("--multigrid-epochs 1e30", "--multigrid-epochs 1e+30: must be at least 0.01"),
-        ("--lr-steps 40,20", "--lr-steps 40,20: must rise"),
-        ("--lr-steps 40,40", "--lr-steps 40,40: must rise"),
+        ("--lr-steps 40,20", "--lr-steps 40,20: must increase"),
+        ("--lr-steps 40,40", "--lr-steps 40,40: must increase"),
         ("--lr-steps 0,40", "--lr-steps 0: must be at least 1"),
         ("--warmup-epochs 11 --end-epoch 10", "--warmup-epochs 11: the warm-up must end within"),
         ("--warmup-epochs 6 --end-epoch 10 --multigrid paper --multigrid-epochs 0.5", "5 epochs"),

@@ -1,7 +1,7 @@
-"""Every option of a training run, as one dataclass, which `run.command_line` makes options of.
+"""All options of a training run as one dataclass: values, help texts and checks.
 
-A field whose default is None takes the dataset's own default (`data.datasets`), which
-`Config.with_defaults` fills in.
+`run.command_line` makes the command line from its fields. A field that is None by default takes the
+default of its dataset, which `Config.with_defaults` fills in.
 """
 
 from __future__ import annotations
@@ -203,18 +203,13 @@ class Config:
     # fmt: on
 
     def with_defaults(self, **values: Any) -> Config:
-        """A copy in which the fields that are None take the dataset's `values`."""
+        """Return a copy in which the fields that are None have the dataset's `values`."""
         return replace(self, **{k: v for k, v in values.items() if getattr(self, k) is None})
 
     def check(self) -> None:
-        """Reject combinations that make no sense. Raises TrainError with one sentence."""
-        missing = [
-            f.name
-            for f in fields(self)
-            if getattr(self, f.name) is None
-            and f.name
-            in ("clip_length", "clip_size", "batch_size", "end_epoch", "lr_base", "lr_steps")
-        ]
+        """Raise TrainError with one sentence if a value or a combination is impossible."""
+        needed = ("clip_length", "clip_size", "batch_size", "end_epoch", "lr_base", "lr_steps")
+        missing = [name for name in needed if getattr(self, name) is None]
         if missing:
             raise TrainError(f"no value for {', '.join(missing)}")
         for item in fields(self):
@@ -224,7 +219,7 @@ class Config:
             raise TrainError("--train-frame-interval: give at least one number")
         if any(after <= before for before, after in itertools.pairwise(self.lr_steps)):
             raise TrainError(
-                f"--lr-steps {_written(self.lr_steps)}: must rise from one to the next"
+                f"--lr-steps {_written(self.lr_steps)}: must increase from one to the next"
             )
         self._check_multigrid()
         stretch = self.multigrid_epochs if self.multigrid == "paper" else 1
@@ -243,13 +238,13 @@ class Config:
             raise TrainError("--overwrite starts anew: give it without --resume or --resume-epoch")
 
     def _check_numbers(self, item: Field) -> None:
-        """Raise TrainError where a number of the field is out of its bounds."""
+        """Raise TrainError if a number of the field is out of its bounds."""
         bounds, value = item.metadata.get("bounds"), getattr(self, item.name)
         if bounds is None or value is None:
             return
         numbers = value if isinstance(value, list) else [value]
         if len(numbers) > LONGEST_LIST:
-            raise TrainError(f"{_flag(item.name)}: at most {LONGEST_LIST} numbers, not more")
+            raise TrainError(f"{_flag(item.name)}: at most {LONGEST_LIST} numbers")
         for number in numbers:
             if not bounds.hold(number):
                 raise TrainError(f"{_flag(item.name)} {shortened(number)}: must be {bounds}")
@@ -258,19 +253,19 @@ class Config:
         """Raise TrainError if the long cycle does not go from coarse shapes to the full one."""
         if len(self.multigrid_frames) != len(self.multigrid_areas) or not self.multigrid_areas:
             raise TrainError(
-                "--multigrid-frames and --multigrid-areas must have as many numbers: one of each "
-                "for each shape"
+                "--multigrid-frames and --multigrid-areas must have equally many numbers, one of "
+                "each for each shape of the long cycle"
             )
         divisors = zip(self.multigrid_frames, self.multigrid_areas, strict=True)
         products = [time * area for time, area in divisors]
         if products != sorted(products, reverse=True) or products[-1] != 1:
             raise TrainError(
-                "--multigrid-frames and --multigrid-areas must go from coarse to fine, so their "
-                "products must fall, and end with 1 and 1"
+                "--multigrid-frames and --multigrid-areas must go from coarse to fine: their "
+                "products must not increase, and the last of both is 1"
             )
 
     def _check_words(self) -> None:
-        """Raise TrainError where `micro_batch` or `on_nan` is neither word nor number."""
+        """Raise TrainError if `micro_batch` or `on_nan` is neither a known word nor a number."""
         if self.skippable_steps < 0:
             raise TrainError(
                 f"--on-nan {shortened(self.on_nan)}: give stop, or skip:K with a number K of steps"
@@ -283,7 +278,7 @@ class Config:
 
     @property
     def skippable_steps(self) -> int:
-        """How many steps with a non-finite loss may be left out; -1 where `on_nan` is nonsense."""
+        """How many steps with a non-finite loss may be left out; -1 if `on_nan` is invalid."""
         word, _, number = self.on_nan.partition(":")
         if word == "stop" and not number:
             return 0
@@ -291,12 +286,12 @@ class Config:
 
 
 def bounds_of(name: str) -> Bounds:
-    """The smallest and the largest value of the option `name`, a field of `Config`."""
+    """Return the smallest and the largest value of the option `name`, a field of `Config`."""
     return Config.__dataclass_fields__[name].metadata["bounds"]
 
 
 def _number(text: str) -> int:
-    """The number that the text is, -1 where it is none, or too large to count to."""
+    """Return the number that the text is, -1 if it is none or has more than nine digits."""
     return int(text) if text.isdecimal() and len(text) < 10 else -1
 
 

@@ -1,4 +1,4 @@
-"""The smallest and the largest value that an option may have."""
+"""The range of values that an option may have, and the check of it on the command line."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import NamedTuple
 
 
 class Bounds(NamedTuple):
-    """The range of one number: from `low` to `high`, `high` included unless it is `exclusive`."""
+    """The range of a number, from `low` to `high`; `exclusive` excludes `high` itself."""
 
     low: float
     high: float
     exclusive: bool = False
 
     def hold(self, value: float) -> bool:
-        """Whether `value` lies in the range; NaN lies in none."""
+        """Return whether `value` lies in the range; NaN never does."""
         return self.low <= value < self.high if self.exclusive else self.low <= value <= self.high
 
     def __str__(self) -> str:
-        """The range in words, to follow "must be"."""
+        """Describe the range, to follow the words "must be"."""
         last = "below" if self.exclusive else "at most"
         return f"at least {_plain(self.low)} and {last} {_plain(self.high)}"
 
 
 def within(bounds: Bounds, kind: type = int) -> Callable[[str], float]:
-    """An argparse type: a number of the kind within `bounds`; anything else is a one-line error."""
+    """Return an argparse type that reads a number of type `kind` and checks its bounds."""
 
     def number(text: str) -> float:
         try:
@@ -41,8 +41,8 @@ def within(bounds: Bounds, kind: type = int) -> Callable[[str], float]:
 
 
 def shortened(value: object) -> str:
-    """A value as it was given, cut after 40 characters: some are thousands of digits long."""
-    # Python refuses to write integers of more than 4,300 digits
+    """Return `value` as text of at most 40 characters: some are thousands of digits long."""
+    # Python refuses to convert integers of more than 4,300 digits to text
     text = f"{value:.6g}" if isinstance(value, int) and abs(value) >= 10**40 else str(value)
     return text if len(text) <= 40 else text[:37] + "..."
 
