@@ -1,5 +1,6 @@
 """Frame stores: what they promise, and each promise attacked."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -19,6 +20,8 @@ from hypothesis import strategies as st
 
 from data.data_error import DataError
 from data.store import FrameStore, open_store, upgrade_store, verify_store, write_store
+from data.store.format import LAYOUT, SUMMARY, SUMMARY_PATTERN
+from data.store.read_ahead import WHOLE
 
 
 def jpeg_of(number: int, height: int = 48, width: int = 64) -> bytes:
@@ -423,3 +426,72 @@ class TestOpenStores:
         process.join()
         assert process.exitcode == 0 and theirs != id(mine)
         assert pixel == mine.read([5])[0, 0, 0].tolist()
+
+
+SUMMARIES = {
+    "one share only": ("knots", [0]),
+    "a share above the whole": ("knots", [0, WHOLE + 1]),
+    "a negative share": ("knots", [-1, WHOLE]),
+    "a share that is no whole number": ("knots", [0.5, WHOLE]),
+    "shares that are no list": ("knots", 7),
+    "a place that ends before it starts": ("Images", [4097, 4096]),
+    "a place of three numbers": ("Images", [4096, 8192, 8192]),
+    "a place beyond any file": ("Images", [4096, 2**62]),
+    "a negative place": ("Images", [-1, 4096]),
+    "companions without a place": ("companions", [24]),
+    "companions of a textual size": ("companions", ["24"]),
+}
+
+
+def with_summary(folder: Path, n_frames: int, places: dict) -> None:
+    with sqlite3.connect(folder / "frames.db") as connection:
+        connection.execute("DROP VIEW Summary")
+        connection.execute(SUMMARY.format(n_frames, json.dumps(places)))
+    connection.close()
+
+
+@pytest.fixture
+def places(tmp_path, jpegs) -> dict:
+    write_store(tmp_path / "v", "v", jpegs)
+    with sqlite3.connect(tmp_path / "v" / "frames.db") as connection:
+        sql = "SELECT sql FROM sqlite_master WHERE name = 'Summary'"
+        ((text,),) = connection.execute(sql).fetchall()
+    connection.close()
+    return json.loads(SUMMARY_PATTERN.fullmatch(text)[2])
+
+
+@pytest.mark.parametrize("name", SUMMARIES)
+def test_a_summary_that_cannot_be_right_is_refused(tmp_path, places, name):
+    part, value = SUMMARIES[name]
+    with_summary(tmp_path / "v", 30, places)
+    assert verify_store(tmp_path / "v") == 30
+    with_summary(tmp_path / "v", 30, places | {part: value})
+    assert_refused(tmp_path / "v", "damaged", "its summary is")
+
+
+def test_summaries_at_the_bounds_are_taken(tmp_path, places):
+    bounds = {"knots": [0, WHOLE], "Images": [0, 2**62 - 1]}
+    with_summary(tmp_path / "v", 30, places | bounds)
+    assert verify_store(tmp_path / "v") == 30
+    with_summary(tmp_path / "v", 30, places | {"Images": [4096, 4096]})
+    assert verify_store(tmp_path / "v") == 30
+
+
+@pytest.mark.parametrize("layout", [1, LAYOUT + 1])
+def test_unknown_layouts_are_refused(tmp_path, jpegs, layout):
+    write_store(tmp_path / "v", "v", jpegs[:2])
+    with sqlite3.connect(tmp_path / "v" / "frames.db") as connection:
+        connection.execute(f"PRAGMA user_version = {layout}")
+    connection.close()
+    assert_refused(tmp_path / "v", f"layout {layout}" if layout > LAYOUT else f"layout is {layout}")
+
+
+def test_a_legacy_store_with_the_largest_pages_that_is_cut_off_is_refused(tmp_path, jpegs):
+    folder = write_legacy(tmp_path / "v", jpegs)
+    connection = sqlite3.connect(folder / "frames.db", isolation_level=None)
+    connection.executescript("PRAGMA page_size = 65536; VACUUM")
+    connection.close()
+    assert verify_store(folder) == 30
+    content = (folder / "frames.db").read_bytes()
+    (folder / "frames.db").write_bytes(content[:-1])
+    assert_refused(folder, "is cut off", f"{len(content) - 1} of {len(content)} bytes")
