@@ -59,7 +59,8 @@ TABLE: dict[str, str] = {
     "train/averaged_weights.py": "test_train_step.py test_train_outcome.py",
     "train/evaluation.py": "test_run_evaluate.py",
     "train/checkpoint/saving.py": "test_train_saving.py -k 'not kill and not system_call'",
-    "train/checkpoint/opening.py": "test_checkpoint_attacks.py -k 'no_checkpoint or odd'",
+    "train/checkpoint/opening.py": "test_train_saving.py test_checkpoint_attacks.py "
+    "-k 'no_checkpoint or odd or bounds or only_resuming'",
     "train/results/history.py": "test_train_history.py",
     "train/metrics.py": "test_train_parts.py -k 'top_k or meter'",
     "train/speed_monitor.py": "test_train_parts.py -k 'colours or speed or reader or monitor'",

@@ -158,6 +158,13 @@ def test_a_single_epoch_without_gates_has_three_panels_and_whole_numbers(tmp_pat
     assert all(tick == int(tick) for tick in figure.axes[0].get_xticks())
 
 
+def test_a_block_that_has_gates_since_a_later_epoch_is_drawn(tmp_path, monkeypatch):
+    history = history_of(1, {"layer1.0": 0.5})
+    history.add_epoch(2, SCORES, lr=0.1, gates={"layer1.0": 0.5, "layer2.1": 0.25})
+    figure = drawn_by(monkeypatch, Recorder(tmp_path, CONFIG, history, first_epoch=2))
+    assert [line.get_label() for line in figure.axes[3].get_lines()] == ["layer1.0", "layer2.1"]
+
+
 def test_csv_files_that_an_earlier_run_could_not_write_are_written_at_once(tmp_path):
     Recorder(tmp_path, CONFIG, history_of(2, {}), first_epoch=3)
     assert (tmp_path / "val_results.csv").read_text().splitlines()[-1].startswith("2,52,")

@@ -147,6 +147,69 @@ def test_keep_deletes_the_oldest(tmp_path):
     assert names(tmp_path) == [f"{NET}_ep-10000.pth"]
 
 
+# what is taken for a checkpoint
+
+BOUNDS = {
+    "epoch": (0, 2**62 - 1),
+    "step": (0, 2**62 - 1),
+    "skipped_steps": (0, 2**62 - 1),
+    "best_top1": (0, 33.3, -1.0),
+    "scaler": ({}, {"scale": 0.0}, {"scale": 65536, "_growth_tracker": 3}),
+    "classes": (["a"],),
+    "ema": (None, {}),
+    "config": (OPTIONS | {"clip_length": 1}, OPTIONS | {"an option of a later version": 7}),
+}
+ODD = {
+    "epoch": (-1, 2**62, 1.0, True),
+    "step": (-1, 2**62),
+    "skipped_steps": (-1, 2**62),
+    "best_top1": (float("inf"), float("nan"), "33", True),
+    "scaler": ({"scale": float("inf")}, {"scale": -1.0}, {"scale": "1"}, None),
+    "classes": ([], ["a", "a"], ["a", 1], "ab"),
+    "ema": ([],),
+    "config": (
+        OPTIONS | {"clip_length": 0},
+        OPTIONS | {"val_frame_interval": None},
+        OPTIONS | {"network": ""},
+        OPTIONS | {"precision": "fp8"},
+        OPTIONS | {"lr_steps": [1, "2"]},
+        {name: OPTIONS[name] for name in OPTIONS if name != "clip_size"},
+    ),
+    "history": ([],),
+    "optimizer": ([],),
+    "fingerprint": (7,),
+}
+
+
+@pytest.mark.parametrize("part", BOUNDS)
+def test_values_at_the_bounds_are_taken(tmp_path, part):
+    for value in BOUNDS[part]:
+        save_checkpoint(tmp_path / "a.pth", state_of(1) | {part: value})
+        assert load_checkpoint(tmp_path / "a.pth")[part] == value
+
+
+@pytest.mark.parametrize("part", ODD)
+def test_values_beyond_the_bounds_are_refused(tmp_path, part):
+    for value in ODD[part]:
+        save_checkpoint(tmp_path / "a.pth", state_of(1) | {part: value})
+        with pytest.raises(TrainError, match=r"a\.pth: cannot be used: its .*another checkpoint"):
+            load_checkpoint(tmp_path / "a.pth")
+
+
+def test_what_only_resuming_needs_may_be_missing_for_evaluation(tmp_path):
+    state = state_of(1)
+    for part in ("scaler", "meter", "counts", "optimizer"):
+        del state[part]
+    save_checkpoint(tmp_path / "a.pth", state)
+    assert load_checkpoint(tmp_path / "a.pth", to_resume=False)["epoch"] == 1
+    with pytest.raises(TrainError, match=r"resuming needs \(scaler, meter, counts\)"):
+        load_checkpoint(tmp_path / "a.pth")
+    del state["classes"]
+    save_checkpoint(tmp_path / "a.pth", state)
+    with pytest.raises(TrainError, match=r"evaluating needs \(classes\)"):
+        load_checkpoint(tmp_path / "a.pth", to_resume=False)
+
+
 # which one a resumed run goes on from
 
 
