@@ -6,7 +6,7 @@
 - `resnet3d`: 3D ResNets, (2+1)D, ResNeXt, wide and channel-separated networks, plain and with SRTG
 - `mtnet`: multi-temporal networks (MTConv)
 - `layers`: the convolutions, stems and small tensor functions that the networks are made of
-- `srtg`, `gates`, `recurrent`: the SRTG block, its cycle-consistency gate, its LSTM and the GRU
+- `srtg`, `gates`, `recurrent`: the SRTG block, its cycle-consistency gate, LSTM and GRU
 - `insert`: put SRTG blocks into any other 3D CNN
 - `weights`, `checkpoint_file`: load weights into a network, read checkpoint files safely
 - `cost`, `figures`: parameters and multiply-accumulates, computed or from a stored table

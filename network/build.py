@@ -1,4 +1,4 @@
-"""The one way to a network: its name, its number of classes and its options."""
+"""Build a network from its name, its number of classes and its options."""
 
 from __future__ import annotations
 
@@ -18,23 +18,25 @@ def build_network(
     expansion: int = 1,
     recurrent_init: str = "open",
 ) -> nn.Module:
-    """Build the network of this name: float (B, 3, T, H, W) -> logits (B, num_classes).
+    """Build a network that maps float (B, 3, T, H, W) to logits (B, num_classes).
 
-    Any T >= 1 and H, W >= 16. Weights are random, drawn from torch's global generator.
-    Convolution weights lie channels last in memory, which CPUs convolve faster.
+    T may be any number from 1 on, H and W any from 16 on. The weights are random, drawn from
+    torch's global generator. Their memory format is channels last, which is faster on CPUs.
 
     Args:
-        name: one of `list_networks()`, upper and lower case being one.
-        num_classes: width of the logits.
-        gates: srtg_ only: multiply only the clips that are cycle-consistent.
-        place: srtg_ only: where in its block the SRTG stands, one of `network.srtg.PLACES`.
-        expansion: bottlenecks only: channels out per plane (1 as released, 4 the classic one).
-        recurrent_init: how the recurrent layers start, "open" or "default" (the framework's own):
+        name: one of `list_networks()`, in upper or lower case.
+        num_classes: number of classes.
+        gates: srtg_ networks only: multiply the features of cycle-consistent clips only.
+        place: srtg_ networks only: where in a residual block the SRTG is, one of
+            `network.srtg.PLACES`.
+        expansion: networks of bottlenecks only: output channels of a block divided by its planes,
+            1 in the released weights, 4 in the classic ResNet.
+        recurrent_init: initialisation of the recurrent layers, "open" or "default" (torch's own);
             see `network.recurrent.initialise_recurrent`.
 
     Raises:
-        NetworkError: the name is unknown (the nearest three are named), or the network cannot do
-            what an option asks for.
+        NetworkError: the name is unknown, `num_classes` is below 1, or the network does not have
+            one of the options.
 
     Example:
         >>> net = build_network("srtg_r3d_18", 101, gates=True)

@@ -1,7 +1,7 @@
-"""Open files with tensors: the only module that calls `torch.load`.
+"""Read checkpoint files safely: the only module that calls `torch.load`.
 
-Nothing in a file is executed, checksums and declared sizes are checked before anything is read into
-memory, and whatever is wrong with a file becomes one line.
+Nothing in a file is executed, checksums and sizes are checked before anything is read into memory,
+and the error for any damaged file is one line.
 """
 
 from __future__ import annotations
@@ -19,17 +19,16 @@ from torch import Tensor, nn
 from network.network_error import NetworkError
 
 ZIP_START = b"PK\x03\x04"
-FOLDER = (
-    0x10  # an attribute: Python ignores it, torch gives the member zeros instead of its content
-)
-#: Last parts of the names of tensors that count something, or that a square root is taken of.
+#: A zip attribute that marks a folder. Python ignores it, torch reads zeros instead of the content.
+FOLDER = 0x10
+#: Last parts of the names of tensors that are counts, or of which the square root is taken.
 NEVER_NEGATIVE = (
     "running_var", "num_batches_tracked", "exp_avg_sq", "step", "counts", "meter", "n_averaged"
 )  # fmt: skip
 
 
 def read_checkpoint_file(path: str | PathLike) -> object:
-    """Read a file that `torch.save` wrote, in either of torch's formats, with tensors on the CPU.
+    """Return the content of a file that `torch.save` wrote, in either format, on the CPU.
 
     Raises:
         NetworkError: the file is missing, damaged, or holds more than tensors and plain values.
@@ -44,28 +43,28 @@ def read_checkpoint_file(path: str | PathLike) -> object:
                 _check_archive(file)
             file.seek(0)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # about old formats; whatever matters is an error
+                warnings.simplefilter("ignore")  # these are about old formats only
                 return torch.load(file, map_location="cpu", weights_only=True)
     except NetworkError as error:
         raise NetworkError(f"{path}: {error}") from None
     except OSError as error:
         raise NetworkError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except Exception as error:  # unpickling foreign bytes can raise anything
+    except Exception as error:  # unpickling damaged bytes can raise anything
         raise NetworkError(f"{path}: {_reason(error)}") from None
 
 
 def _check_archive(file: BinaryIO) -> None:
-    """Check the table of members against the file's size, then every member's checksum.
+    """Check the archive's table of contents against the file's size, then every checksum.
 
-    torch.load itself looks at neither. torch.save stores members uncompressed, one after the other:
-    what an archive declares beyond the file's size would only be made up while it is read.
+    torch.load checks neither. torch.save stores members uncompressed, one after the other, so that
+    an archive cannot contain more bytes than the file has.
     """
     try:
         with zipfile.ZipFile(file) as archive:
             problem = _archive_problem(archive) or _damaged_member(archive)
     except OSError:
         raise
-    except Exception as error:  # zipfile raises a dozen kinds for a damaged table
+    except Exception as error:  # zipfile raises many kinds of errors for a damaged table
         problem = f"its table of contents cannot be read: {_plain(str(error))}"
     if problem:
         raise NetworkError(
@@ -75,7 +74,7 @@ def _check_archive(file: BinaryIO) -> None:
 
 
 def _archive_problem(archive: zipfile.ZipFile) -> str:
-    """What tells an archive from those that torch.save writes, or an empty string."""
+    """Return how an archive differs from those that torch.save writes, or an empty string."""
     members = sorted(archive.infolist(), key=lambda member: member.header_offset)
     names = {member.filename for member in members}
     root = members[0].filename.partition("/")[0] if members else ""
@@ -83,7 +82,7 @@ def _archive_problem(archive: zipfile.ZipFile) -> str:
         return "its table of contents lists a name twice"
     if f"{root}/data.pkl" not in names or not all(name.startswith(f"{root}/") for name in names):
         return "it is a zip file that torch did not write"
-    if members[0].header_offset:  # zipfile then reads other bytes than torch does
+    if members[0].header_offset:  # zipfile would read other bytes than torch does
         return "something stands before its first member"
     if f"{root}/constants.pkl" in names:
         return "it is a TorchScript program"
@@ -104,7 +103,7 @@ def _damaged_member(archive: zipfile.ZipFile) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """One line on why torch could not read a file, without torch's advice on how to force it."""
+    """Return one line on why torch could not read a file, without its advice on how to force it."""
     text = str(error)
     found = re.search(r"GLOBAL (\S+) was not an allowed global|whose module (\S+) is blocked", text)
     if found:
@@ -118,22 +117,22 @@ def _reason(error: Exception) -> str:
 
 
 def _plain(text: str) -> str:
-    """The first line of a message of someone else's, printable and not too long."""
+    """Return the first line of a library's message, printable and at most 150 characters long."""
     line = (text.strip() or "?").splitlines()[0]
     line = "".join(letter if letter.isprintable() else "?" for letter in line)
     return line if len(line) <= 150 else line[:147] + "..."
 
 
 def tensor_problem(name: str, value: object, like: Tensor | None = None) -> str:
-    """Why a value must not be used as the tensor of that name, or an empty string.
+    """Return why a value must not be used as the tensor `name`, or an empty string.
 
     A tensor must be dense and real, its numbers finite, and those of `NEVER_NEGATIVE` not negative.
 
     Args:
-        name: what it is called; the part behind the last dot counts.
-        value: anything that a checkpoint can hold.
-        like: a tensor of the network's, whose kind of numbers (floating point or not) it must have
-            and in whose dtype it must be finite.
+        name: the tensor's name, of which the part after the last dot matters.
+        value: anything that a checkpoint can contain.
+        like: the network's own tensor. Both or neither must be of floating point, and the value
+            must be finite in the dtype of `like`.
     """
     if type(value) not in (Tensor, nn.Parameter):
         return f"is not a tensor but {type(value).__name__}"

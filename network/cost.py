@@ -1,4 +1,4 @@
-"""What a network costs: parameters and multiply-accumulates, without running it."""
+"""Count a network's parameters and multiply-accumulates, without computing anything."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ from torch import nn
 
 
 def count_parameters(net: nn.Module) -> int:
-    """Number of trainable and frozen parameters; buffers are not among them."""
+    """Count the parameters, trainable and frozen, without the buffers."""
     return sum(parameter.numel() for parameter in net.parameters())
 
 
 def count_macs(net: nn.Module, frames: int, height: int, width: int) -> int:
-    """Multiply-accumulates of one clip: convolutions, linear layers and recurrent products.
+    """Count the multiply-accumulates of one clip in convolutions, linear and recurrent layers.
 
-    Nothing is computed: a copy of the network runs on torch's meta device, where tensors have a
-    shape and no content. A network built there costs no memory either.
+    A copy of the network runs on torch's meta device, where tensors have a shape and no content.
+
+    Args:
+        net: the network.
+        frames: length of the clip.
+        height: of the clip, in pixels.
+        width: of the clip, in pixels.
     """
     total = 0
 

@@ -1,4 +1,4 @@
-"""The temporal gate: is what the recursion found consistent with what the features show?"""
+"""The gate of SRTG: whether features and recurrent states of a clip are cycle-consistent."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from network.layers import no_autocast
 
 @torch.no_grad()
 def cycle_consistent(pooled: Tensor, states: Tensor) -> Tensor:
-    """Which clips' two sequences are each other's soft nearest neighbours, frame for frame.
+    """Tell for each clip whether its two sequences are cycle-consistent.
 
     A frame's soft nearest neighbour in the other sequence is the mean of that sequence's frames,
     weighted by the softmax of minus their squared Euclidean distances. A clip is consistent when,
     for every frame and in both directions, the frame nearest to the soft neighbour has the same
     index (Stergiou and Poppe, Learn to cycle, Pattern Recognition Letters 141, 2021). Two equal
-    sequences are consistent even where neighbouring frames are too close for the test to part.
+    sequences are always consistent, even if neighbouring frames are too similar to tell apart.
 
     Args:
-        pooled: (B, T, C), the features' spatial means.
-        states: (B, T, C), the recursion's output.
+        pooled: (B, T, C), spatial means of the features.
+        states: (B, T, C), output of the recurrent layers.
 
     Returns:
-        (B,) bool. Computed in float32 at least, whatever the inputs' dtype or autocast.
+        (B,) bool, computed in float32 or float64, also under autocast.
     """
     with no_autocast(pooled.device.type):
         if pooled.dtype in (torch.float16, torch.bfloat16):
             pooled, states = pooled.float(), states.float()
-        # In units of the clip's largest magnitude no square overflows or vanishes.
+        # divided by the largest magnitude in the clip, so that no square overflows or underflows
         largest = torch.maximum(pooled.abs(), states.abs()).amax((1, 2), keepdim=True)
         scale = largest.clamp_min(torch.finfo(largest.dtype).tiny)  # (B, 1, 1)
         p, s = pooled / scale, states / scale
@@ -37,7 +37,10 @@ def cycle_consistent(pooled: Tensor, states: Tensor) -> Tensor:
 
 
 def _returns(here: Tensor, there: Tensor, scale: Tensor) -> Tensor:
-    """(B,) bool: every frame of `here` finds its own index by way of `there`; all (B, T, C)."""
+    """Tell for each clip whether every frame of `here` leads back to itself by way of `there`.
+
+    `here` and `there` are (B, T, C), divided by `scale` (B, 1, 1); the result is (B,) bool.
+    """
     distances = _squared_distances(here, there)  # (B, T, T)
     excess = distances - distances.amin(2, keepdim=True)
     weights = torch.softmax(-(excess * scale * scale), 2)  # may be exp(-inf) = 0, never NaN
@@ -47,5 +50,8 @@ def _returns(here: Tensor, there: Tensor, scale: Tensor) -> Tensor:
 
 
 def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
-    """(B, T, C), (B, T, C) -> (B, T, T), by differences: the product form cancels near frames."""
+    """Return the squared distances of all pairs of frames: (B, T, C), (B, T, C) -> (B, T, T).
+
+    They are computed from differences: by way of products, those of similar frames are inexact.
+    """
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square()

@@ -1,4 +1,4 @@
-"""Put SRTG behind the stages of any 3D CNN, found by watching it run once."""
+"""Put SRTG blocks behind the stages of any 3D CNN, which are found by running it once."""
 
 from __future__ import annotations
 
@@ -22,24 +22,26 @@ def insert_srtg(
     recurrent_init: str = "open",
     example_shape: tuple[int, int, int, int] = (3, 16, 224, 224),
 ) -> nn.Module:
-    """Put an SRTG behind each stage of `net`, in place; names and weights it has stay.
+    """Put an SRTG behind each stage of `net`, in place.
 
-    A stage is a run of features of one height and width in which paths join, by an addition or a
-    concatenation: the residual stages of torchvision's r3d_18, mc3_18 and r2plus1d_18, the
-    inception stages of s3d. Load pretrained weights before or after: what was there keeps its name.
+    A stage is the part of the network whose features have the same height and width, if paths join
+    in it by an addition or a concatenation. In torchvision's r3d_18, mc3_18 and r2plus1d_18 these
+    are the residual stages, in s3d the inception stages. Modules keep their names and weights, so
+    that pretrained weights can be loaded before or after.
 
     Args:
-        net: maps (B, C, T, H, W) to anything; a copy runs once, on the meta device.
+        net: a network that takes (B, C, T, H, W). A copy of it runs once, on the meta device.
         gates: see `network.srtg.SRTG`.
-        where: names of the submodules to put one behind, instead of the stages found.
+        where: names of submodules to put an SRTG behind, instead of behind the stages.
         recurrent_init: see `network.recurrent.initialise_recurrent`.
-        example_shape: (C, T, H, W) of a clip that the network takes.
+        example_shape: (C, T, H, W), the shape of a clip that the network takes.
 
     Returns:
         `net` itself.
 
     Raises:
-        NetworkError: no stage is found, or `where` names what is no submodule with features out.
+        NetworkError: there is no stage, or `where` has a name that is not that of a submodule with
+            output (B, C, T, H, W).
 
     Example:
         >>> from torchvision.models.video import r3d_18
@@ -64,7 +66,7 @@ def insert_srtg(
 
 
 def _append(module: nn.Module, srtg: SRTG) -> None:
-    """Make `module` end with the SRTG, without renaming anything in it."""
+    """Apply the SRTG to the output of `module`, whose submodules keep their names."""
     if isinstance(module, nn.Sequential):
         module.append(srtg)
     else:
@@ -77,14 +79,14 @@ def _apply_srtg(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
 
 
 def _stage_ends(outputs: dict[str, torch.Size], joined: set[torch.Size]) -> list[str]:
-    """The last module of each resolution at which paths join, the outermost of those that end."""
+    """Return the name of the last module of each stage, the outermost if several end together."""
     last = {shape[3:]: name for name, shape in outputs.items()}
     resolutions = {shape[3:] for shape in joined}
     return [name for resolution, name in last.items() if resolution in resolutions]
 
 
 class _Joins(TorchFunctionMode):
-    """Notes the shape of every sum and concatenation of features."""
+    """Records the shape of every sum and concatenation of features."""
 
     CALLS = frozenset(
         {torch.add, torch.cat, torch.concat, torch.concatenate}
@@ -105,19 +107,24 @@ class _Joins(TorchFunctionMode):
 def _watch(
     net: nn.Module, shape: tuple[int, int, int, int]
 ) -> tuple[dict[str, torch.Size], set[torch.Size]]:
-    """Run a copy; give each module's 5-dimensional output shape, by the order in which they end."""
+    """Run a copy of `net` once.
+
+    Returns:
+        The shape of each module's 5-dimensional output, in the order in which the modules finish,
+        and the shapes of all sums and concatenations.
+    """
     outputs: dict[str, torch.Size] = {}
 
     def note(name: str):
         def hook(module: nn.Module, inputs: tuple, output: object) -> None:
             if isinstance(output, Tensor) and output.ndim == 5:
-                outputs.pop(name, None)  # called again: it ends later
+                outputs.pop(name, None)  # a module that is called again finishes later
                 outputs[name] = output.shape
 
         return hook
 
     dtype = next(net.parameters()).dtype
-    watched = copy.deepcopy(net).to("meta").eval()  # shapes without content: nothing is computed
+    watched = copy.deepcopy(net).to("meta").eval()  # tensors have shapes only, nothing is computed
     for name, module in watched.named_modules():
         module.register_forward_hook(note(name))
     with torch.no_grad(), _Joins() as joins:

@@ -1,9 +1,9 @@
-"""The convolutions that residual blocks are made of, all built by functions of one signature.
+"""The convolutions, stems and small tensor functions that the networks are made of.
 
-A builder is called as `builder(cin, cout, middle=..., stride=..., groups=...)` and gives a module
-that maps (B, cin, T, H, W) to (B, cout, T', H', W') with every side divided by the stride, rounded
-up. `middle` is the width between the two halves of a factored convolution; the others ignore it.
-Norm and activation after the last convolution are the block's own.
+The functions `<kind>_conv(cin, cout, middle=..., stride=..., groups=...)` return a module that maps
+(B, cin, T, H, W) to (B, cout, T', H', W'): T, H and W are divided by the stride and rounded up.
+`middle` is the number of channels between the two convolutions of a factored one; the other kinds
+ignore it. The norm and activation after the last convolution are added by the block.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from torch.autograd.function import once_differentiable
 
 
 class Conv3d(nn.Conv3d):
-    """The framework's, by a shorter way where there is one. The result is the same.
+    """torch's Conv3d with two shortcuts that give the same result.
 
-    On a side of 1 only a kernel's middle tap meets the features. Deep stages of short clips have
-    one frame: there two thirds of a 3×3×3 kernel, and most of the time of its weight gradient on a
-    CPU, go into zeros. And a 1×1×1 kernel is a linear layer of each pixel, which a CPU computes
-    twice as fast as a convolution.
+    Along an axis of size 1, only the middle of a kernel meets features, the rest meets padding.
+    Deep stages of short clips have one frame, where two thirds of a 3×3×3 kernel are multiplied by
+    zeros: those weights are left out. A 1×1×1 convolution is a linear layer on each pixel, which a
+    CPU computes twice as fast.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ class Conv3d(nn.Conv3d):
 
 
 class _Taps(torch.autograd.Function):
-    """`weight[taps]`, whose gradient lies in memory as the weight does: no copy to reorder it."""
+    """`weight[taps]` with a gradient in the memory format of the weight, so that none is copied."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, taps: tuple[slice, ...]) -> Tensor:
@@ -68,12 +68,12 @@ class _Taps(torch.autograd.Function):
 
 
 def full_conv(cin: int, cout: int, *, middle: int, stride: int, groups: int) -> nn.Sequential:
-    """One 3×3×3 convolution (the 3D ResNets)."""
+    """Return one 3×3×3 convolution (3D ResNets)."""
     return nn.Sequential(Conv3d(cin, cout, 3, stride=stride, padding=1, groups=groups, bias=False))
 
 
 def factored_conv(cin: int, cout: int, *, middle: int, stride: int, groups: int) -> nn.Sequential:
-    """1×3×3 over space, then 3×1×1 over time (Tran et al., R(2+1)D, CVPR 2018)."""
+    """Return 1×3×3 over space, then 3×1×1 over time (Tran et al., R(2+1)D, CVPR 2018)."""
     return nn.Sequential(
         Conv3d(
             cin,
@@ -99,12 +99,12 @@ def factored_conv(cin: int, cout: int, *, middle: int, stride: int, groups: int)
 
 
 def depthwise_conv(cin: int, cout: int, *, middle: int, stride: int, groups: int) -> nn.Sequential:
-    """3×3×3 within each channel: interaction-reduced (Tran et al., CSN, ICCV 2019)."""
+    """Return 3×3×3 within each channel: interaction-reduced (Tran et al., CSN, ICCV 2019)."""
     return full_conv(cin, cout, middle=middle, stride=stride, groups=cin)
 
 
 def preserved_conv(cin: int, cout: int, *, middle: int, stride: int, groups: int) -> nn.Sequential:
-    """1×1×1 across channels, then 3×3×3 within each: interaction-preserved (CSN)."""
+    """Return 1×1×1 across channels, then 3×3×3 within each: interaction-preserved (CSN)."""
     return nn.Sequential(
         Conv3d(cin, cout, 1, bias=False),
         nn.BatchNorm3d(cout),
@@ -114,7 +114,7 @@ def preserved_conv(cin: int, cout: int, *, middle: int, stride: int, groups: int
 
 
 def full_stem() -> nn.Sequential:
-    """3×7×7 convolution, norm, ReLU: (B, 3, T, H, W) -> (B, 64, T, H/2, W/2)."""
+    """Return 3×7×7 convolution, norm, ReLU: (B, 3, T, H, W) -> (B, 64, T, H/2, W/2)."""
     return nn.Sequential(
         Conv3d(3, 64, (3, 7, 7), stride=(1, 2, 2), padding=(1, 3, 3), bias=False),
         nn.BatchNorm3d(64),
@@ -123,7 +123,7 @@ def full_stem() -> nn.Sequential:
 
 
 def factored_stem() -> nn.Sequential:
-    """1×7×7 to 45 channels, then 3×1×1 to 64: (B, 3, T, H, W) -> (B, 64, T, H/2, W/2)."""
+    """Return 1×7×7 to 45 channels, 3×1×1 to 64: (B, 3, T, H, W) -> (B, 64, T, H/2, W/2)."""
     return nn.Sequential(
         Conv3d(3, 45, (1, 7, 7), stride=(1, 2, 2), padding=(0, 3, 3), bias=False),
         nn.BatchNorm3d(45),
@@ -135,40 +135,41 @@ def factored_stem() -> nn.Sequential:
 
 
 def pixels(x: Tensor) -> Tensor:
-    """(B, C, T, H, W) -> (B, T, H*W, C), a view in either memory format.
+    """Return a view with the pixels of a frame on one axis: (B, C, T, H, W) -> (B, T, H*W, C).
 
-    Where channels are last in memory, the CPU's sums and products over the pixels of a frame are
-    several times quicker on it than over two axes of `x`.
+    With channels last in memory, sums and products over the pixels of a frame are several times
+    faster on a CPU than over the two axes of `x`.
     """
     return x.permute(0, 2, 3, 4, 1).flatten(2, 3)
 
 
 def from_pixels(x: Tensor, sides: tuple[int, ...]) -> Tensor:
-    """(B, T, H*W, C) -> (B, C, T, H, W) with `sides` (H, W), a view: `pixels` undone."""
+    """Undo `pixels`, as a view: (B, T, H*W, C) -> (B, C, T, H, W), `sides` being (H, W)."""
     return x.unflatten(2, sides).permute(0, 4, 1, 2, 3)
 
 
 def spatial_mean(x: Tensor) -> Tensor:
-    """(B, C, T, H, W) -> (B, T, C), in float32 at least: half precision cannot hold the sum."""
+    """Average over space, in float32 or float64: (B, C, T, H, W) -> (B, T, C)."""
     return pixels(x).mean(2, dtype=torch.promote_types(x.dtype, torch.float32))
 
 
 def scale_frames(x: Tensor, factors: Tensor) -> Tensor:
-    """(B, C, T, H, W) `x` times its frames' (B, T, C) `factors`: shape and dtype of `x`."""
+    """Multiply `x` (B, C, T, H, W) by `factors` (B, T, C); keeps the shape and dtype of `x`."""
     return from_pixels(pixels(x) * factors.to(x.dtype)[:, :, None], x.shape[3:])
 
 
 def no_autocast(device_type: str) -> AbstractContextManager:
-    """A block without autocast, on any device; some, as the meta device, know none."""
+    """Return a context without autocast, also for devices that have none, as the meta device."""
     if not torch.amp.is_autocast_available(device_type):
         return nullcontext()
     return torch.autocast(device_type, enabled=False)
 
 
 def initialise(net: nn.Module) -> None:
-    """The originals' start: Kaiming (fan out) convolutions, norms 1 and 0, N(0, 0.01) classifiers.
+    """Initialise all but the recurrent layers, as the original implementations do.
 
-    Recurrent layers are left to `network.recurrent`.
+    Convolutions: Kaiming normal, fan out. Norms: weights 1, biases 0. Linear layers: weights from
+    N(0, 0.01), biases 0. For recurrent layers see `network.recurrent`.
     """
     for module in net.modules():
         if isinstance(module, nn.Conv3d):

@@ -1,8 +1,8 @@
-"""Multi-temporal networks: every feature a pair, brief at full size and prolonged at half.
+"""Multi-temporal networks (MTNets): features in pairs, short at full size and long at half.
 
 Stergiou and Poppe, Multi-Temporal Convolutions for Human Action Recognition in Videos, IJCNN 2021.
-A pair is (short, long): (B, 7/8 C, T, H, W) and (B, 1/8 C, T/2, H/2, W/2), about. State-dict names
-are those of the original implementation, so that its checkpoints load.
+A pair is (short, long): about (B, 7/8 C, T, H, W) and (B, 1/8 C, T/2, H/2, W/2). State-dict names
+are those of the original implementation, so that its checkpoints can be loaded.
 """
 
 from __future__ import annotations
@@ -28,15 +28,16 @@ from network.recurrent import GRU, initialise_recurrent
 STAGE_PLANES = (64, 128, 256, 512)
 STAGE_STRIDES = (1, 2, 2, 2)
 
-#: The short part of the channels.
+#: The share of the channels that are short.
 SHARE = 0.875
 
 
 class MTConv(nn.Module):
-    """A convolution for each half of a pair, normed, and a lateral path from short to long.
+    """A convolution and a norm for each part of a pair, and a lateral path from short to long.
 
-    (short, long) -> (short, long) with `cout` channels in all, sides divided by the stride. The
-    lateral path lends the long norm, which in training is updated by each of its two inputs.
+    Maps (short, long) to (short, long) with `cout` channels together, T, H and W divided by the
+    stride. The lateral path uses the norm of the long part, whose statistics are therefore updated
+    twice in each training step.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class MTConv(nn.Module):
 
 
 class Recurrence(nn.Module):
-    """Features times what two GRU layers make of their spatial means: (B, C, T, H, W) -> same."""
+    """Multiply features by a GRU's output for their spatial means; keeps (B, C, T, H, W)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -89,7 +90,7 @@ class Recurrence(nn.Module):
 
 
 class MTBlock(nn.Module):
-    """Four MTConvs, a recurrence and a skip path: a pair of `cin` channels -> one of `planes`."""
+    """Four MTConvs, a GRU and a skip path: a pair of `cin` channels -> a pair of `planes`."""
 
     def __init__(self, cin: int, planes: int, *, stride: int, groups: int) -> None:
         super().__init__()
@@ -118,7 +119,7 @@ class MTBlock(nn.Module):
         return F.relu(short, inplace=True), F.relu(long, inplace=True)
 
     def skip(self, short: Tensor, long: Tensor) -> tuple[Tensor, Tensor]:
-        """The pair itself, or its 1×1×1 MTConv where the block changes its shape."""
+        """Return the pair itself, or its 1×1×1 MTConv if the block changes the shape."""
         if self.downsample is None:
             return short, long
         if long.shape[3] < 3:
@@ -129,7 +130,7 @@ class MTBlock(nn.Module):
 class MTNet(nn.Module):
     """Stem, pooling, four stages of pairs, classifier: (B, 3, T, H, W) -> (B, num_classes).
 
-    Any T >= 1 and H, W >= 16. Where the frames are two or fewer all are kept.
+    T may be any number from 1 on, H and W any from 16 on.
     """
 
     def __init__(self, num_classes: int, depths: tuple[int, ...], *, groups: int) -> None:
@@ -158,7 +159,7 @@ class MTNet(nn.Module):
 
 
 def select_frames(x: Tensor) -> Tensor:
-    """The half of the frames that are most like their neighbours, in the order of time.
+    """Return the half of the frames that are most similar to their neighbours, in time order.
 
     (B, C, T, H, W) -> (B, C, T // 2, H, W); unchanged where T <= 2. Each inner frame is scored by
     the squared cosine similarity of its spatial mean to those before and after it.
@@ -177,8 +178,8 @@ def select_frames(x: Tensor) -> Tensor:
 
 
 def halve(x: Tensor) -> Tensor:
-    """Average of 1×2×2 neighbours; a side of 1 stays."""
-    x = x.permute(0, 2, 3, 4, 1)  # (B, T, H, W, C): the CPU's average pooling takes far longer
+    """Average 1×2×2 neighbours, which halves H and W; an axis of size 1 keeps its size."""
+    x = x.permute(0, 2, 3, 4, 1)  # (B, T, H, W, C): average pooling takes far longer on a CPU
     for axis in (3, 2):
         if x.shape[axis] > 1:
             if x.shape[axis] % 2:
@@ -188,7 +189,7 @@ def halve(x: Tensor) -> Tensor:
 
 
 def resize(x: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Trilinear to (T, H, W), corners not aligned; as it is where it has that size."""
+    """Interpolate `x` trilinearly to `size` (T, H, W), without aligned corners."""
     if tuple(x.shape[2:]) == tuple(size):
         return x
     return F.interpolate(x, size=tuple(size), mode="trilinear", align_corners=False)
@@ -204,10 +205,10 @@ def build_mtnet(
     expansion: int,
     recurrent_init: str,
 ) -> MTNet:
-    """An MTNet; of the options of `network.build_network` it has recurrent_init alone.
+    """Build an MTNet; of the options of `network.build_network` it has only `recurrent_init`.
 
     Raises:
-        NetworkError: another option was asked for.
+        NetworkError: another option was given.
     """
     if gates or place != "final" or expansion != 1:
         raise NetworkError("gates, place and expansion are no options of the mtnet_ networks")

@@ -1,4 +1,4 @@
-"""The recurrent layers: the framework's, quick where there is one frame, and how they start."""
+"""Recurrent layers, faster than torch's for a single frame, and their initialisation."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ RECURRENT_INITS = ("open", "default")
 
 
 def own_precision(forward: Callable) -> Callable:
-    """Run a layer's `forward(x)` in the dtype of its weights, autocast or not.
+    """Make a layer's `forward(x)` run in the dtype of its weights, also under autocast.
 
-    The recursion is a sliver of the arithmetic, its errors add up over time, and oneDNN has no
-    half-precision LSTM for CPUs without the instructions.
+    The recurrent layers are a small part of the arithmetic, their rounding errors add up over time,
+    and on many CPUs there is no LSTM in half precision.
     """
 
     @functools.wraps(forward)
@@ -31,10 +31,10 @@ def own_precision(forward: Callable) -> Callable:
 
 
 class LSTM(nn.LSTM):
-    """Two layers over (T, B, C) from a zero state -> ((T, B, C), state or None).
+    """A two-layer LSTM that starts from a zero state: (T, B, C) -> ((T, B, C), state or None).
 
-    Deep stages of clips of up to 16 frames have one frame. There nothing recurs, the recurrent
-    weights meet zeros, and leaving them out saves most of the time. The result is the same.
+    In the deep stages of clips of up to 16 frames, T is 1. The recurrent weights are then
+    multiplied by zeros, and leaving them out saves most of the time. The result is the same.
     """
 
     def __init__(self, channels: int) -> None:
@@ -52,7 +52,7 @@ class LSTM(nn.LSTM):
 
 
 class GRU(nn.GRU):
-    """As `LSTM`, with gated recurrent units."""
+    """A two-layer GRU with the same shapes and the same shortcut as `LSTM`."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels, num_layers=2)
@@ -71,23 +71,29 @@ class GRU(nn.GRU):
 
 
 def _unused(weight: Tensor) -> Tensor:
-    """Zero, with a zero gradient for all of `weight`: an optimiser still sees the tensor."""
+    """Return 0, computed from `weight`, so that its gradient is zeros and not None."""
     return weight[:0].sum()
 
 
 def initialise_recurrent(net: nn.Module, how: str) -> None:
-    """Set every LSTM and GRU inside `net` to one of `RECURRENT_INITS`.
+    """Initialise every LSTM and GRU in `net`.
 
-    `default` leaves the framework's own start, under which the output is near 0: features, skip
-    paths included, are multiplied away block by block, and training stays at chance for long.
-    `open` keeps the framework's weights and moves only biases: all to 0, then some of the last
-    layer's. An SRTG's LSTM multiplies the skip path too, so its output must start near 1: +2 for
-    its input, cell and output gates. An MTNet's GRU multiplies the residual branch alone, where
-    a third learns faster than 1 and than 0 do: +0.5 for its candidate. No shape changes:
-    checkpoints are unaffected.
+    With "default" they keep torch's initialisation. Their outputs are then near 0, and since
+    features are multiplied by them, skip paths included, features shrink from block to block and
+    training stays at chance for long.
+
+    With "open" they keep torch's weights, all biases are set to 0, and then some of the last
+    layer's. The LSTM of an SRTG multiplies the skip path too, so that its output should start near
+    1: its input, cell and output gates get a bias of 2. The GRU of an MTNet multiplies the residual
+    branch only, where a start at about a third learns faster than at 1 or 0: its candidate gets a
+    bias of 0.5.
+
+    Args:
+        net: the network, changed in place.
+        how: one of `RECURRENT_INITS`.
 
     Raises:
-        NetworkError: `how` is neither.
+        NetworkError: `how` is neither "open" nor "default".
     """
     if how not in RECURRENT_INITS:
         raise NetworkError(f"recurrent_init is {how!r}: it must be one of {RECURRENT_INITS}")
@@ -102,7 +108,7 @@ def initialise_recurrent(net: nn.Module, how: str) -> None:
 
 @torch.no_grad()
 def _set_biases(layer: nn.LSTM | nn.GRU, gates: dict[str, float]) -> None:
-    """Zero all biases; then the last layer's by gate, in the framework's order of gates."""
+    """Set all biases to 0, then the last layer's by gate, given in torch's order of gates."""
     for name, parameter in layer.named_parameters():
         if name.startswith("bias_"):
             parameter.zero_()

@@ -1,6 +1,6 @@
-"""3D residual networks, plain and with SRTG: one block of two kinds, one network, rows of numbers.
+"""3D residual networks, plain and with SRTG; `network.variants` lists them.
 
-State-dict names are those of the original implementation, so that its checkpoints load.
+State-dict names are those of the original implementation, so that its checkpoints can be loaded.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STAGE_PLANES = (64, 128, 256, 512)
 STAGE_STRIDES = (1, 2, 2, 2)
 
 
-#: What a network's kind of convolution is built by, and its stem.
+#: For each kind of convolution, the functions that build the convolution and the stem.
 CONVS = {
     "full": (full_conv, full_stem),
     "factored": (factored_conv, factored_stem),
@@ -40,7 +40,7 @@ CONVS = {
 
 @dataclass(frozen=True)
 class Options:
-    """What one network's blocks share."""
+    """Options that are the same for all blocks of a network."""
 
     variant: Variant
     expansion: int
@@ -51,9 +51,9 @@ class Options:
 class BasicBlock(nn.Module):
     """Two convolutions and a skip path: (B, cin, T, H, W) -> (B, cout, T', H', W').
 
-    With a `place`, an SRTG stands there: before the first convolution (start), after it (top, or
-    mid: there is no middle one), after the last before the addition (bottom), on the skip path
-    (res), or after the addition and its ReLU (final).
+    `options.place` says where the block has an SRTG: before the first convolution (start), after it
+    (top and mid), after the last one and before the addition (bottom), on the skip path (res),
+    after the addition and its ReLU (final), or nowhere (None).
     """
 
     def __init__(self, cin: int, planes: int, *, stride: int, options: Options) -> None:
@@ -68,7 +68,7 @@ class BasicBlock(nn.Module):
         self.add_srtg({"start": cin, "top": planes, "mid": planes}, options)
 
     def add_skip(self, cin: int, stride: int) -> None:
-        """The skip path: as it is, or a 1×1×1 convolution where the shape changes."""
+        """Add the ReLU, and a 1×1×1 convolution to the skip path if the shape changes."""
         self.relu = nn.ReLU(inplace=True)
         self.downsample = None
         if stride != 1 or cin != self.cout:
@@ -76,13 +76,13 @@ class BasicBlock(nn.Module):
             self.downsample = normed(conv, self.cout)
 
     def add_srtg(self, widths: dict[str, int], options: Options) -> None:
-        """An SRTG as wide as the features at its place, where they differ from the output's."""
+        """Add the SRTG, if there is one; `widths` are the channels where they are not `cout`."""
         self.place = options.place
         if self.place is not None:
             self.sar = SRTG(widths.get(self.place, self.cout), gates=options.gates)
 
     def srtg(self, x: Tensor, *places: str) -> Tensor:
-        """`x` through the SRTG if it stands at one of these places."""
+        """Apply the SRTG to `x` if it is at one of these places."""
         return self.sar(x) if self.place in places else x
 
     def branch(self, x: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(BasicBlock):
-    """1×1×1, a convolution of the variant's kind, 1×1×1, and a skip path."""
+    """1×1×1 convolution, one of the variant's kind, 1×1×1 convolution, and a skip path."""
 
     def __init__(self, cin: int, planes: int, *, stride: int, options: Options) -> None:
         nn.Module.__init__(self)
@@ -122,7 +122,10 @@ BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
 
 
 def factored_width(cin: int, planes: int) -> int:
-    """Width at which a factored convolution has as many weights as the 3×3×3 one (Tran et al.)."""
+    """Return the width that gives a factored convolution as many weights as a 3×3×3 one has.
+
+    Tran et al., A Closer Look at Spatiotemporal Convolutions for Action Recognition, CVPR 2018.
+    """
     return (27 * cin * planes) // (9 * cin + 3 * planes)
 
 
@@ -137,7 +140,7 @@ def activated(conv: nn.Module, channels: int) -> nn.Sequential:
 class ResNet3D(nn.Module):
     """Stem, max-pooling, four stages, classifier: (B, 3, T, H, W) float -> (B, num_classes).
 
-    Any T >= 1 and H, W >= 16. `stem` to `layer4` may be called one by one.
+    T may be any number from 1 on, H and W any from 16 on.
     """
 
     def __init__(self, num_classes: int, options: Options) -> None:
@@ -173,10 +176,10 @@ def build_resnet3d(
     expansion: int,
     recurrent_init: str,
 ) -> ResNet3D:
-    """A network of this module; see `network.build_network` for the options.
+    """Build a network of this module; for the options see `network.build_network`.
 
     Raises:
-        NetworkError: an option that this network does not have.
+        NetworkError: the network does not have one of the options.
     """
     if place not in PLACES:
         raise NetworkError(f"place is {place!r}: it must be one of {', '.join(PLACES)}")

@@ -1,4 +1,4 @@
-"""Squeeze and Recursion Temporal Gates: features times what a recursion over their frames says.
+"""Squeeze and Recursion Temporal Gates (SRTG): scale the features of each frame by an LSTM.
 
 Stergiou and Poppe, Learn to cycle: Time-consistent feature discovery for action recognition,
 Pattern Recognition Letters 141, 2021.
@@ -13,27 +13,27 @@ from network.gates import cycle_consistent
 from network.layers import scale_frames, spatial_mean
 from network.recurrent import LSTM
 
-#: Where in a residual block the SRTG may stand, as the paper's figure draws them.
+#: The places in a residual block where the SRTG can be, as in the paper's figure.
 PLACES = ("start", "top", "mid", "bottom", "res", "final")
 
-# Spatial means beyond this would meet inf - inf inside the recursion's matrix products.
+# with larger spatial means, the matrix products of the LSTM could be inf - inf, which is NaN
 _LARGEST_MEAN = 1e30
 
 
 class SRTG(nn.Module):
-    """Squeeze over space, recursion over time, gate: (B, C, T, H, W) -> the same shape.
+    """Multiply features by an LSTM's output for their spatial means; keeps (B, C, T, H, W).
 
     Args:
-        channels: C, the width of the two-layer LSTM.
-        gates: multiply only clips that are cycle-consistent and pass the others untouched;
-            without gates every clip is multiplied.
+        channels: C, also the width of the LSTM, which has two layers.
+        gates: multiply the features of cycle-consistent clips only and leave the others unchanged,
+            instead of multiplying those of all clips.
     """
 
     def __init__(self, channels: int, *, gates: bool = False) -> None:
         super().__init__()
         self.gates = gates
         self.lstm = LSTM(channels)
-        if gates:  # clips that passed open, clips seen
+        if gates:  # clips whose gate was open, all clips
             self.register_buffer("counts", torch.zeros(2, dtype=torch.int64), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -53,11 +53,12 @@ class SRTG(nn.Module):
 
 
 def gate_rates(net: nn.Module, *, reset: bool = False) -> dict[str, float]:
-    """Share of the training clips, since the last reset, whose gate was open, by SRTG block.
+    """Return the share of the training clips whose gate was open since the last reset, by block.
 
     Returns:
-        {block name: rate in [0, 1]}, NaN for a block that has seen no clip; empty without gates.
-        Under data parallelism: of the first device's clips, or of this process's.
+        {name of the SRTG block: share from 0 to 1, or NaN if there was no clip}; empty without
+        gates. With DataParallel only the first device's clips are counted, with
+        DistributedDataParallel only those of this rank.
     """
     rates = {}
     for name, module in net.named_modules():

@@ -1,4 +1,4 @@
-"""Load any checkpoint of these networks: ours, and the originals'."""
+"""Load weights into a network, from checkpoints of this project or of the originals."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from network.network_error import NetworkError
 
 logger = logging.getLogger(__name__)
 
-#: How the SHA-256 of torchvision's r2plus1d_18 file begins; its name says so.
+#: The first digits of the SHA-256 of torchvision's r2plus1d_18 file, as in the file's name.
 TORCHVISION_R2PLUS1D = "91a641e6"
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What `load_weights` did, by tensor name; as a string, a table.
+    """What `load_weights` did with each tensor; `str` gives a table.
 
-    loaded: names in the network that took their value from the checkpoint.
-    skipped: (name in the checkpoint, reason) of what was left out.
-    missing: names in the network that kept their value.
+    Attributes:
+        loaded: names in the network whose values came from the checkpoint.
+        skipped: (name in the checkpoint, reason) of each tensor that was not used.
+        missing: names in the network that kept their values.
     """
 
     loaded: tuple[str, ...]
@@ -46,22 +47,22 @@ class LoadReport:
 def load_weights(
     net: nn.Module, source: str | PathLike | Mapping[str, Tensor], *, strict: bool = False
 ) -> LoadReport:
-    """Copy every tensor of a checkpoint that fits into `net`, in place.
+    """Copy the tensors of a checkpoint that have the network's names and shapes into `net`.
 
-    Names may carry the `module.` of DataParallel, or be torchvision's where the network pools as
-    little as torchvision's do. A tensor of another shape is skipped: a classifier for other classes
-    keeps its fresh weights.
+    Names may start with the `module.` of DataParallel, or be torchvision's if the network has no
+    pooling behind its stem. Tensors of another shape are skipped, such as those of a classifier for
+    other classes.
 
     Args:
-        net: the network, on any device, of any dtype.
-        source: a state dict, a dict that has one under "state_dict", or a file with either.
-        strict: accept nothing but a checkpoint that holds exactly the network's tensors.
+        net: the network, on any device, of any dtype; changed in place.
+        source: a state dict, a dict with a state dict under "state_dict", or a file with either.
+        strict: whether the checkpoint must have exactly the network's tensors.
 
     Raises:
         NetworkError: the file cannot be read as a checkpoint; a tensor that fits by name and shape
-            is not dense, real and finite; fewer than half of the network's tensors have a match
-            (with `strict`: not all of them); or the weights are of torchvision's networks, which
-            have no pooling behind their stem. The network keeps its weights then.
+            is not dense, real and finite; the checkpoint has fewer than half of the network's
+            tensors (with `strict`: not exactly all); or it is of a torchvision network, which has
+            no pooling behind its stem. The network is not changed then.
     """
     where = "the given state dict" if isinstance(source, Mapping) else str(source)
     given = source if isinstance(source, Mapping) else read_checkpoint_file(source)
@@ -99,10 +100,11 @@ def load_weights(
 def _match(
     where: str, given: Mapping[str, object], own: Mapping[str, Tensor]
 ) -> tuple[LoadReport, dict[str, Tensor]]:
-    """What fits of a given state dict, by the network's names, and the report on it.
+    """Return the report, and the tensors to load by their names in the network.
 
-    Raises NetworkError for a tensor that fits by name and shape and is of no use, as only damage
-    makes one.
+    Raises:
+        NetworkError: a tensor has a name and shape of the network's but cannot be used, which means
+            that the checkpoint is damaged.
     """
     fitting: dict[str, Tensor] = {}
     skipped: list[tuple[str, str]] = []
@@ -123,7 +125,7 @@ def _match(
 
 
 def _misfits(report: LoadReport, total: int) -> str:
-    """What a strict load found wrong, with the first names of each kind."""
+    """Say why a strict load fails, with the first names of each kind."""
     said = []
     if report.missing:
         more = ", ..." if len(report.missing) > 3 else ""
@@ -136,7 +138,7 @@ def _misfits(report: LoadReport, total: int) -> str:
 
 
 def _own_name(name: str, own: Mapping[str, Tensor]) -> str:
-    """The network's name for a checkpoint's: without `module.`, and torchvision's one-conv name."""
+    """Return the network's name for a tensor in a checkpoint, which may be torchvision's."""
     name = name.removeprefix("module.")
     if name not in own:  # torchvision: layer1.0.conv1.0.weight, ours: layer1.0.conv1.0.0.weight
         other = re.sub(r"(\.conv[12]\.0)\.weight$", r"\1.0.weight", name)
@@ -147,12 +149,12 @@ def _own_name(name: str, own: Mapping[str, Tensor]) -> str:
 def _is_torchvisions(
     given: Mapping[str, object], own: Mapping[str, Tensor], bare: bool, path: Path | None
 ) -> bool:
-    """Whether weights are of torchvision's r3d_18 or r2plus1d_18.
+    """Return whether weights are those of torchvision's r3d_18 or r2plus1d_18.
 
-    The names of r3d_18's convolutions differ. Those of r2plus1d_18 are the originals' and ours, so
-    do all shapes: what differs is the list of modules that `state_dict` leaves with the tensors
-    (the originals' files, whose early versions had no module for their pooling, are not bare state
-    dicts), or, for a file without that list, its checksum.
+    In r3d_18 the names of the convolutions differ. In r2plus1d_18 all names and shapes are the same
+    as ours and the originals'. Then the list of modules tells them apart that torch saves in a
+    state dict, or, in a file without this list, its checksum. The originals' files are not bare
+    state dicts; their early versions had no module for the pooling either.
     """
     if any(_own_name(name, own) != name.removeprefix("module.") for name in given):
         return True
@@ -167,7 +169,7 @@ def _is_torchvisions(
 
 
 def _why_not(value: object, target: Tensor | None) -> str:
-    """Why a value has no place in the network, or an empty string."""
+    """Return why a value cannot go into the network's tensor `target`, or an empty string."""
     if target is None:
         return "is not in the network"
     if torch.is_tensor(value) and not value.is_nested and value.shape != target.shape:
