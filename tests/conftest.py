@@ -23,7 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden",
         action="store_true",
-        help="write the losses of this tree into tests/golden/losses.json",
+        help="write the losses and schedules of this tree into tests/golden/",
     )
 
 
