@@ -182,6 +182,6 @@ def test_too_little_space_is_one_line_before_the_first_step(tiny, tmp_path, monk
     config = parse_config("custom", command(tiny, tmp_path, *WORDS)[2:])
     assert run_command(lambda: engine.train(config)) == 2
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(error) == 1 and "make room, keep fewer by --keep N" in error[0]
+    assert len(error) == 1 and "free disk space, keep fewer checkpoints by --keep N" in error[0]
     assert f"0.01 GB are free in {folder(tmp_path)}" in error[0]
     assert not list(tmp_path.iterdir())

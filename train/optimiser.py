@@ -1,4 +1,4 @@
-"""The optimiser, and which parameters learn how fast."""
+"""Build and restore the optimiser; its parameter groups and their learning rates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FINE_TUNE = {"convolution": 0.6, "recurrent": 0.5, "classifier": 1.0}
 
 
 def parameter_groups(net: nn.Module, *, fine_tune: bool, decay_norms: bool) -> list[dict]:
-    """Parameters by the kind of their module, and by whether weight decay applies to them.
+    """Group the parameters by the kind of their module, and by whether weight decay applies.
 
     Kinds: `recurrent` (LSTM, GRU), `classifier` (linear layers), `convolution` (all else, with
     their norms). Every group has `name` and `lr_scale`, which `set_learning_rate` reads.
@@ -25,7 +25,7 @@ def parameter_groups(net: nn.Module, *, fine_tune: bool, decay_norms: bool) -> l
     Args:
         net: the network.
         fine_tune: scale the learning rates by `FINE_TUNE`; else all scales are 1.
-        decay_norms: False leaves norms and biases (parameters of one dimension) undecayed.
+        decay_norms: if False, norms and biases (parameters of one dimension) have no weight decay.
     """
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for module in net.modules():
@@ -51,7 +51,7 @@ def _kind(module: nn.Module) -> str:
 
 
 def build_optimiser(net: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """SGD with Nesterov's momentum, as the original, or AdamW, over `parameter_groups`."""
+    """Build SGD with Nesterov momentum (as in the original) or AdamW over `parameter_groups`."""
     groups = parameter_groups(net, fine_tune=config.fine_tune, decay_norms=config.decay_norms)
     if config.optimiser == "adamw":
         return torch.optim.AdamW(
@@ -75,17 +75,17 @@ def build_optimiser(net: nn.Module, config: Config) -> torch.optim.Optimizer:
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Take an optimiser's state (momentum, averages of gradients) from a saved state dict.
+    """Load an optimiser's state (momentum, averages of gradients) from a saved state dict.
 
-    The options of the parameter groups, which the configuration says, stay as they are.
+    The options of the parameter groups are not loaded: they follow from the configuration.
 
-    torch's fused updates on CPUs walk parameter, gradient and state side by side through memory:
-    they look at no shapes, so that a smaller tensor is read and written past its end, and at no
-    strides, so that the momentum of a channels-last weight would go to other elements of a
-    contiguous one. So shapes are checked here, and the state takes its parameter's memory format.
+    torch's fused updates on CPUs read parameter, gradient and state in the order of memory. They do
+    not check shapes: a tensor that is too small is read and written past its end. They ignore
+    strides: the momentum of a channels-last weight would be applied to other elements of a
+    contiguous one. So shapes are checked here, and the state gets its parameter's memory format.
 
     Raises:
-        TrainError: the state does not fit; the optimiser is as it was.
+        TrainError: the state does not fit; the optimiser is not changed.
     """
     problem = optimiser_problem(optimiser, state)
     if problem:
@@ -101,7 +101,7 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -
 
 
 def optimiser_problem(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> str:
-    """Why a saved state dict does not fit an optimiser, or an empty string."""
+    """Return why a saved state dict does not fit the optimiser, or an empty string."""
     own = optimiser.state_dict()["param_groups"]
     if saved_groups(state) != saved_groups({"param_groups": own}):
         return "its groups of parameters are others"
@@ -134,7 +134,7 @@ def optimiser_problem(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -
 
 
 def saved_groups(state: dict[str, Any]) -> list[tuple[str, list[int]]] | None:
-    """Name and numbers of parameters of each group in a saved state dict; None if it is broken."""
+    """Return each group's name and parameter numbers in a saved state dict; None if damaged."""
     groups = state.get("param_groups")
     if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
         return None
@@ -149,20 +149,20 @@ def saved_groups(state: dict[str, Any]) -> list[tuple[str, list[int]]] | None:
 
 
 def _state_names(optimiser: torch.optim.Optimizer) -> set[str]:
-    """What an optimiser of `build_optimiser` keeps of each parameter."""
+    """Return the names of the tensors that the optimiser keeps for each parameter."""
     if isinstance(optimiser, torch.optim.AdamW):
         return {"step", "exp_avg", "exp_avg_sq"}
     return {"momentum_buffer"} if optimiser.param_groups[0]["momentum"] else set()
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:
-    """Give every group its share of `lr`."""
+    """Set the learning rate of every group: `lr` times the group's `lr_scale`."""
     for group in optimiser.param_groups:
         group["lr"] = lr * group["lr_scale"]
 
 
 def groups_table(optimiser: torch.optim.Optimizer) -> str:
-    """The groups as lines of text: name, tensors, parameters, relative learning rate, decay."""
+    """Return the groups as a table: name, tensors, parameters, relative learning rate, decay."""
     lines = [f"{'group':<26}{'tensors':>8}{'parameters':>12}{'lr x':>6}{'decay':>8}"]
     lines += [
         f"{group['name']:<26}{len(group['params']):>8}{_count(group['params']):>12}"

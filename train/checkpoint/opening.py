@@ -1,4 +1,4 @@
-"""Open checkpoints of training runs, and check them before anything is taken from them."""
+"""Read a checkpoint of a training run, and check its content before it is used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from network.network_error import NetworkError
 from train.config import Config
 from train.train_errors import TrainError
 
-#: The parts that every checkpoint has, and their types.
+#: The parts of every checkpoint, and their types.
 PARTS = {
     "state_dict": dict,
     "ema": dict | None,
@@ -30,21 +30,21 @@ PARTS = {
     "skipped_steps": int,
     "fingerprint": str,
 }
-#: The parts that only resuming needs; a checkpoint for evaluation and fine-tuning may lack them.
+#: The parts that only resuming needs; evaluation and fine-tuning work without them.
 PARTS_TO_RESUME = {"scaler": dict, "meter": Tensor, "counts": dict}
 #: Older epochs' checkpoints are saved without "optimizer", earlier versions' have no "history".
 OPTIONAL_PARTS = {"optimizer": dict, "history": dict}
 
 
 def load_checkpoint(path: Path, *, to_resume: bool = True) -> dict[str, Any]:
-    """Read a checkpoint of ours, tensors on the CPU, with every part there and of its type.
+    """Read a checkpoint of this project, tensors on the CPU; check its parts and their types.
 
-    Whether its tensors fit is looked at where they are used: by `check_tensors`,
-    `train.optimiser.restore_optimiser`, `network.load_weights`.
+    Whether its tensors fit the network is checked where they are used, by `check_tensors`,
+    `train.optimiser.restore_optimiser` and `network.load_weights`.
 
     Args:
         path: the file.
-        to_resume: ask for the parts that only resuming needs, too.
+        to_resume: whether to require the parts that only resuming needs.
 
     Raises:
         TrainError: the file is missing, damaged, or not such a checkpoint.
@@ -76,7 +76,7 @@ def _unusable(path: Path, why: str) -> TrainError:
 
 
 def _is_a(value: object, kind: Any) -> bool:
-    """Whether a value is of a type as annotations write it: `int`, `list[int] | None`, ..."""
+    """Return whether a value has the type of an annotation: `int`, `list[int] | None`, ..."""
     if isinstance(kind, types.UnionType):
         return any(_is_a(value, one) for one in typing.get_args(kind))
     if kind in (None, types.NoneType):
@@ -90,7 +90,7 @@ def _is_a(value: object, kind: Any) -> bool:
 
 
 def _check_config(path: Path, config: dict[str, Any]) -> None:
-    """Check the options that a checkpoint was trained with; those unknown today are left alone."""
+    """Check the options in a checkpoint; options that no longer exist are ignored."""
     hints = typing.get_type_hints(Config)
     for item in fields(Config):
         if item.name not in config:
@@ -104,7 +104,7 @@ def _check_config(path: Path, config: dict[str, Any]) -> None:
 
 
 def _check_values(path: Path, content: dict[str, Any]) -> None:
-    """Check what a type alone does not say."""
+    """Check the values that can be wrong although their type is right."""
     classes = content["classes"]
     if not classes or not _is_a(classes, list[str]) or len(set(classes)) < len(classes):
         raise _unusable(path, "its classes are not a list of different names")
@@ -119,11 +119,11 @@ def _check_values(path: Path, content: dict[str, Any]) -> None:
 
 
 def check_tensors(path: Path, part: str, given: Mapping, own: Mapping[str, Tensor]) -> None:
-    """Check that a part of a checkpoint has just the tensors that this run has in its place.
+    """Check that a part of a checkpoint has exactly the tensors that this run has.
 
     Raises:
-        TrainError: a name is missing or not known, or a tensor has another shape or kind of
-            numbers, or numbers that are not finite.
+        TrainError: a name is missing or unknown, or a tensor has another shape or dtype, or
+            values that are not finite.
     """
     for names, what in ((own.keys() - given.keys(), "lacks"), (given.keys() - own.keys(), "has")):
         if names:
@@ -138,7 +138,7 @@ def check_tensors(path: Path, part: str, given: Mapping, own: Mapping[str, Tenso
 
 
 def check_scaler(path: Path, given: dict[str, float], own: torch.amp.GradScaler) -> None:
-    """Check that a checkpoint has the loss scale that this run's number format needs."""
+    """Check that a checkpoint has the loss scale that fp16 needs, where this run uses fp16."""
     missing = own.state_dict().keys() - given.keys()
     if given and missing:
         raise _unusable(path, f"its loss scale lacks {min(missing)}")

@@ -1,4 +1,4 @@
-"""Save checkpoints: the files that an epoch leaves, and which keep the optimiser's state."""
+"""Save checkpoints, delete old ones, and drop the optimiser's state from older ones."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from train.train_errors import TrainError
 
 log = logging.getLogger(__name__)
 
-#: So many of the newest epochs' checkpoints keep everything: exact resuming can go on from the one
-#: before the newest too, should the newest be damaged.
+#: The number of newest epochs whose checkpoints keep the optimiser's state. With two, a run can
+#: resume exactly even if the newest checkpoint is damaged.
 FULL = 2
 OPTIMISER = "optimizer"  # the part of a checkpoint that holds the optimiser's state
 
@@ -28,8 +28,8 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write `state` to `path` atomically.
 
     Raises:
-        OSError: naming `path`; the disk is full, or the folder cannot be written. What `path` held
-            stays.
+        OSError: the disk is full, or the folder cannot be written. The error names `path`, which
+            keeps its old content.
     """
     write_atomically(path, partial(_write, state))
 
@@ -45,9 +45,9 @@ def _write(state: dict[str, Any], file: BinaryIO) -> None:
 
 
 def holds_optimiser(path: Path) -> bool:
-    """Whether a checkpoint has the optimiser's state, seen without reading its tensors.
+    """Return whether a checkpoint has the optimiser's state, without reading its tensors.
 
-    A file too damaged to tell counts as one: reading it says what is wrong.
+    For a damaged file it returns True: loading the file then reports the damage.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -58,27 +58,27 @@ def holds_optimiser(path: Path) -> bool:
 
 
 def slimmed(state: dict[str, Any]) -> dict[str, Any]:
-    """The checkpoint without the optimiser's state: enough to evaluate, predict and fine-tune."""
+    """Return a checkpoint without the optimiser's state: enough to evaluate and to fine-tune."""
     return {name: part for name, part in state.items() if name != OPTIMISER}
 
 
 def save_epoch(
     folder: Path, config: Config, state: dict[str, Any], *, improved: bool, last: bool
 ) -> None:
-    """Save a finished epoch in every file that it belongs into, and thin out older epochs' files.
+    """Save the checkpoints of a finished epoch, and delete or slim those of older epochs.
 
-    `last.pth` is written last: a run that ends before goes on in the epoch, and writes the others
-    again. Each is a file of its own, so that no damage hits two.
+    `last.pth` is written last: a run that ends before that resumes within the epoch and writes the
+    other files again. No file is a link to another, so damage to one leaves the others intact.
 
     Args:
         folder: the results folder.
-        config: says which epochs are kept, and which of them whole.
-        state: what `TrainingRun.state` gives after the epoch.
-        improved: whether its validation is the best one so far.
+        config: which epochs are kept, and which of them with the optimiser's state.
+        state: what `TrainingRun.state_dict` returns after the epoch.
+        improved: whether its validation accuracy is the best so far.
         last: whether it is the last epoch.
 
     Raises:
-        OSError: naming the file that could not be written; older checkpoints are whole.
+        OSError: a file could not be written; the error names it. Older checkpoints are undamaged.
     """
     epoch = state["epoch"]
     if epoch % config.save_frequency == 0 or last:
@@ -93,12 +93,12 @@ def save_epoch(
 
 
 def epoch_file(folder: Path, network: str, epoch: int) -> Path:
-    """`<network>_ep-0020.pth`."""
+    """Return the path of an epoch's checkpoint, `<network>_ep-0020.pth`."""
     return folder / f"{network}_ep-{epoch:04d}.pth"
 
 
 def epoch_files(folder: Path, network: str) -> dict[int, Path]:
-    """The checkpoints of finished epochs in `folder`, by epoch, in ascending order."""
+    """Return the checkpoints of finished epochs in `folder`, by epoch, in ascending order."""
     found = {}
     for path in folder.glob(f"{network}_ep-*.pth"):
         number = path.stem.removeprefix(f"{network}_ep-")

@@ -1,4 +1,4 @@
-"""How much a run will write, and whether that fits on the disk."""
+"""Compute how much a run will write, and check that it fits on the disk."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from train.config import Config
 from train.results.earlier_run import checkpoints
 from train.train_errors import TrainError
 
-#: Tensors of a parameter's size that the optimiser keeps for it.
+#: Number of tensors of a parameter's size in the state of each optimiser.
 STATE_TENSORS = {"sgd": 1, "adamw": 2}
 
 
 class Sizes(NamedTuple):
-    """Bytes of a checkpoint with the optimiser's state, and without."""
+    """Bytes of a checkpoint with and without the optimiser's state."""
 
     full: int
     slim: int
 
 
 def checkpoint_sizes(net: nn.Module, config: Config) -> Sizes:
-    """The sizes of this run's checkpoints, to within what a file has besides tensors."""
+    """Return the sizes of this run's checkpoints, counting their tensors only."""
     slim = _bytes(net.state_dict().values()) * (2 if config.ema else 1)
     kept = STATE_TENSORS[config.optimiser] if config.optimiser != "sgd" or config.momentum else 0
     return Sizes(slim + kept * _bytes(net.parameters()), slim)
@@ -40,10 +40,10 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
 def check_space(
     folder: Path, config: Config, sizes: Sizes, *, first_epoch: int, last_epoch: int
 ) -> str:
-    """One line on what the run will write into `folder`, which exists, and what is free there.
+    """Return a line on what the run will write into `folder`, which exists, and what is free.
 
     Raises:
-        TrainError: it is more than what is free.
+        TrainError: the disk has too little space.
     """
     before = [epoch for epoch in epoch_files(folder, config.network) if epoch < first_epoch]
     epochs = len(before) + sum(
@@ -54,10 +54,10 @@ def check_space(
     full = epochs if config.keep_optimiser == "all" else min(FULL, epochs)
     of_epochs = full * sizes.full + (epochs - full) * sizes.slim
     best = sizes.full if config.keep_optimiser == "all" else sizes.slim
-    # while a file is replaced there is a second one; the third newest epoch is slimmed last
+    # while a file is replaced there are two of it; the third newest epoch is slimmed last
     total = sizes.full + of_epochs + best + 2 * sizes.full
     there = set(checkpoints(folder, config.network))
-    if config.resume_epoch:  # those of later epochs are kept under another name
+    if config.resume_epoch:  # later epochs are renamed and keep their space
         later = epoch_files(folder, config.network).items()
         there -= {path for epoch, path in later if epoch >= first_epoch}
     with naming(folder):
@@ -70,8 +70,8 @@ def check_space(
     )
     if new > free:
         raise TrainError(
-            f"{said}: make room, keep fewer by --keep N or a larger --save-frequency, or give "
-            "another --model-dir"
+            f"{said}: free disk space, keep fewer checkpoints by --keep N or a larger "
+            "--save-frequency, or give another --model-dir"
         )
     return said
 

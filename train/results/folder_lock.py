@@ -1,4 +1,4 @@
-"""A lock on the results folder, so that two trainings never write into the same one."""
+"""Lock the results folder, so that two runs never write into the same one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from train.train_errors import TrainError
 
 NAME = "train.lock"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-#: What file systems without locks answer.
+#: Errors of file systems without locks.
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 
 
@@ -27,9 +27,9 @@ NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.E
 def locked(folder: Path) -> Iterator[None]:
     """Make `folder` and hold its lock; at the end delete the lock, and the folder if it is empty.
 
-    The lock is a file that names its owner (host, process id, start time), and on it a lock of the
-    operating system, which ends with the process, however that ends. The file's text decides where
-    the operating system's lock does not reach: on another machine that shares the folder.
+    The lock is a file that names its owner (host, process id, start time). The file itself is
+    locked by the operating system, which releases it when the process ends in any way. On another
+    machine that shares the folder that lock may not be visible: there, the file's text decides.
 
     Raises:
         TrainError: another training holds the lock, or `folder` is a file.
@@ -53,7 +53,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _make_folder(folder: Path) -> list[Path]:
-    """Make `folder` and its parents. Returns those that were not there, the deepest first."""
+    """Make `folder` and its parents; return those that were missing, the deepest first."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -66,11 +66,11 @@ def _make_folder(folder: Path) -> list[Path]:
 
 
 def _take(path: Path) -> int:
-    """Lock the file and write this process's name into it. Returns the open descriptor."""
+    """Lock the file, write this process's identity into it, and return the open descriptor."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            # not flock: worker processes inherit that one, and outlive a killed owner for a while
+            # not flock: worker processes inherit it, and survive a killed owner for a while
             reaches = _lock(descriptor, path)
             if not _is_still(path, descriptor):  # its owner has just deleted it: make a new one
                 os.close(descriptor)
@@ -87,7 +87,7 @@ def _take(path: Path) -> int:
 
 
 def _lock(descriptor: int, path: Path) -> bool:
-    """Take the operating system's lock. Returns whether the file system has such locks."""
+    """Take the operating system's lock; return whether the file system has such locks."""
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -129,7 +129,7 @@ def _refusal(path: Path, owner: dict[str, Any] | None, advice: str) -> TrainErro
 
 
 def _owner(descriptor: int) -> dict[str, Any] | None:
-    """What the lock file says about its owner; None where it says nothing that makes sense."""
+    """Read the owner from the lock file; None if the file is empty or damaged."""
     try:
         owner = json.loads(os.pread(descriptor, 4096, 0))
         return {name: kind(owner[name]) for name, kind in _KINDS.items()}
@@ -141,7 +141,7 @@ _KINDS = {"host": str, "pid": int, "started": float, "boot": str}
 
 
 def _myself() -> dict[str, Any]:
-    """This process: its machine, its id and its start, which tells it from a later one's id."""
+    """Return host, process id and start time of this process; ids are used again, times are not."""
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),

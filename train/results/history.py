@@ -1,4 +1,4 @@
-"""The scores of every finished epoch: kept in the checkpoint, written as csv files for people."""
+"""The scores of every finished epoch, kept in the checkpoint and written as csv files."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from train.train_errors import TrainError
 log = logging.getLogger(__name__)
 
 COLUMNS = ("Epoch", "Top1", "Top5", "Loss", "Lr", "Clips")
-#: Columns that each csv has, by the file's name. gates.csv has one more for each block.
+#: The columns of each csv file. gates.csv has one more column for each block.
 TABLES = {"train_results.csv": COLUMNS, "val_results.csv": COLUMNS, "gates.csv": ("Epoch",)}
 
 
 class Table:
-    """Rows of numbers, one an epoch, in the order of the epochs, and the csv made of them."""
+    """A row of numbers for each epoch, in ascending order, that can be written as csv."""
 
     def __init__(self, columns: tuple[str, ...], rows: list[dict[str, float]] | None = None):
         self.columns = columns
         self.rows = rows or []
 
     def add(self, epoch: int, values: dict[str, float]) -> None:
-        """Add the row of `epoch`; it replaces that epoch's row and those of later epochs."""
+        """Add the row of `epoch`, after deleting any rows of this and later epochs."""
         self.keep_until(epoch - 1)
         self.rows.append({"Epoch": epoch, **{name: float(v) for name, v in values.items()}})
 
     def keep_until(self, epoch: int) -> None:
-        """Forget the rows of all epochs after `epoch`."""
+        """Delete the rows of all epochs after `epoch`."""
         self.rows = [row for row in self.rows if row["Epoch"] <= epoch]
 
     def column(self, name: str) -> list[float]:
-        """One column as numbers, NaN where a row has none."""
+        """Return one column as numbers, NaN where a row has no value."""
         return [row.get(name, math.nan) for row in self.rows]
 
     def as_csv(self) -> str:
-        """The text of the csv file."""
+        """Return the text of the csv file."""
         names = [*self.columns, *(k for k in self.rows[-1] if k not in self.columns)]
         text = io.StringIO()
         writer = csv.DictWriter(text, names, restval="", extrasaction="ignore", lineterminator="\n")
@@ -50,7 +50,7 @@ class Table:
 
     @classmethod
     def from_csv(cls, path: Path, columns: tuple[str, ...]) -> Table:
-        """The rows of a csv file. Raises ValueError where it is damaged."""
+        """Read a csv file. Raises ValueError if it is damaged."""
         with naming(path), path.open(newline="", encoding="utf-8") as file:
             try:
                 reader = csv.DictReader(file, strict=True)
@@ -81,13 +81,13 @@ class History:
         }
 
     def rows(self) -> dict[str, list[dict[str, float]]]:
-        """What a checkpoint keeps of it: `History(rows)` is the same history again."""
+        """Return the rows for a checkpoint; `History(rows)` makes the same history from them."""
         return {name: list(table.rows) for name, table in self.tables.items()}
 
     def add_epoch(
         self, epoch: int, scores: dict[str, dict[str, float]], *, lr: float, gates: dict[str, float]
     ) -> None:
-        """Add an epoch's `scores` by part ("train", and "val" if validated) and its open gates."""
+        """Add an epoch's `scores` by part ("train", and "val" if validated) and its gate rates."""
         for part, values in scores.items():
             row = {name.title(): values[name] for name in ("top1", "top5", "loss")}
             row |= {"Lr": lr, "Clips": values["clips"]}
@@ -96,12 +96,12 @@ class History:
             self.tables["gates.csv"].add(epoch, gates)
 
     def keep_until(self, epoch: int) -> None:
-        """Forget everything of the epochs after `epoch`."""
+        """Delete the rows of all epochs after `epoch` in all tables."""
         for table in self.tables.values():
             table.keep_until(epoch)
 
     def write(self, folder: Path) -> None:
-        """Write each csv whose content in `folder` is another one."""
+        """Write each csv file in `folder` whose content has changed."""
         for name, table in self.tables.items():
             path = folder / name
             with naming(path):
@@ -112,7 +112,7 @@ class History:
 
 
 def read_history(folder: Path) -> History:
-    """The history of the csv files in `folder`; a damaged file is set aside with a warning."""
+    """Read the history from the csv files in `folder`; rename damaged ones, with a warning."""
     history = History()
     for name, columns in TABLES.items():
         path = folder / name
@@ -129,7 +129,7 @@ def read_history(folder: Path) -> History:
 
 
 def check_history(path: Path, state: dict[str, Any]) -> None:
-    """Raise TrainError where the history in a checkpoint is not made of rows of numbers."""
+    """Raise TrainError if the history in a checkpoint does not consist of rows of numbers."""
     for name, rows in state.get("history", {}).items():
         whole = isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
         if name not in TABLES or not whole or not all(map(_is_row, rows)):
@@ -142,7 +142,7 @@ def _is_row(row: dict) -> bool:
 
 
 def restored_history(state: dict[str, Any], folder: Path) -> History:
-    """The history that a checkpoint keeps; of checkpoints before it was kept there, the csvs'."""
+    """Return the history in a checkpoint; older checkpoints have none, so read the csv files."""
     if "history" in state:
         return History(state["history"])
     return read_history(folder)

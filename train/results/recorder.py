@@ -24,13 +24,13 @@ VERSIONS = ("torch", "torchvision", "numpy", "opencv-python", "imgaug")
 
 
 def results_folder(config: Config) -> Path:
-    """`<model-dir>/<network>_gates_<True|False>`, with `_<task-name>` behind it where given."""
+    """Return `<model-dir>/<network>_gates_<True|False>`, followed by `_<task-name>` if given."""
     task = f"_{config.task_name}" if config.task_name else ""
     return Path(config.model_dir or "results") / f"{config.network}_gates_{config.gates}{task}"
 
 
 def write_config(folder: Path, config: Config, **facts: Any) -> None:
-    """`config.json`: every option, the command, versions, and `facts` about the data."""
+    """Write `config.json`: every option, the command, versions, and `facts` about the data."""
     content = {
         "options": asdict(config),
         "command": shlex.join([Path(sys.executable).name, *sys.argv]),
@@ -49,7 +49,7 @@ def _versions() -> dict[str, str]:
 
 
 class Recorder:
-    """The files of one run's folder that grow with every epoch."""
+    """Writes the files of the results folder that grow with every epoch."""
 
     def __init__(self, folder: Path, config: Config, history: History, *, first_epoch: int):
         self.folder, self.config, self.history = folder, config, history
@@ -66,9 +66,9 @@ class Recorder:
         gates: dict[str, float],
         speeds: dict[str, float],
     ) -> None:
-        """Write down an epoch that is in the history: the csv files, the curves, TensorBoard.
+        """Write an epoch of the history to the csv files, the curves, TensorBoard and wandb.
 
-        Speeds, no function of the seed, go to TensorBoard and Weights & Biases only.
+        Speeds differ from run to run, so they go to TensorBoard and Weights & Biases only.
         """
         self.history.write(self.folder)
         scalars = {
@@ -88,7 +88,7 @@ class Recorder:
         self.draw()
 
     def draw(self) -> None:
-        """`curves.png`: loss and accuracy of training and validation, gates where there are any."""
+        """Draw loss, accuracy and gate rates over the epochs into `curves.png`."""
         from matplotlib.figure import Figure
 
         gates = self.history.tables["gates.csv"]
@@ -113,7 +113,7 @@ class Recorder:
         )
 
     def close(self) -> None:
-        """Finish what is being written elsewhere."""
+        """Close TensorBoard and Weights & Biases."""
         if self._board:
             self._board.close()
         if self._wandb:

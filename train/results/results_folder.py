@@ -1,4 +1,4 @@
-"""The results folder of a run: held for it alone, and made ready for its first step."""
+"""Lock the results folder for a run, and prepare it for the first step."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def held_results(config: Config) -> Iterator[None]:
-    """Make the results folder and hold its lock. Only the first process of a run does that.
+    """Make the results folder and hold its lock during the block. Only rank 0 calls it.
 
     Raises:
-        TrainError: another training holds it, or there is a run in it that nobody asked to go on
-            with or to delete.
+        TrainError: another run holds the lock; or the folder has an earlier run, and the options
+            neither resume nor overwrite it.
     """
     folder = results_folder(config)
     with locked(folder):
@@ -35,11 +35,11 @@ def held_results(config: Config) -> Iterator[None]:
 
 
 def start_results(run: TrainingRun, log_to: Callable[[Path], None]) -> None:
-    """Check the space, open the log by `log_to`, and move what the run will replace out of its way.
+    """Check the disk space, open the log with `log_to`, delete or rename an earlier run's files.
 
     Raises:
         TrainError: the run's checkpoints will not fit on the disk.
-        OSError: naming a file that cannot be written, renamed or deleted.
+        OSError: a file cannot be written, renamed or deleted; the error names it.
     """
     config, folder = run.config, run.folder
     said = check_space(
@@ -51,7 +51,7 @@ def start_results(run: TrainingRun, log_to: Callable[[Path], None]) -> None:
     )
     log.info(said)
     log_to(Path(config.log_file or folder / "train.log"))
-    # last, when nothing that the user can get wrong is left
+    # last, so that no error in the options costs the user the earlier files
     if config.overwrite:
         delete_run(folder, config.network)
     if config.resume_epoch:
