@@ -139,3 +139,26 @@ def test_the_links_lead_to_files():
 
 def test_it_is_short():
     assert len(README.splitlines()) < 200
+
+
+def modules_in_the_tree() -> dict[str, set[str]]:
+    """The modules that the README's tree names, by folder; none where it names a folder only."""
+    (text,) = (text for _, text in BLOCKS if text.startswith("data/ "))
+    folders: dict[str, set[str]] = {}
+    current = ""
+    for line in text.splitlines():
+        folder, words = re.fullmatch(r"(\S*/)? +(.*)", line).groups()
+        current = folder or current
+        names = words.partition(": ")[2].split()
+        folders.setdefault(current, set()).update(names)
+    return folders
+
+
+def test_the_tree_names_every_module_and_no_other():
+    tree = modules_in_the_tree()
+    for package in ("data", "network", "train", "run"):
+        for init in (ROOT / package).rglob("__init__.py"):
+            assert f"{init.parent.relative_to(ROOT)}/" in tree
+    for folder, names in tree.items():
+        there = {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__"}
+        assert (ROOT / folder).is_dir() and (not names or names == there), folder
