@@ -45,7 +45,7 @@ def checkpoint(tiny, tmp_path_factory) -> Path:
     )
     path = tmp_path_factory.mktemp("examples") / "last.pth"
     with open_devices(0, "fp32") as devices:
-        save_checkpoint(path, prepare(config, devices).state())
+        save_checkpoint(path, prepare(config, devices).state_dict())
     return path
 
 

@@ -16,7 +16,7 @@ from data.datasets import DATASETS
 from data.synthetic import write_videos
 from network import list_networks
 from run import download
-from run.command_line import command
+from run.command_line import command, parse_config
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -67,14 +67,16 @@ class Walk:
         return word.replace("srtg_r3d_34_", f"{NETWORK}_").replace("_ep-0020", "_ep-0001")
 
     def train(self, script: str, words: list[str]) -> None:
-        """Train for an epoch or two on UCF-101 and HMDB-51; print the plan of the other runs."""
+        """Train for an epoch or two on UCF-101 and HMDB-51; check the options of other runs."""
         assert words[words.index("--network") + 1] in list_networks()
         words = ["2" if word == "21" else word for word in words]  # --resume-epoch
         if "--labels" not in words:
             words += self.labels
         words += [*SMALL, "--end-epoch", "2" if {"--resume", "--resume-epoch"} & {*words} else "1"]
+        assert (ROOT / script).exists()
         if script not in ("train_ucf101.py", "train_hmdb51.py"):
-            words += ["--plan"]
+            parse_config(script.removeprefix("train_").removesuffix(".py"), words)
+            return
         self.monkeypatch.setattr(sys, "argv", [script, *words])
         with pytest.raises(SystemExit) as leaving:
             runpy.run_path(str(ROOT / script), run_name="__main__")
