@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from run.predict import predict
+from run.prediction import predict
 from run.trained_network import open_checkpoint
 from train.devices import open_devices
 
