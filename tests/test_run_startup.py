@@ -1,4 +1,4 @@
-"""Options are read, and what they name is looked for, before torch is imported."""
+"""Options are read and what they name is looked for before torch is imported; no bars in files."""
 
 import json
 import os
@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from data.synthetic import write_videos
+from run.worker_pool import VideoTask, run_tasks
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = (
@@ -110,3 +113,10 @@ def test_errors_that_need_no_tensor_need_no_torch(dataset, tmp_path):
     ):
         assert (code, imported) == (2, []), (words, output[-800:])
         assert said in output, (words, output[-800:])
+
+
+def test_progress_bars_are_silent_where_stderr_is_no_terminal(tmp_path, capfd):
+    tasks = [VideoTask(tmp_path / name, tmp_path / name) for name in "abc"]
+    assert run_tasks(tasks, lambda task, stop: None, 2) == []
+    write_videos(tmp_path / "videos", 1, seed=0, prefix="x")
+    assert capfd.readouterr().err == ""

@@ -101,7 +101,8 @@ def measure(args: argparse.Namespace) -> list[dict]:
 def race(ways: dict[str, Read], frames: int, size: int, clips: int, videos: int) -> dict:
     """Median milliseconds a clip of each way, all taking turns of TURN clips on the same ones."""
     times = {name: [] for name in ways}
-    for turn in tqdm(range(-(-clips // TURN)), desc=f"{frames} x {size}", unit="turn"):
+    turns = range(-(-clips // TURN))
+    for turn in tqdm(turns, desc=f"{frames} x {size}", unit="turn", disable=None):
         for name, read in ways.items():
             for clip in (0, *range(turn * TURN, (turn + 1) * TURN)):
                 start = time.process_time()
@@ -130,7 +131,8 @@ def prepare(root: Path, paths: list[Path], companions: list[int]) -> tuple[Video
     names = [f"video_{number:03d}" for number in range(len(paths))]
     sizes = []
     (root / "mp4").mkdir()
-    for name, path in zip(names, tqdm(paths, desc="converting", unit="video"), strict=True):
+    bar = tqdm(paths, desc="converting", unit="video", disable=None)
+    for name, path in zip(names, bar, strict=True):
         jpegs = split_jpegs(ffmpeg(path, "-q:v", "3", "-f", "mjpeg", "-"))
         write_store(root / "ours" / name, name, jpegs, companions=companions)
         write_original_store(root / "original" / name, name, jpegs)

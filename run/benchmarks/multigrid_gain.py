@@ -93,7 +93,7 @@ def measure(args: argparse.Namespace) -> list[dict]:
         jobs = [(policy, seed) for seed in args.seeds for policy in names]  # taking turns
         runs = [
             run_once(config_for(args, where, policy, seed), policy)
-            for policy, seed in tqdm(jobs, desc="trainings")
+            for policy, seed in tqdm(jobs, desc="trainings", disable=None)
         ]
         rows += [_run_row(run) for run in runs] + comparison(runs, args.policies)
         draw(runs, args.png)
@@ -201,7 +201,7 @@ def shape_changes(config: Config, *, epochs: int = 4) -> list[dict]:
         job.parallel_net.train()
         before = None
         last = job.schedule.epoch_steps(min(epochs, job.schedule.epochs)).stop
-        for step in tqdm(range(last), desc="shape changes"):
+        for step in tqdm(range(last), desc="shape changes", disable=None):
             plan = job.schedule.plan(step)
             since = time.perf_counter()
             train_step(job, next(batches), monitor)

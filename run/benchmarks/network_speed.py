@@ -91,7 +91,7 @@ def _measure_on(devices: Devices, args: argparse.Namespace) -> list[dict]:
         for name, net in contenders.items()
     }
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
-    for turn in tqdm(range(args.rounds + 1), unit="round", desc="timing"):
+    for turn in tqdm(range(args.rounds + 1), unit="round", desc="timing", disable=None):
         for name, step in steps.items():
             measured = step()
             if turn:  # the first turn warms up

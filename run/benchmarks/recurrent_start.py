@@ -66,7 +66,7 @@ def render_clips(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """uint8 (count, 3, frames, size, size) and int64 (count,), actions in turn."""
     clips, actions = [], list(ACTIONS)
-    for number in tqdm(range(count), desc="rendering", unit="clip"):
+    for number in tqdm(range(count), desc="rendering", unit="clip", disable=None):
         frames = render(actions[number % len(actions)], (seed, number))  # (T, H, W, 3)
         picked = frames[np.linspace(0, len(frames) - 1, args.frames).round().astype(int)]
         sized = [
@@ -88,7 +88,7 @@ def train(
     clips, labels = training
     steps = len(clips) // args.batch * args.epochs
     step, rows = 0, []
-    progress = tqdm(total=steps, desc=f"{curve}, seed {seed}", unit="step")
+    progress = tqdm(total=steps, desc=f"{curve}, seed {seed}", unit="step", disable=None)
     for epoch in range(1, args.epochs + 1):
         losses = []
         order = torch.from_numpy(np.random.default_rng((seed, epoch)).permutation(len(clips)))

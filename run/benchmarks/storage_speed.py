@@ -104,7 +104,7 @@ COLD = {**WARM, "ours": from_ours_anew}
 
 def reading(scratch: Path, paths: list[Path], repeats: int) -> list[dict]:
     """Time the three layouts on the same frames; count their files."""
-    for number, path in enumerate(tqdm(paths, desc="storing", unit="video")):
+    for number, path in enumerate(tqdm(paths, desc="storing", unit="video", disable=None)):
         jpegs = split_jpegs(ffmpeg(path, "-q:v", "3", "-f", "mjpeg", "-"))
         store_all(scratch, f"v{number:03d}", jpegs)
     names = [f"v{number:03d}" for number in range(len(paths))]
