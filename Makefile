@@ -53,7 +53,7 @@ bench: .venv/ready ## every benchmark, one after the other
 	  $(BIN)/python -m run.benchmark $$what || exit 1; done
 
 options: .venv/ready ## write docs/options.md anew, from the commands' own options
-	$(BIN)/python -m run.options > docs/options.md
+	$(BIN)/python -m run.options_page > docs/options.md
 
 clean: ## remove .venv and caches, keep results
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -11,7 +11,7 @@ Inform:
 
 - `plan`: the schedule of a run, before it starts
 - `networks`: the networks with their parameters and multiply-accumulates
-- `options`: docs/options.md, the page of all options
+- `options_page`: docs/options.md, the page of all options
 - `benchmark`: measure speed; each module of `run.benchmarks` is one benchmark
 
 Use a trained network:

@@ -123,7 +123,7 @@ def _default(action: argparse.Action) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Print the page."""
-    argparse.ArgumentParser(prog="python -m run.options", description=__doc__).parse_args(argv)
+    argparse.ArgumentParser(prog="python -m run.options_page", description=__doc__).parse_args(argv)
     print(options_page(), end="")
 
 

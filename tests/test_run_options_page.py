@@ -4,7 +4,7 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from run.options import options_page
+from run.options_page import options_page
 from train.config import Config
 
 PAGE = (Path(__file__).parent.parent / "docs" / "options.md").read_text()
