@@ -375,7 +375,7 @@ def odd_optimisers(state: dict) -> Iterator[tuple[str, dict]]:
             yield f"{name} is {wrong!r}", with_part(state, ("optimizer", name), wrong)
     groups = state["optimizer"]["param_groups"]
     for key, wrong in (
-        ("params", [0, 1]), ("params", None), ("params", ["0"]), ("params", [10**6]),
+        ("params", [0, 2]), ("params", None), ("params", ["0"]), ("params", [10**6]),
         ("params", [torch.ones(3)]), ("params", [-1]), ("name", "other"), ("name", None),
     ):  # fmt: skip
         changed = [{**groups[0], key: wrong}, *groups[1:]]

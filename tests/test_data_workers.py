@@ -111,7 +111,7 @@ def exhaust(iterator) -> None:
 
 
 def test_a_stopped_worker_is_named_with_its_clips(videos):
-    loader = batches(clips_of(videos, Witness), 2, timeout=1)
+    loader = batches(clips_of(videos, Witness), 2, timeout=6)
     iterator, _, pid = begun(loader)
     os.kill(pid, signal.SIGSTOP)
     with pytest.raises(MachineError, match=f"process {pid}") as caught:

@@ -178,4 +178,4 @@ def test_a_validation_loss_that_is_not_finite_is_a_warning_that_names_the_clips(
     assert scores["clips"] == 6 and not np.isfinite(scores["loss"])
     (message,) = caplog.messages
     assert "validation: the loss of 2 of 6 videos is not finite" in message
-    assert message.endswith(f"they are {seen.folders[1]}, {seen.folders[5]}")
+    assert message.endswith(f"the videos are {seen.folders[1]}, {seen.folders[5]}")

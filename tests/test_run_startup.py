@@ -14,7 +14,7 @@ from run.worker_pool import VideoTask, run_tasks
 ROOT = Path(__file__).parent.parent
 COMMANDS = (
     "benchmark", "check", "convert", "demo", "download", "evaluate", "labels", "networks",
-    "options", "plan", "predict",
+    "options_page", "plan", "predict",
 )  # fmt: skip
 SCRIPTS = sorted(path.name for path in ROOT.glob("train_*.py"))
 

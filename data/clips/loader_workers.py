@@ -15,6 +15,7 @@ import multiprocessing.util
 import os
 import signal
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
@@ -124,6 +125,10 @@ class Batches(Generic[Item]):
             raise
         if errors:
             self._check_alive()
+            if isinstance(errors[0], EOFError | ConnectionError):
+                # A worker has just died. While PyTorch collects it, it can still count as alive.
+                time.sleep(POLL_INTERVAL)
+                self._check_alive()
             raise shortage(errors[0]) or errors[0]
         return results[0]
 
