@@ -50,13 +50,13 @@ class Scene:
 
 
 def texture(shape: tuple[int, int], rng: np.random.Generator, *, cells: int) -> np.ndarray:
-    """Return smooth random colours, uint8 (H, W, 3), a grid of `cells` x `cells` enlarged."""
+    """Return smooth random colours, uint8 (H, W, 3): `cells` x `cells` pixels, enlarged."""
     coarse = rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8)
     return cv2.resize(coarse, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
 
 
 def draw_scene(rng: np.random.Generator) -> Scene:
-    """Draw a scene: background, sprite, position, length and amplitudes."""
+    """Choose a random scene: background, sprite, position, length and amplitudes."""
     height, width = SIZES[rng.integers(len(SIZES))]
     short = min(height, width)
     side = int(short * rng.uniform(0.36, 0.48))

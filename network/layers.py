@@ -99,12 +99,12 @@ def factored_conv(cin: int, cout: int, *, middle: int, stride: int, groups: int)
 
 
 def depthwise_conv(cin: int, cout: int, *, middle: int, stride: int, groups: int) -> nn.Sequential:
-    """Return 3×3×3 within each channel: interaction-reduced (Tran et al., CSN, ICCV 2019)."""
+    """Return a depthwise 3×3×3 convolution (interaction-reduced CSN, Tran et al., ICCV 2019)."""
     return full_conv(cin, cout, middle=middle, stride=stride, groups=cin)
 
 
 def preserved_conv(cin: int, cout: int, *, middle: int, stride: int, groups: int) -> nn.Sequential:
-    """Return 1×1×1 across channels, then 3×3×3 within each: interaction-preserved (CSN)."""
+    """Return a 1×1×1 convolution, then a depthwise 3×3×3 one (interaction-preserved CSN)."""
     return nn.Sequential(
         Conv3d(cin, cout, 1, bias=False),
         nn.BatchNorm3d(cout),

@@ -1,8 +1,9 @@
-"""Multi-temporal networks (MTNets): features in pairs, short at full size and long at half.
+"""Multi-temporal networks (MTNets): pairs of features, short-term and long-term.
 
 Stergiou and Poppe, Multi-Temporal Convolutions for Human Action Recognition in Videos, IJCNN 2021.
-A pair is (short, long): about (B, 7/8 C, T, H, W) and (B, 1/8 C, T/2, H/2, W/2). State-dict names
-are those of the original implementation, so that its checkpoints can be loaded.
+A pair is (short, long): about (B, 7/8 C, T, H, W) and, at half of the size, (B, 1/8 C, T/2, H/2,
+W/2). State-dict names are those of the original implementation, so that its checkpoints can be
+loaded.
 """
 
 from __future__ import annotations

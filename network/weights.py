@@ -49,9 +49,9 @@ def load_weights(
 ) -> LoadReport:
     """Copy the tensors of a checkpoint that have the network's names and shapes into `net`.
 
-    Names may start with the `module.` of DataParallel, or be torchvision's if the network has no
-    pooling behind its stem. Tensors of another shape are skipped, such as those of a classifier for
-    other classes.
+    Names may start with the `module.` that DataParallel adds. torchvision's names are accepted if
+    the network has no pooling after its stem. Tensors of another shape are skipped, such as those
+    of a classifier for other classes.
 
     Args:
         net: the network, on any device, of any dtype; changed in place.
@@ -61,8 +61,9 @@ def load_weights(
     Raises:
         NetworkError: the file cannot be read as a checkpoint; a tensor that fits by name and shape
             is not dense, real and finite; the checkpoint has fewer than half of the network's
-            tensors (with `strict`: not exactly all); or it is of a torchvision network, which has
-            no pooling behind its stem. The network is not changed then.
+            tensors (with `strict`: not exactly all); or it is the checkpoint of a
+            torchvision network without pooling after its stem, and `net` has such pooling. The
+            network is not changed then.
     """
     where = "the given state dict" if isinstance(source, Mapping) else str(source)
     given = source if isinstance(source, Mapping) else read_checkpoint_file(source)

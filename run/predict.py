@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
 
     Raises:
         TrainError, NetworkError: the checkpoint cannot be used.
-        DataError: a video has no answer. The other videos have got theirs by then.
+        DataError: a video could not be predicted. All others are predicted first.
     """
     args = build_parser().parse_args(argv)
     check_checkpoint(args.checkpoint)

@@ -107,7 +107,7 @@ def predict_videos(args: argparse.Namespace) -> None:
     """Predict, print and write what the options of `run.predict` ask for.
 
     Raises:
-        DataError: a video has no answer. The other videos have got theirs by then.
+        DataError: a video could not be predicted. All others are predicted first.
     """
     rows: list[dict[str, object]] = []
     failed = 0

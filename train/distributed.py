@@ -62,7 +62,7 @@ def all_gather_object(devices: Devices, value: Any) -> list[Any]:
 def no_sync(net: nn.Module, wanted: bool) -> contextlib.AbstractContextManager[None]:
     """Return DDP's `no_sync` context where it is `wanted` and `net` is DDP; else an empty one.
 
-    Gradients are then not reduced over the ranks but only accumulated in this one.
+    In that context, gradients add up in this rank only and are not averaged over the ranks.
     """
     if wanted and isinstance(net, nn.parallel.DistributedDataParallel):
         return net.no_sync()

@@ -38,14 +38,14 @@ LACK_OF_MEMORY = (
 def micro_batch_sizes(
     net: nn.Module, devices: Devices, option: str, shapes: Sequence[StepPlan]
 ) -> Callable[[int, int], int]:
-    """Return a function (frames, size) -> clips of a micro-batch on one device.
+    """Return a function (frames, size) -> number of clips in a micro-batch, per device.
 
     Args:
         net: the network, on its device, not wrapped. It is not changed.
         devices: the devices that it computes on.
         option: "auto", or a number of clips. On a GPU, auto runs forward and backward passes over
             the largest batch of each shape, halved until it fits. A CPU would swap and not fail:
-            there, auto divides the free memory by the activations that a clip of the shape saves.
+            there, auto divides half of the free memory by the bytes saved per clip of the shape.
         shapes: each shape of the run with its largest batch, most pixels first.
 
     Raises:
@@ -132,7 +132,7 @@ def may_be_lack_of_memory(error: RuntimeError, clips: int) -> bool:
 
 
 def peak_bytes(net: nn.Module, devices: Devices, shape: StepPlan, clips: int) -> int:
-    """Return the peak bytes of a micro-batch of `clips` clips on each GPU, on the fullest GPU.
+    """Return the bytes that the fullest GPU needs at its peak for `clips` clips per GPU.
 
     `net` is wrapped as in a training step. The first GPU also holds the clips of the whole step,
     as uint8 and as float, and those of the next step.
@@ -165,7 +165,7 @@ def forward_and_backward(net: nn.Module, devices: Devices, clips: torch.Tensor) 
 def estimated_clips(
     net: nn.Module, devices: Devices, shapes: Sequence[StepPlan], free: int
 ) -> list[int]:
-    """Return how many clips of each shape fit, by the activations that one clip saves.
+    """Return how many clips of each shape fit, from the activations that one clip saves.
 
     Some of the saved bytes are copies of weights, whatever the number of clips: twice the bytes of
     one clip minus the bytes of two clips.

@@ -53,7 +53,7 @@ def class_dictionary(path: Path) -> list[str] | None:
     The json is {class: number} or {number: class}.
 
     Raises:
-        DataError: it is no such json, or its numbers are not 0, 1, 2, ... each once.
+        DataError: the file is not such a json, or its numbers are not 0, 1, 2, ..., each once.
     """
     beside = path.parent.glob(f"*{DICTIONARY}") if path.parent.is_dir() else ()
     own = [file for file in beside if path.name.startswith(file.name.removesuffix(DICTIONARY))]

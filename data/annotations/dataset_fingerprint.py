@@ -123,7 +123,7 @@ def _count_and_size(folder: str) -> tuple[str | None, int]:
 
 
 def _first_picture(folder: str) -> str:
-    """Return the number of frames and a hash of the first frame, equal in all layouts."""
+    """Return the number of frames and the first frame's hash, the same for every layout."""
     try:
         with FrameStore(folder) as store:
             (picture,) = store.jpegs([0])

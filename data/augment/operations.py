@@ -28,8 +28,8 @@ NEAREST = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
 class Warp:
     """A change of geometry that keeps the frame's size and fills with black.
 
-    `matrices` are 3 x 3 homographies from output pixels to input pixels. Of several, the last one
-    is applied to the frame first.
+    `matrices` are 3 x 3 homographies from output pixels to input pixels. If there are several,
+    the last one is applied to the frame first.
     """
 
     matrices: tuple[np.ndarray, ...]
@@ -98,7 +98,7 @@ class HueSaturation:
 
 @dataclass(frozen=True)
 class Noise:
-    """Add the same noise to each frame: uint8 (H, W, 3) to add, and to subtract."""
+    """Add the same noise to each frame: `plus` is added, `minus` subtracted; uint8 (H, W, 3)."""
 
     plus: np.ndarray
     minus: np.ndarray

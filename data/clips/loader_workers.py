@@ -100,7 +100,7 @@ class Batches(Generic[Item]):
         return iterator
 
     def _wait(self, function: Callable[[], Any]) -> Any:
-        """Call a function that waits for workers in another thread, and return its result."""
+        """Call, in another thread, a function that waits for workers; return its result."""
         results, errors = [], []
 
         def call() -> None:

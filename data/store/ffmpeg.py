@@ -116,7 +116,7 @@ class Stopped(Exception):
 
 
 class _Watched(io.RawIOBase):
-    """A pipe to read from that raises `Stopped`, or `TimeoutError` after `patience` seconds."""
+    """A pipe; reading raises `Stopped` on request, `TimeoutError` after `patience` seconds."""
 
     def __init__(self, pipe: int, patience: float, stop: Event | None):
         self.pipe, self.patience, self.stop = pipe, patience, stop

@@ -136,8 +136,8 @@ def read_header(path: Path, file: int) -> Header:
 def read_contents(connection: sqlite3.Connection, header: Header) -> Contents:
     """Read from the schema what a store contains.
 
-    The columns of `Images` decide between layout 0 and the others, not the header: one flipped bit
-    of the header must not turn off the checking of checksums.
+    Layout 0 is recognised by the columns of `Images`: a flipped bit in the header must not turn off
+    checksums.
 
     Raises:
         sqlite3.DatabaseError: it is damaged, or is not a frame store.

@@ -140,8 +140,9 @@ class FrameStore:
     def read_at_least(self, indices: Sequence[int], short_side: int) -> np.ndarray:
         """Read frames as `read` does, at a smaller size where that takes less time.
 
-        Companion frames are read if they are large enough. Frames that are larger than asked for
-        are decoded approximately and at a fraction of their size; see `decode_jpegs`.
+        Companion frames (smaller copies in the store) are read instead if they are large enough.
+        Frames that are larger than asked for are decoded approximately and at a fraction of their
+        size; see `decode_jpegs`.
 
         Returns:
             uint8 (len(indices), h, w, 3), RGB, min(h, w) at least `short_side`; the same as `read`

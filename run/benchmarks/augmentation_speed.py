@@ -59,7 +59,7 @@ def measure(args: argparse.Namespace) -> list[dict]:
 
 
 def race(ways: list[Augmentation], frames: np.ndarray, repeats: int) -> list[float]:
-    """Median milliseconds of a clip for each way."""
+    """Return the median milliseconds per clip of each way."""
     times = [[] for _ in ways]
     for number in range(-2, repeats):
         for way, taken in zip(ways, times, strict=True):

@@ -1,8 +1,8 @@
 """Load a label csv of a million rows, as numpy arrays and as Python objects: time, memory, workers.
 
-Each way runs in a process of its own. `growth` is by how many MB a worker's own memory grows while
-it reads every row once, beyond that of a worker that reads nothing: Python objects are copied to
-each worker as their reference counts change, arrays are not.
+Each way runs in a process of its own. `growth` is the MB that a worker's own memory grows by while
+it reads every row once, minus the growth of a worker that reads nothing. Python objects are copied
+to each worker as their reference counts change, arrays are not.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measure(args: argparse.Namespace) -> list[dict]:
     """Rows of shape, peer, ours_ms, peer_ms, ratio.
 
-    In each also what of ours_ms reading and decoding alone takes, and the mean JPEG's size.
+    Each row also says how much of ours_ms is reading and decoding, and the JPEGs' mean size.
     """
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
@@ -99,7 +99,7 @@ def measure(args: argparse.Namespace) -> list[dict]:
 
 
 def race(ways: dict[str, Read], frames: int, size: int, clips: int, videos: int) -> dict:
-    """Median milliseconds a clip of each way, all taking turns of TURN clips on the same ones."""
+    """Return each way's median milliseconds per clip; they take turns of TURN clips each."""
     times = {name: [] for name in ways}
     turns = range(-(-clips // TURN))
     for turn in tqdm(turns, desc=f"{frames} x {size}", unit="turn", disable=None):
@@ -158,7 +158,7 @@ def ffmpeg(path: Path, *output: str) -> bytes:
 
 
 def split_jpegs(stream: bytes) -> list[bytes]:
-    """The JPEGs of an MJPEG stream. (Entropy-coded data cannot hold the end marker.)"""
+    """Return an MJPEG stream's JPEGs, split at end markers: JPEG data cannot contain those."""
     end = b"\xff\xd9"
     return [part + end for part in stream.split(end) if part]
 
@@ -184,7 +184,7 @@ def ours(videos: Videos) -> Read:
 
 
 def reading(videos: Videos) -> Read:
-    """Of ours, the frames alone: the floor that no augmentation could go below."""
+    """Our reader without augmentation: the lower bound of our time."""
 
     def read(video, epoch, frames, size):
         indices = start_of(np.random.default_rng((epoch, video)), frames)
@@ -195,8 +195,8 @@ def reading(videos: Videos) -> Read:
 
 
 def original(folder: Path, videos: Videos) -> Read:
-    """The original's way: a new connection a clip, an unindexed table, OpenCV, imgaug a frame,
-    a normalised float tensor.
+    """The original's way: a new connection per clip, an unindexed table, OpenCV, imgaug frame by
+    frame, a normalised float tensor.
     """
     pipeline = load_pipeline("readme")
     mean, deviation = np.float32([124, 117, 104]), np.float32(0.0167)
@@ -254,7 +254,7 @@ def pyav(folder: Path, videos: Videos) -> Read:
 
 
 def torchcodec(folder: Path, videos: Videos) -> Read:
-    """torchcodec: a decoder a clip (approximate seeking), frames at indices; our augmentation."""
+    """torchcodec: one decoder per clip, which seeks approximately; then our augmentation."""
     from torchcodec.decoders import VideoDecoder
 
     def decode(path, indices):

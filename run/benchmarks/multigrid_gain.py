@@ -252,7 +252,7 @@ def batch_load_ms(job: TrainingRun, plan: StepPlan) -> float:
 
 
 def draw(runs: list[Run], path: Path) -> None:
-    """Top-1 over wall-clock: a thin line a run, and a dot at its end."""
+    """Draw top-1 over wall-clock: one thin line per run, with a dot at its end."""
     import matplotlib
 
     matplotlib.use("Agg")

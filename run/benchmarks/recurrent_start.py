@@ -80,7 +80,7 @@ def render_clips(
 def train(
     curve: str, seed: int, training: tuple, validation: tuple, args: argparse.Namespace
 ) -> list[dict]:
-    """One run: its rows, one an epoch."""
+    """Train once; return one row per epoch."""
     name, options = CURVES[curve]
     torch.manual_seed(seed)
     net = build_network(name, len(ACTIONS), **options)
@@ -131,7 +131,7 @@ def accuracy(net: torch.nn.Module, clips: torch.Tensor, labels: torch.Tensor, ba
 
 
 def draw(rows: list[dict], path: Path) -> None:
-    """Loss and accuracy by epoch, a line for each curve's mean and a band for its range."""
+    """Draw loss and accuracy by epoch: each curve's mean as a line, its range as a band."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

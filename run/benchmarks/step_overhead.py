@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(args: argparse.Namespace) -> list[dict]:
-    """One row: shape, milliseconds of a step, and the shares of waiting and of the loop itself."""
+    """One row: shape, milliseconds per step, and the shares of waiting and of the loop itself."""
     root = args.dataset or args.root
     labels = args.labels or demo.prepare(args.root, scale=args.scale)
     batch, frames, size = map(str, args.shape)

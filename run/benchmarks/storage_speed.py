@@ -103,7 +103,7 @@ COLD = {**WARM, "ours": from_ours_anew}
 
 
 def reading(scratch: Path, paths: list[Path], repeats: int) -> list[dict]:
-    """Time the three layouts on the same frames; count their files."""
+    """Time reading the same frames from each of the three layouts; count the layouts' files."""
     for number, path in enumerate(tqdm(paths, desc="storing", unit="video", disable=None)):
         jpegs = split_jpegs(ffmpeg(path, "-q:v", "3", "-f", "mjpeg", "-"))
         store_all(scratch, f"v{number:03d}", jpegs)
@@ -176,7 +176,7 @@ def store_all(scratch: Path, name: str, jpegs: list[bytes], *, files: bool = Tru
 def race(
     scratch: Path, ways: dict[str, Read], names: list[str], repeats: int, *, cold: bool
 ) -> dict[str, float]:
-    """Median milliseconds of each way to read random clips, the same ones, taking turns."""
+    """Return each way's median milliseconds to read a clip; all take turns on the same clips."""
     rng = np.random.default_rng(0)
     times: dict[str, list[float]] = {way: [] for way in ways}
     for turn in range(repeats + 2):
