@@ -18,7 +18,7 @@ from train.config import Config
 from train.devices import Devices
 from train.distributed import all_reduce_sum
 from train.metrics import Meter
-from train.optimiser import restore_optimiser, set_learning_rate
+from train.optimiser import restore_optimiser
 from train.results.history import History, restored_history
 from train.schedule.steps_table import Schedule
 from train.speed_monitor import SpeedReport
@@ -91,9 +91,6 @@ class TrainingRun:
             for name, count in gate_counts(self.net).items():
                 count.copy_(state["counts"][name])
         self.epoch, self.step = state["epoch"] + 1, state["step"]
-        if self.step:
-            # Each step sets its own rate. This is for a checkpoint that is saved before the next.
-            set_learning_rate(self.optimiser, self.schedule.lr(self.step - 1))
         self.best_top1, self.skipped_steps = state["best_top1"], state["skipped_steps"]
         self.history = restored_history(state, self.folder)
         self.history.keep_until(self.epoch - 1)
