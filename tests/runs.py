@@ -111,7 +111,7 @@ def start(
     return Run(forked.pid, wait, folder)
 
 
-def as_ranks(world: int) -> list[dict[str, str]]:
+def as_ranks(world_size: int) -> list[dict[str, str]]:
     """For each rank of a distributed run on this machine, what a launcher puts in its environment.
 
     Without a launcher nobody ends the other ranks where one has failed: they have to notice.
@@ -119,10 +119,10 @@ def as_ranks(world: int) -> list[dict[str, str]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world)}
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world_size)}
     return [
-        {**place, "RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(world)}
-        for rank in range(world)
+        {**place, "RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(world_size)}
+        for rank in range(world_size)
     ]
 
 

@@ -1,6 +1,6 @@
 """Damaged, odd and hostile checkpoints: each is refused in one line, or is what was saved.
 
-The network is a tiny one, so that a checkpoint is a few kilobytes and thousands can be tried; job,
+The network is a tiny one, so that a checkpoint is a few kilobytes and thousands can be tried; run,
 optimiser, checkpoint and all that opens it are the real ones.
 """
 
@@ -72,7 +72,7 @@ def tiny_networks() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def job(tiny) -> Iterator[TrainingRun]:
+def training(tiny) -> Iterator[TrainingRun]:
     """A run with AdamW, averaged weights and a loss scale, after two updates."""
     config = complete(
         "custom", dataset=str(tiny), labels=str(tiny / "labels" / "tiny_train.csv"),
@@ -80,23 +80,23 @@ def job(tiny) -> Iterator[TrainingRun]:
         optimiser="adamw", ema=0.9, precision="fp16", multigrid="off",
     )  # fmt: skip
     with open_devices(0, "fp16") as devices:
-        job = prepare(config, devices)
+        training = prepare(config, devices)
         for _ in range(2):
-            loss = job.net(torch.randn(2, 3, 4, 8, 8)).square().sum()
-            job.scaler.scale(loss).backward()
-            job.scaler.step(job.optimiser)
-            job.scaler.update()
-            job.ema.update_parameters(job.net)
-            job.step += 1
-        yield job
+            loss = training.net(torch.randn(2, 3, 4, 8, 8)).square().sum()
+            training.scaler.scale(loss).backward()
+            training.scaler.step(training.optimiser)
+            training.scaler.update()
+            training.ema.update_parameters(training.net)
+            training.step += 1
+        yield training
 
 
 @pytest.fixture(scope="module")
-def whole(job, tmp_path_factory) -> bytes:
+def whole(training, tmp_path_factory) -> bytes:
     """The bytes of the run's checkpoint."""
     path = tmp_path_factory.mktemp("whole") / "last.pth"
-    save_checkpoint(path, job.state_dict())
-    assert to_resume(path, job)
+    save_checkpoint(path, training.state_dict())
+    assert to_resume(path, training)
     return path.read_bytes()
 
 
@@ -121,18 +121,20 @@ def outcome(what: Callable[[], object]) -> object:
         return said
 
 
-def to_resume(path: Path, job: TrainingRun) -> dict:
+def to_resume(path: Path, training: TrainingRun) -> dict:
     """The content of a checkpoint that the run can go on from."""
     state = load_checkpoint(path)
-    check_checkpoint(job, path, state)
+    check_checkpoint(training, path, state)
     return state
 
 
-def open_all(path: Path, job: TrainingRun) -> list[object]:
+def open_all(path: Path, training: TrainingRun) -> list[object]:
     """The outcome of resuming, of opening for evaluation, of reading, of taking the weights."""
     return [
-        outcome(lambda: to_resume(path, job)),
-        outcome(lambda: run.trained_network.open_checkpoint(path, job.devices).net.state_dict()),
+        outcome(lambda: to_resume(path, training)),
+        outcome(
+            lambda: run.trained_network.open_checkpoint(path, training.devices).net.state_dict()
+        ),
         outcome(lambda: read_checkpoint_file(path)),
         outcome(lambda: load_weights(Tiny(3), path).loaded),
     ]
@@ -150,30 +152,30 @@ def flip(content: bytes, bit: int) -> bytes:
     return bytes(flipped)
 
 
-def test_a_flipped_bit_is_never_read_as_something_else(whole, job, tmp_path, trials):
+def test_a_flipped_bit_is_never_read_as_something_else(whole, training, tmp_path, trials):
     trial = trials(PROMISE, "one flipped bit anywhere in the file")
     path = tmp_path / "last.pth"
     path.write_bytes(whole)
-    expected = open_all(path, job)
+    expected = open_all(path, training)
     rng = random.Random(1)
     for _ in range(trial.number(60, 1800)):
         bit = rng.randrange(8 * len(whole))
         path.write_bytes(flip(whole, bit))
-        trial.add(is_what_was_saved(open_all(path, job), expected), f"bit {bit}")
+        trial.add(is_what_was_saved(open_all(path, training), expected), f"bit {bit}")
 
 
-def test_a_flipped_bit_in_the_table_of_members(whole, job, tmp_path, trials):
+def test_a_flipped_bit_in_the_table_of_members(whole, training, tmp_path, trials):
     trial = trials(PROMISE, "one flipped bit in the zip's directory")
     path = tmp_path / "last.pth"
     path.write_bytes(whole)
-    expected = open_all(path, job)
+    expected = open_all(path, training)
     with zipfile.ZipFile(path) as archive:
         start = archive.start_dir
     rng = random.Random(2)
     for _ in range(trial.number(60, 900)):
         bit = rng.randrange(8 * start, 8 * len(whole))
         path.write_bytes(flip(whole, bit))
-        trial.add(is_what_was_saved(open_all(path, job), expected), f"bit {bit}")
+        trial.add(is_what_was_saved(open_all(path, training), expected), f"bit {bit}")
 
 
 # What is no checkpoint at all
@@ -265,13 +267,13 @@ def other_files(whole: bytes) -> Iterator[tuple[str, bytes]]:
     yield "names that are no text", saved(odd)
 
 
-def test_files_that_are_no_checkpoint_are_refused_in_one_line(whole, job, tmp_path, trials):
+def test_files_that_are_no_checkpoint_are_refused_in_one_line(whole, training, tmp_path, trials):
     trial = trials(PROMISE, "files that are no checkpoint, or only part of one")
     path = tmp_path / "last.pth"
     files = list(other_files(whole))
     for name, content in files[:: 1 if trial.full else 5]:
         path.write_bytes(content)
-        resumed, evaluated, _, loaded = open_all(path, job)
+        resumed, evaluated, _, loaded = open_all(path, training)
         refused = all(isinstance(said, str) for said in (resumed, evaluated, loaded))
         if name.startswith(("without", "empty")):  # torch needs not all of its members
             refused = refused or same_bits(resumed, state_of(whole))
@@ -397,37 +399,37 @@ def odd_optimisers(state: dict) -> Iterator[tuple[str, dict]]:
     yield "state of one more", with_part(state, (*where, 999), {"step": torch.ones(())})
 
 
-def test_a_checkpoint_with_an_odd_part_is_not_resumed_from(whole, job, tmp_path, trials):
+def test_a_checkpoint_with_an_odd_part_is_not_resumed_from(whole, training, tmp_path, trials):
     trial = trials(PROMISE, "one part missing, or of another type, shape or kind")
     path = tmp_path / "last.pth"
-    before = {name: value.clone() for name, value in job.net.state_dict().items()}
+    before = {name: value.clone() for name, value in training.net.state_dict().items()}
     states = list(odd_states(state_of(whole)))
     chosen = random.Random(3).sample(states, trial.number(60, len(states)))
     for number, (name, state) in enumerate(chosen):
         path.write_bytes(saved(state))
-        trial.add(isinstance(outcome(lambda: to_resume(path, job)), str), name)
+        trial.add(isinstance(outcome(lambda: to_resume(path, training)), str), name)
         if number % 8 == 0:
-            open_all(path, job)  # some open, and none fails by an exception of Python's or torch's
-    assert same_bits(before, dict(job.net.state_dict()))
+            open_all(path, training)  # some open; none fails by an exception of Python or torch
+    assert same_bits(before, dict(training.net.state_dict()))
 
 
-def test_evaluation_and_fine_tuning_refuse_odd_weights(whole, job, tmp_path, trials):
+def test_evaluation_and_fine_tuning_refuse_odd_weights(whole, training, tmp_path, trials):
     trial = trials(PROMISE, "odd weights, to evaluate or to fine-tune from")
     path = tmp_path / "best.pth"
     slim = {k: v for k, v in state_of(whole).items() if k not in ("optimizer", "scaler", "counts")}
     slim["ema"] = None
     path.write_bytes(saved(slim))
-    assert not any(isinstance(one, str) for one in open_all(path, job)[1:])
-    said = open_all(path, job)[0]
+    assert not any(isinstance(one, str) for one in open_all(path, training)[1:])
+    said = open_all(path, training)[0]
     assert "lacks what resuming needs (scaler, counts)" in said
     weights = list(slim["state_dict"].items())
     for name, value in random.Random(4).sample(weights, trial.number(2, len(weights))):
         path.write_bytes(saved(with_part(slim, ("state_dict", name), None, drop=True)))
-        said = open_all(path, job)[1]
+        said = open_all(path, training)[1]
         trial.add(f"1 of {len(slim['state_dict'])} tensors are missing ({name})" in said, name)
         for what, odd in odd_tensors(value):
             path.write_bytes(saved(with_part(slim, ("state_dict", name), odd)))
-            _, evaluated, _, loaded = open_all(path, job)
+            _, evaluated, _, loaded = open_all(path, training)
             trial.add(isinstance(evaluated, str), f"evaluated: {name}: {what}")
             other_shape = torch.is_tensor(odd) and odd.shape != value.shape
             trial.add(other_shape or isinstance(loaded, str), f"fine-tuned: {name}: {what}")
@@ -445,7 +447,7 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_an_optimiser_state_of_another_shape_is_refused(whole, job, tmp_path, shape, trials):
+def test_an_optimiser_state_of_another_shape_is_refused(whole, training, tmp_path, shape, trials):
     trial = trials("no checkpoint corrupts memory", "optimiser state of other shapes")
     path = tmp_path / "last.pth"
     state = state_of(whole)
@@ -456,11 +458,11 @@ def test_an_optimiser_state_of_another_shape_is_refused(whole, job, tmp_path, sh
         odd = with_part(state, where, SHAPES[shape](value))
         path.write_bytes(saved(odd))
         said = f"last.pth: the optimiser's state cannot be used: {name} of parameter {weight}"
-        resumed = str(outcome(lambda: to_resume(path, job)))
+        resumed = str(outcome(lambda: to_resume(path, training)))
         trial.add(said in resumed, f"--resume auto, {name}")
         with pytest.raises(TrainError, match=f"{name} of parameter {weight}"):
-            restore_optimiser(job.optimiser, odd["optimizer"])
-        taken = str(outcome(lambda: load_optimiser(job, path)))
+            restore_optimiser(training.optimiser, odd["optimizer"])
+        taken = str(outcome(lambda: load_optimiser(training, path)))
         trial.add(said in taken, f"--resume-epoch, {name}")
 
 
@@ -551,7 +553,7 @@ def emptied(marker: Path) -> bool:
     return there
 
 
-def test_no_pickle_runs_a_program(whole, job, tmp_path, trials):
+def test_no_pickle_runs_a_program(whole, training, tmp_path, trials):
     trial = trials("opening a checkpoint runs no program", "malicious pickles")
     marker, script, path = tmp_path / "it ran", tmp_path / "script.py", tmp_path / "last.pth"
     marker = tmp_path / "it_ran"
@@ -562,6 +564,6 @@ def test_no_pickle_runs_a_program(whole, job, tmp_path, trials):
         assert emptied(marker), "the attack itself does not work"
         for content in containers(call, state):
             path.write_bytes(content)
-            said = open_all(path, job)
+            said = open_all(path, training)
             refused = all(isinstance(one, str) for one in said)
             trial.add(refused and not emptied(marker), f"{call.call[0]}: {said}")

@@ -107,7 +107,7 @@ def test_the_global_generator_stays_as_it_is(clips):
 
 
 def test_ranks_share_each_step(clips, expected):
-    shares = [batches(clips, 0, rank=rank, world=3) for rank in range(3)]
+    shares = [batches(clips, 0, rank=rank, world_size=3) for rank in range(3)]
     for step, whole in enumerate(expected):
         for rank in range(3):
             assert torch.equal(shares[rank][step].clips, whole.clips[rank::3])
@@ -148,10 +148,10 @@ def test_views_of_a_video_share_a_batch(videos):
 
 
 @given(st.integers(1, 60), st.integers(1, 9), st.integers(1, 5), st.integers(1, 4))
-def test_validation_ranks_cover_the_clips(n_clips, batch, world, views):
+def test_validation_ranks_cover_the_clips(n_clips, batch, world_size, views):
     samplers = [
-        ViewSampler(n_clips, batch, 4, 8, rank=rank, world=world, views=views)
-        for rank in range(world)
+        ViewSampler(n_clips, batch, 4, 8, rank=rank, world_size=world_size, views=views)
+        for rank in range(world_size)
     ]
     steps = [list(sampler) for sampler in samplers]
     assert [len(s) for s in samplers] == [len(s) for s in steps]
@@ -170,7 +170,7 @@ def test_an_epochs_order_is_a_permutation(n_clips, seed, epoch):
 
 def test_a_rank_without_a_clip_is_a_bug_with_a_name():
     sampler = StepSampler(
-        8, lambda step: StepPlan(0, 0, 1, 4, 8), range(1), seed=0, rank=1, world=2
+        8, lambda step: StepPlan(0, 0, 1, 4, 8), range(1), seed=0, rank=1, world_size=2
     )
     with pytest.raises(ValueError, match="step 0: no clip for rank 1"):
         list(sampler)

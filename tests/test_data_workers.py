@@ -145,11 +145,13 @@ def test_a_signal_is_seen_while_a_batch_is_waited_for(videos):
 
     stopped = []
 
-    def look():
+    def check_signals():
         if stopped:
             raise Stop
 
-    iterator, pid, _ = begun(batches(clips_of(videos, Witness), 2, timeout=0, look=look))
+    iterator, pid, _ = begun(
+        batches(clips_of(videos, Witness), 2, timeout=0, check_signals=check_signals)
+    )
     os.kill(pid, signal.SIGSTOP)
     stopped.append(True)
     with pytest.raises(Stop):

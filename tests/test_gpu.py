@@ -38,31 +38,31 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 @contextlib.contextmanager
-def job_on(tiny, out, *words: str):
+def run_on(tiny, out, *words: str):
     config = parse_config("custom", [*command(tiny, out, "--workers", "0")[2:], *words])
     with open_devices(config.gpus, config.precision) as devices:
-        job = prepare(config, devices)
-        job.batches = prefetched(training_batches(job), devices)
-        job.parallel_net.train()
-        yield job
+        run = prepare(config, devices)
+        run.batches = prefetched(training_batches(run), devices)
+        run.parallel_net.train()
+        yield run
 
 
-def take_step(job) -> None:
-    train_step(job, next(job.batches), SpeedMonitor(job.devices.device))
-    check_last_step(job)
-    job.step += 1
+def take_step(run) -> None:
+    train_step(run, next(run.batches), SpeedMonitor(run.devices.device))
+    check_last_step(run)
+    run.step += 1
 
 
-def state(job) -> list[torch.Tensor]:
+def state(run) -> list[torch.Tensor]:
     """Copies of everything that a step changes, but for the loss scale."""
     momenta = [
         value
-        for entry in job.optimiser.state.values()
+        for entry in run.optimiser.state.values()
         for value in entry.values()
         if isinstance(value, torch.Tensor)
     ]
-    averages = list(job.ema.state_dict().values()) if job.ema else []
-    tensors = [*job.net.state_dict().values(), *momenta, *averages, job.meter.sums]
+    averages = list(run.ema.state_dict().values()) if run.ema else []
+    tensors = [*run.net.state_dict().values(), *momenta, *averages, run.meter.sums]
     return [tensor.detach().cpu().clone() for tensor in tensors]
 
 
@@ -83,32 +83,32 @@ def test_batch_norm_on_a_gpu_is_that_of_the_cpu(tiny, tmp_path):
 @pytest.mark.parametrize("options", [[], ["--clip-grad", "1"]], ids=["", "clipped"])
 def test_a_loss_that_is_not_finite_changes_nothing(tiny, tmp_path, precision, options):
     words = ["--gpus", "1", "--precision", precision, "--on-nan", "skip:9", "--ema", "0.9"]
-    with job_on(tiny, tmp_path, *words, *options) as job:
-        take_step(job)
-        weight = job.net.fc.weight.clone()
+    with run_on(tiny, tmp_path, *words, *options) as run:
+        take_step(run)
+        weight = run.net.fc.weight.clone()
         with torch.no_grad():
-            job.net.fc.weight.fill_(3e38)
-        before = state(job)
-        take_step(job)
-        assert all(map(same_bits, before, state(job))) and job.skipped_steps == 1
+            run.net.fc.weight.fill_(3e38)
+        before = state(run)
+        take_step(run)
+        assert all(map(same_bits, before, state(run))) and run.skipped_steps == 1
         with torch.no_grad():
-            job.net.fc.weight.copy_(weight)
-        take_step(job)  # and it goes on
-        assert all(value.isfinite().all() for value in state(job))
-        assert not all(map(same_bits, before, state(job))) and job.skipped_steps == 1
+            run.net.fc.weight.copy_(weight)
+        take_step(run)  # and it goes on
+        assert all(value.isfinite().all() for value in state(run))
+        assert not all(map(same_bits, before, state(run))) and run.skipped_steps == 1
 
 
 def test_a_step_waits_for_the_device_nowhere(tiny, tmp_path):
     words = ["--gpus", "1", "--multigrid", "off", "--micro-batch", "4", "--end-epoch", "9"]
-    with job_on(tiny, tmp_path, *words) as job:
+    with run_on(tiny, tmp_path, *words) as run:
         for _ in range(2):  # the first steps make streams, workspaces and momenta
-            take_step(job)
-        train_step(job, next(job.batches), SpeedMonitor(job.devices.device))
-        job.step += 1
+            take_step(run)
+        train_step(run, next(run.batches), SpeedMonitor(run.devices.device))
+        run.step += 1
         torch.cuda.synchronize()
         torch.cuda.set_sync_debug_mode("error")  # raises where the host waits for the device
         try:
-            train_step(job, next(job.batches), SpeedMonitor(job.devices.device))
+            train_step(run, next(run.batches), SpeedMonitor(run.devices.device))
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
@@ -130,9 +130,9 @@ def test_a_run_learns_in_mixed_precision_with_everything_on(tiny, tmp_path, prec
 
 def test_gates_and_their_rates(tiny, tmp_path):
     words = ["--gpus", "1", "--network", "srtg_r3d_18", "--gates"]
-    with job_on(tiny, tmp_path, *words) as job:
-        take_step(job)
-        rates = gate_rates(job.net)
+    with run_on(tiny, tmp_path, *words) as run:
+        take_step(run)
+        rates = gate_rates(run.net)
         assert rates and all(0 <= rate <= 1 for rate in rates.values())
 
 
@@ -206,11 +206,11 @@ def test_data_parallel_takes_statistics_over_the_clips_of_each_device(tiny, tmp_
 def test_every_replica_computes_in_the_precision_asked_for(tiny, tmp_path, precision):
     wanted = {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     found = []
-    with job_on(tiny, tmp_path, "--gpus", "2", "--precision", precision) as job:
-        job.net.fc.register_forward_hook(
+    with run_on(tiny, tmp_path, "--gpus", "2", "--precision", precision) as run:
+        run.net.fc.register_forward_hook(
             lambda *args: found.append((args[2].device, args[2].dtype))
         )
-        take_step(job)
+        take_step(run)
     assert {dtype for _, dtype in found} == {wanted} and len({device for device, _ in found}) == 2
 
 

@@ -156,8 +156,8 @@ def test_two_videos_of_one_name(tmp_path):
     for name in ("a.mp4", "a.avi", "b.mp4"):
         (tmp_path / "x").mkdir(exist_ok=True)
         (tmp_path / "x" / name).touch()
-    jobs, ((path, reason),) = find_videos_to_convert(tmp_path, Path("jpg"))
-    assert [str(job.folder) for job in jobs] == ["jpg/x/b"]
+    tasks, ((path, reason),) = find_videos_to_convert(tmp_path, Path("jpg"))
+    assert [str(task.folder) for task in tasks] == ["jpg/x/b"]
     assert path == tmp_path / "x" / "a.avi"
     assert reason.startswith(f"{path} and {tmp_path}/x/a.mp4 would both become jpg/x/a; ")
 
@@ -166,8 +166,8 @@ def test_classes_and_flat_videos(tmp_path):
     for name in ("x/a.mp4", "x/.hidden.mp4", "b.MKV", "x/deep/c.mp4"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    jobs, _ = find_videos_to_convert(tmp_path, Path("jpg"))
-    assert [str(job.folder) for job in jobs] == ["jpg/b", "jpg/x/a"]
+    tasks, _ = find_videos_to_convert(tmp_path, Path("jpg"))
+    assert [str(task.folder) for task in tasks] == ["jpg/b", "jpg/x/a"]
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])

@@ -133,11 +133,11 @@ def test_a_class_folder_that_cannot_be_read_is_an_error(clip):
         if mine == 0:  # who may read everything
             os.seteuid(65534)
         try:
-            jobs, broken = find_videos_to_convert(videos, Path("jpg"))
+            tasks, broken = find_videos_to_convert(videos, Path("jpg"))
         finally:
             os.seteuid(mine)
             (videos / "closed").chmod(0o700)
-    assert [str(job.folder) for job in jobs] == ["jpg/open/a"]
+    assert [str(task.folder) for task in tasks] == ["jpg/open/a"]
     reason = f"{videos / 'closed'}: cannot be read (Permission denied)"
     assert broken == [(videos / "closed", reason)]
 
@@ -146,8 +146,8 @@ def test_a_video_that_would_become_a_class_folder(tmp_path):
     (tmp_path / "x").mkdir()
     for name in ("x.mp4", "x/a.mp4"):
         (tmp_path / name).touch()
-    jobs, broken = find_videos_to_convert(tmp_path, Path("jpg"))
-    assert [str(job.folder) for job in jobs] == ["jpg/x/a"]
+    tasks, broken = find_videos_to_convert(tmp_path, Path("jpg"))
+    assert [str(task.folder) for task in tasks] == ["jpg/x/a"]
     reason = f"{tmp_path}/x.mp4: would become jpg/x, the folder of a class"
     assert broken == [(tmp_path / "x.mp4", reason)]
 

@@ -27,7 +27,7 @@ from train.training_run import TrainingRun
 
 
 @pytest.fixture(scope="module")
-def job(tiny) -> Iterator[TrainingRun]:
+def training(tiny) -> Iterator[TrainingRun]:
     """A run of a small network with random weights and --skip-bad True."""
     config = complete(
         "custom",
@@ -46,9 +46,9 @@ def job(tiny) -> Iterator[TrainingRun]:
 
 
 @pytest.fixture(scope="module")
-def checkpoint(job, tmp_path_factory) -> Path:
+def checkpoint(training, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("run") / "last.pth"
-    save_checkpoint(path, job.state_dict())
+    save_checkpoint(path, training.state_dict())
     return path
 
 
@@ -168,13 +168,13 @@ def test_class_names_that_are_not_utf8_or_look_like_formulas(
         assert [row["Class"] for row in csv.DictReader(file)] == state["classes"]
 
 
-def test_a_validation_loss_that_is_not_finite_is_a_warning_that_names_the_clips(job, caplog):
-    batches, seen = validation_batches(job), job.val_clips.videos
+def test_a_validation_loss_that_is_not_finite_is_a_warning_that_names_the_clips(training, caplog):
+    batches, seen = validation_batches(training), training.val_clips.videos
     with caplog.at_level(logging.WARNING):
-        scores = evaluate(job.net, batches, job.devices, seen).scores
+        scores = evaluate(training.net, batches, training.devices, seen).scores
         assert not caplog.messages and np.isfinite(scores["loss"])
-        net = NotFinite(job.net, [1])
-        scores = evaluate(net, batches, job.devices, seen, title="validation").scores
+        net = NotFinite(training.net, [1])
+        scores = evaluate(net, batches, training.devices, seen, title="validation").scores
     assert scores["clips"] == 6 and not np.isfinite(scores["loss"])
     (message,) = caplog.messages
     assert "validation: the loss of 2 of 6 videos is not finite" in message

@@ -28,33 +28,33 @@ ALONE = Devices(torch.device("cpu"), 0, "fp32")
 def stopped(tiny, tmp_path_factory):
     """Where a run lies that one process stopped after two steps of its first epoch; its facts."""
     out = tmp_path_factory.mktemp("stopped")
-    job = prepare(parse_config("custom", command(tiny, out, *OPTIONS)[2:]), ALONE)
-    for parameter in job.net.parameters():
+    run = prepare(parse_config("custom", command(tiny, out, *OPTIONS)[2:]), ALONE)
+    for parameter in run.net.parameters():
         parameter.grad = torch.rand_like(parameter)
-    job.optimiser.step()
-    job.ema.update_parameters(job.net)
-    job.meter.sums += 3
-    job.step, job.best_top1, job.skipped_steps = 2, 12.5, 1
-    job.folder.mkdir(parents=True)
-    torch.save(job.state_dict(), job.folder / "last.pth")
-    return out, facts(job)
+    run.optimiser.step()
+    run.ema.update_parameters(run.net)
+    run.meter.sums += 3
+    run.step, run.best_top1, run.skipped_steps = 2, 12.5, 1
+    run.folder.mkdir(parents=True)
+    torch.save(run.state_dict(), run.folder / "last.pth")
+    return out, facts(run)
 
 
-def facts(job: TrainingRun) -> dict:
+def facts(run: TrainingRun) -> dict:
     """What a rank has prepared, and the clips of the steps that are left of its first epoch."""
     requests = StepSampler(
-        len(job.train_clips),
-        job.schedule.plan,
-        range(job.step, job.schedule.epoch_steps(1).stop),
-        seed=job.config.random_seed,
-        rank=job.devices.rank,
-        world=job.devices.world,
+        len(run.train_clips),
+        run.schedule.plan,
+        range(run.step, run.schedule.epoch_steps(1).stop),
+        seed=run.config.random_seed,
+        rank=run.devices.rank,
+        world_size=run.devices.world_size,
     )
     return {
-        "step": (job.epoch, job.step, job.best_top1, job.skipped_steps),
-        "sums": float(job.meter.sums.sum()),
+        "step": (run.epoch, run.step, run.best_top1, run.skipped_steps),
+        "sums": float(run.meter.sums.sum()),
         "state": digest(
-            {k: job.state_dict()[k] for k in ("state_dict", "optimizer", "ema", "scaler")}
+            {k: run.state_dict()[k] for k in ("state_dict", "optimizer", "ema", "scaler")}
         ),
         "shares": [len(share) for share in requests],
         "clips": [request.index for share in requests for request in share],
@@ -223,7 +223,7 @@ def test_other_weights_on_one_rank(monkeypatch):
         return [value, {**value, "weights": "another"}]
 
     monkeypatch.setattr(rank_agreement, "all_gather_object", of_two_ranks)
-    pair = Devices(torch.device("cpu"), 0, "fp32", world=2)
+    pair = Devices(torch.device("cpu"), 0, "fp32", world_size=2)
     with pytest.raises(TrainError, match="rank 1 has another weights than rank 0"):
         check_same_state(pair, 3, {"state_dict": {"a": torch.ones(2)}})
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_jobs import batch
+from small_runs import batch
 
 from data.data_error import DataError
 from train import distributed
@@ -47,7 +47,7 @@ def test_what_ranks_say_is_known_one_call_late_unless_asked_for_now(monkeypatch)
         return lambda: answer
 
     monkeypatch.setattr(distributed, "start_all_reduce_max", start)
-    two = DelayedMaximum(Devices(CPU.device, 0, "fp32", world=2))
+    two = DelayedMaximum(Devices(CPU.device, 0, "fp32", world_size=2))
     calls = ((0, False), (9, False), (0, False), (0, True))
     assert [two.all_reduce_max([value], wait=wait) for value, wait in calls] == [
         [0.0],

@@ -201,7 +201,7 @@ def test_no_part_has_one_value_a_channel(over, batch, parts):
 
 
 @pytest.mark.parametrize(
-    ("world", "batch", "clips", "groups"),
+    ("world_size", "batch", "clips", "groups"),
     [
         (8, 32, 8, 4),  # pairs of four clips each
         (4, 32, 8, 4),  # each device has enough
@@ -219,34 +219,34 @@ def test_no_part_has_one_value_a_channel(over, batch, parts):
         (4, 4, 1, 4),
     ],
 )
-def test_groups_of_ranks_have_about_the_clips_asked_for(world, batch, clips, groups):
-    assert number_of_groups(world, batch, clips) == groups
+def test_groups_of_ranks_have_about_the_clips_asked_for(world_size, batch, clips, groups):
+    assert number_of_groups(world_size, batch, clips) == groups
 
 
 @given(st.integers(1, 64), st.integers(1, 32), st.integers(1, 64))
-def test_no_other_number_of_equal_groups_is_nearer(world, share, clips):
-    number, batch = number_of_groups(world, world * share, clips), world * share
-    assert 1 <= number <= world
-    off = max(-(-world // number) * share / clips, clips / (world // number * share))
-    for other in (n for n in range(1, world + 1) if world % n == 0):
+def test_no_other_number_of_equal_groups_is_nearer(world_size, share, clips):
+    number, batch = number_of_groups(world_size, world_size * share, clips), world_size * share
+    assert 1 <= number <= world_size
+    off = max(-(-world_size // number) * share / clips, clips / (world_size // number * share))
+    for other in (n for n in range(1, world_size + 1) if world_size % n == 0):
         assert off <= max(batch / other / clips, clips * other / batch) + 1e-9
 
 
 @pytest.mark.parametrize(
-    ("gpus", "world"),
+    ("gpus", "world_size"),
     [(1, 1), (4, 1), (0, 4)],
     ids=["nobody to share with", "DataParallel", "torch shares on GPUs only"],
 )
-def test_devices_that_cannot_share_split_their_own_clips(gpus, world):
+def test_devices_that_cannot_share_split_their_own_clips(gpus, world_size):
     net = network()
-    norms = StepNorms(net, Devices(torch.device("meta"), gpus, "fp32", world=world), 8)
+    norms = StepNorms(net, Devices(torch.device("meta"), gpus, "fp32", world_size=world_size), 8)
     norms.arrange(4)
     assert type(net[1]) is SplitBatchNorm3d and net[1].clips == 8
 
 
 def test_what_cannot_be_had_is_said_in_one_line():
     def said(gpus, world, batch, clips=8):
-        return shortage(Devices(torch.device("meta"), gpus, "fp32", world=world), batch, clips)
+        return shortage(Devices(torch.device("meta"), gpus, "fp32", world_size=world), batch, clips)
 
     assert "DataParallel: each GPU" in said(4, 1, 16) and "its own 4 clips" in said(4, 1, 16)
     assert "--nproc-per-node 4" in said(4, 1, 16) and "\n" not in said(4, 1, 16)
@@ -255,11 +255,11 @@ def test_what_cannot_be_had_is_said_in_one_line():
         assert enough is None
 
 
-def sharing_rank(rank: int, world: int, file: str, answers) -> None:
+def sharing_rank(rank: int, world_size: int, file: str, answers) -> None:
     """What four processes find in the groups of a run whose batches change from step to step."""
-    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=world)
+    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=world_size)
     # one GPU each, as far as the arrangement is concerned; only the layers themselves need one
-    devices = Devices(torch.device("cpu"), 1, "fp32", rank=rank, world=world)
+    devices = Devices(torch.device("cpu"), 1, "fp32", rank=rank, world_size=world_size)
     net = network()
     norms, found = StepNorms(net, devices, 8), []
     for batch in (32, 16, 8, 16, 32, 16):
@@ -271,7 +271,7 @@ def sharing_rank(rank: int, world: int, file: str, answers) -> None:
         total = torch.tensor(10.0**rank)
         dist.all_reduce(total, group=net[1].process_group)
         ranks = dist.get_world_size(net[1].process_group)
-        found.append((batch, int(total), ranks * batch // world))
+        found.append((batch, int(total), ranks * batch // world_size))
     norms.split()
     found.append(("split", type(net[1]) is SplitBatchNorm3d, len(norms._group_of)))
     answers.put((rank, found))

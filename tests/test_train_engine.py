@@ -52,12 +52,12 @@ def test_the_results_folder(everything):
 def test_precise_batch_norm_sees_clips_of_all_over_the_list(tiny, tmp_path):
     config = parse_config("custom", command(tiny, tmp_path, "--workers", "0")[2:])
     with open_devices(0, "fp32") as devices:
-        job = prepare(config, devices)
+        run = prepare(config, devices)
         shown = [
-            [batch.indices.tolist() for batch in unaugmented_batches(job, n)] for n in (2, 2, 100)
+            [batch.indices.tolist() for batch in unaugmented_batches(run, n)] for n in (2, 2, 100)
         ]
-        job.epoch = 2
-        later = [batch.indices.tolist() for batch in unaugmented_batches(job, 2)]
+        run.epoch = 2
+        later = [batch.indices.tolist() for batch in unaugmented_batches(run, 2)]
     assert shown[0] == shown[1] != later  # by (seed, epoch) alone
     assert [len(batch) for batch in shown[2]] == [4, 4, 4]  # of 14 clips
     flat = [index for batch in shown[2] for index in batch]

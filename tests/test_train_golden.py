@@ -82,13 +82,13 @@ def test_losses_in_float64_on_any_machine(tiny, tmp_path, golden):
     words = command(tiny, tmp_path, "--workers", "0", "--augmentation", "none")[2:]
     config = parse_config("custom", words)
     with open_devices(0, "fp32") as devices:
-        job = prepare(config, devices)
-        draw_in_float64(job.net, job.optimiser)
-        job.parallel_net.train()
+        run = prepare(config, devices)
+        draw_in_float64(run.net, run.optimiser)
+        run.parallel_net.train()
         losses = []
-        for batch in itertools.islice(training_batches(job), 2):  # the second sees an update
-            losses.append(train_step(job, batch, SpeedMonitor(devices.device)).loss)
-            job.step += 1
+        for batch in itertools.islice(training_batches(run), 2):  # the second sees an update
+            losses.append(train_step(run, batch, SpeedMonitor(devices.device)).loss)
+            run.step += 1
     golden("float64", losses, within=1e-4)
 
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 from runs import ROOT, environment
-from small_jobs import small_job
+from small_runs import small_run
 
 from data.clips.loader import StepPlan
 from network import build_network
@@ -163,20 +163,20 @@ def test_batches_that_score_are_no_larger_than_training_has_room_for(tiny, tmp_p
     for options, gpus, validation in (((), 0, 2), ((), 2, 4), (("--ema", "0.9"), 2, 2)):
         devices = Devices(CPU.device, gpus, "fp32")
         words = ("--micro-batch", "2", "--batch-size", "6", *options)
-        job = small_job(monkeypatch, tiny, tmp_path, *words, devices=devices)
-        assert {len(batch.labels) for batch in validation_batches(job)} <= {validation, 2}
-        assert len(next(iter(validation_batches(job))).labels) == validation
-        plain = [len(batch.labels) for batch in unaugmented_batches(job, 1)]
+        run = small_run(monkeypatch, tiny, tmp_path, *words, devices=devices)
+        assert {len(batch.labels) for batch in validation_batches(run)} <= {validation, 2}
+        assert len(next(iter(validation_batches(run))).labels) == validation
+        plain = [len(batch.labels) for batch in unaugmented_batches(run, 1)]
         assert plain == [2, 2, 2]  # as many clips as in a batch
 
 
 def test_the_full_shape_is_tried_even_where_no_step_has_it(tiny, tmp_path, monkeypatch):
     devices = Devices(CPU.device, 0, "fp32")
     words = ("--micro-batch", "auto", "--multigrid", "paper", "--batch-size", "8")
-    job = small_job(monkeypatch, tiny, tmp_path, *words, devices=devices)
-    full = (job.config.clip_length, job.config.clip_size)
-    assert full not in {(shape.frames, shape.size) for shape in job.schedule.largest_shapes()}
-    assert next(iter(validation_batches(job))).clips.shape[2:4] == full
+    run = small_run(monkeypatch, tiny, tmp_path, *words, devices=devices)
+    full = (run.config.clip_length, run.config.clip_size)
+    assert full not in {(shape.frames, shape.size) for shape in run.schedule.largest_shapes()}
+    assert next(iter(validation_batches(run))).clips.shape[2:4] == full
 
 
 def test_the_estimate_is_what_fits_but_for_a_clip(net):
@@ -270,4 +270,4 @@ def test_without_control_groups_there_are_no_limits(tmp_path):
 def test_the_smaller_limit_counts_and_neighbours_share_it(monkeypatch):
     monkeypatch.setattr(memory, "cgroup_free_bytes", lambda: [2**20])
     assert free_bytes(CPU) == 2**20
-    assert free_bytes(Devices(CPU.device, 0, "fp32", world=4, local_world_size=2)) == 2**19
+    assert free_bytes(Devices(CPU.device, 0, "fp32", world_size=4, local_world_size=2)) == 2**19

@@ -435,12 +435,19 @@ def test_a_dataset_too_small_for_the_processes_is_refused():
         check_shares(make_schedule(config(batch_size=16), 3), 4)
 
 
-@pytest.mark.parametrize("world", [1, 2, 3, 5])
-def test_ranks_share_every_step_evenly(world):
+@pytest.mark.parametrize("world_size", [1, 2, 3, 5])
+def test_ranks_share_every_step_evenly(world_size):
     schedule = make_schedule(config(batch_size=16, end_epoch=1), 333)
     samplers = [
-        StepSampler(333, schedule.plan, range(schedule.total_steps), seed=1, rank=rank, world=world)
-        for rank in range(world)
+        StepSampler(
+            333,
+            schedule.plan,
+            range(schedule.total_steps),
+            seed=1,
+            rank=rank,
+            world_size=world_size,
+        )
+        for rank in range(world_size)
     ]
     seen = []
     for shares in zip(*samplers, strict=True):

@@ -6,7 +6,7 @@ from random import Random
 import pytest
 import torch
 from runs import same_bits
-from small_jobs import small_job, take
+from small_runs import small_run, take
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from train import divergence
@@ -19,28 +19,28 @@ ALL = ("--mixup", "0.2", "--ema", "0.9", "--clip-grad", "1", "--label-smoothing"
 
 
 @pytest.fixture
-def new_job(tiny, tmp_path, monkeypatch):
-    """Makes a small job with options of its own."""
+def new_run(tiny, tmp_path, monkeypatch):
+    """Makes a small run with options of its own."""
 
     def make(*options, precision="fp32"):
         devices = Devices(torch.device("cpu"), 0, precision)
-        return small_job(monkeypatch, tiny, tmp_path, *options, devices=devices)
+        return small_run(monkeypatch, tiny, tmp_path, *options, devices=devices)
 
     return make
 
 
-def spoil(job, what):
+def spoil(run, what):
     """Make the loss NaN, or only the gradients infinite. Returns what undoes it."""
     if what == "loss":
-        return job.net.register_forward_hook(lambda module, inputs, output: output * math.nan)
-    parameter = next(job.net.parameters())
+        return run.net.register_forward_hook(lambda module, inputs, output: output * math.nan)
+    parameter = next(run.net.parameters())
     return parameter.register_hook(lambda gradient: gradient * math.inf)
 
 
-def lasting(job):
+def lasting(run):
     """What a step that is left out must not change."""
     state = {
-        k: v for k, v in job.state_dict().items() if k not in ("step", "skipped_steps", "scaler")
+        k: v for k, v in run.state_dict().items() if k not in ("step", "skipped_steps", "scaler")
     }
     return torch.utils._pytree.tree_map(
         lambda value: value.clone() if torch.is_tensor(value) else value, state
@@ -50,36 +50,36 @@ def lasting(job):
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
 @pytest.mark.parametrize("what", ["loss", "gradients"])
-def test_a_step_that_is_not_finite_leaves_nothing_behind(new_job, what, optimiser, precision):
+def test_a_step_that_is_not_finite_leaves_nothing_behind(new_run, what, optimiser, precision):
     """Not even in the optimiser's first step, nor in the steps that follow."""
     options = ("--optimiser", optimiser, "--on-nan", "skip:5", *ALL)
-    job, other = (new_job(*options, precision=precision) for _ in range(2))
-    before = lasting(job)
-    spoiled = spoil(job, what)
-    take(job)
+    run, other = (new_run(*options, precision=precision) for _ in range(2))
+    before = lasting(run)
+    spoiled = spoil(run, what)
+    take(run)
     spoiled.remove()
-    check_last_step(job)
-    after = lasting(job)
+    check_last_step(run)
+    after = lasting(run)
     if what == "gradients" and precision == "fp16":  # its loss was finite: its clips are scored
-        assert after.pop("meter")[0] == len(job.batches[0].labels)
+        assert after.pop("meter")[0] == len(run.batches[0].labels)
         before.pop("meter")
-        assert job.skipped_steps == 0  # the loss scale was too large, no more
+        assert run.skipped_steps == 0  # the loss scale was too large, no more
     else:
-        assert job.skipped_steps == 1
+        assert run.skipped_steps == 1
     for name in before:
         if name == "optimizer" and not before[name]["state"]:  # AdamW makes its state, of zeros
             assert not any(v.any() for s in after[name]["state"].values() for v in s.values())
         else:
             assert same_bits(before[name], after[name]), name
-    take(job, 2)
+    take(run, 2)
     other.step = 1
     if precision == "fp16":
-        other.scaler.load_state_dict(job.scaler.state_dict())  # was halved
-        assert job.scaler.get_scale() == 2.0**15
+        other.scaler.load_state_dict(run.scaler.state_dict())  # was halved
+        assert run.scaler.get_scale() == 2.0**15
     take(other, 2)
-    assert same_bits(lasting(job)["state_dict"], lasting(other)["state_dict"])
-    assert same_bits(lasting(job)["optimizer"], lasting(other)["optimizer"])
-    assert same_bits(lasting(job)["ema"], lasting(other)["ema"])
+    assert same_bits(lasting(run)["state_dict"], lasting(other)["state_dict"])
+    assert same_bits(lasting(run)["optimizer"], lasting(other)["optimizer"])
+    assert same_bits(lasting(run)["ema"], lasting(other)["ema"])
 
 
 class Waits(TorchDispatchMode):
@@ -98,76 +98,76 @@ class Waits(TorchDispatchMode):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
-def test_a_step_does_not_wait_for_the_device(new_job, optimiser, precision):
+def test_a_step_does_not_wait_for_the_device(new_run, optimiser, precision):
     options = ("--optimiser", optimiser, "--ema", "0.9", "--clip-grad", "1", "--bn-clips", "2")
-    job = new_job(*options, "--on-nan", "skip:1", precision=precision)
-    take(job)
+    run = new_run(*options, "--on-nan", "skip:1", precision=precision)
+    take(run)
     with Waits() as waits:
-        take(job)
+        take(run)
     assert waits.seen == []
 
 
-def test_divergence_is_noticed_a_step_late_and_names_the_right_step(new_job):
-    job = new_job()
-    take(job)
-    spoiled = spoil(job, "loss")
-    take(job)
+def test_divergence_is_noticed_a_step_late_and_names_the_right_step(new_run):
+    run = new_run()
+    take(run)
+    spoiled = spoil(run, "loss")
+    take(run)
     spoiled.remove()
-    names = [job.train_clips.videos.folder(i).name for i in job.batches[1].indices.tolist()]
+    names = [run.train_clips.videos.folder(i).name for i in run.batches[1].indices.tolist()]
     with pytest.raises(DivergedError, match=rf"step 1, .*clips {', '.join(names)};"):
-        take(job)
+        take(run)
 
 
-def test_nothing_is_saved_of_a_step_that_diverged(new_job):
-    for save in (save_last, lambda job: finish_epoch(job, None, None)):
-        job = new_job()
-        job.folder.mkdir(parents=True, exist_ok=True)
-        last = job.folder / "last.pth"
-        take(job)
-        save_last(job)
+def test_nothing_is_saved_of_a_step_that_diverged(new_run):
+    for save in (save_last, lambda run: finish_epoch(run, None, None)):
+        run = new_run()
+        run.folder.mkdir(parents=True, exist_ok=True)
+        last = run.folder / "last.pth"
+        take(run)
+        save_last(run)
         good = last.read_bytes()
-        spoil(job, "gradients")
-        take(job)
+        spoil(run, "gradients")
+        take(run)
         with pytest.raises(DivergedError, match=r"its gradients are not finite\) at .*last\.pth"):
-            save(job)
+            save(run)
         assert last.read_bytes() == good
 
 
-def test_fp16_goes_on_after_a_step_left_out_with_clipped_gradients(new_job):
-    job = new_job("--clip-grad", "1", "--on-nan", "skip:2", precision="fp16")
-    spoiled = spoil(job, "loss")
-    take(job, 2)
+def test_fp16_goes_on_after_a_step_left_out_with_clipped_gradients(new_run):
+    run = new_run("--clip-grad", "1", "--on-nan", "skip:2", precision="fp16")
+    spoiled = spoil(run, "loss")
+    take(run, 2)
     spoiled.remove()
-    before = lasting(job)["state_dict"]
-    take(job, 2)
-    check_last_step(job)
-    assert job.skipped_steps == 2 and not same_bits(before, job.net.state_dict())
-    assert job.scaler.get_scale() == 2.0**14
+    before = lasting(run)["state_dict"]
+    take(run, 2)
+    check_last_step(run)
+    assert run.skipped_steps == 2 and not same_bits(before, run.net.state_dict())
+    assert run.scaler.get_scale() == 2.0**14
 
 
 @pytest.mark.parametrize("sign", ["the scale collapses", "many steps in a row"])
-def test_fp16_gradients_that_are_never_finite_are_divergence(new_job, monkeypatch, sign):
-    job = new_job(precision="fp16")
-    before = lasting(job)["state_dict"]
-    spoil(job, "gradients")
+def test_fp16_gradients_that_are_never_finite_are_divergence(new_run, monkeypatch, sign):
+    run = new_run(precision="fp16")
+    before = lasting(run)["state_dict"]
+    spoil(run, "gradients")
     if sign == "the scale collapses":
-        job.scaler.load_state_dict(job.scaler.state_dict() | {"scale": 2.0**-7})
+        run.scaler.load_state_dict(run.scaler.state_dict() | {"scale": 2.0**-7})
     else:
         monkeypatch.setattr(divergence, "MOST_OVERFLOWS", 3)
     with pytest.raises(DivergedError, match="4 steps in a row without an update"):
-        take(job, 10)
-    assert same_bits(before, job.net.state_dict())
+        take(run, 10)
+    assert same_bits(before, run.net.state_dict())
 
 
-def take_some(job, steps, bad: dict[int, str]):
+def take_some(run, steps, bad: dict[int, str]):
     """Take `steps`; those in `bad` have a loss or gradients that are not finite."""
     for step in steps:
-        job.step = step
-        spoiled = spoil(job, bad[step]) if step in bad else None
-        take(job)
+        run.step = step
+        spoiled = spoil(run, bad[step]) if step in bad else None
+        take(run)
         if spoiled:
             spoiled.remove()
-    check_last_step(job)
+    check_last_step(run)
 
 
 def drawn(random) -> tuple[str, ...]:
@@ -179,29 +179,29 @@ def drawn(random) -> tuple[str, ...]:
 
 
 @pytest.mark.fault
-def test_steps_left_out_are_as_if_they_had_not_been_taken(new_job, trials):
+def test_steps_left_out_are_as_if_they_had_not_been_taken(new_run, trials):
     trial = trials("a step that is not finite changes nothing", "infinite losses and gradients")
     for number in range(trial.number(4, 300)):
         random = Random(number)
         options = drawn(random)
         bad = {step: random.choice(["loss", "gradients"]) for step in random.sample(range(6), 3)}
-        job, other = new_job(*options), new_job(*options)
-        take_some(job, range(6), bad)
+        run, other = new_run(*options), new_run(*options)
+        take_some(run, range(6), bad)
         take_some(other, [step for step in range(6) if step not in bad], {})
-        ends = [lasting(job), lasting(other)]
+        ends = [lasting(run), lasting(other)]
         for end in ends:  # without the learning rate of the step taken last
             end["optimizer"] = end["optimizer"]["state"]
         trial.add(same_bits(*ends), (options, bad))
 
 
 @pytest.mark.fault
-def test_a_run_with_steps_left_out_goes_on_from_any_of_them(new_job, trials):
+def test_a_run_with_steps_left_out_goes_on_from_any_of_them(new_run, trials):
     trial = trials("a resumed run has the bits of the uninterrupted one", "steps left out")
     for number in range(trial.number(4, 300)):
         random = Random(number)
         options, precision = drawn(random), random.choice(["fp32", "fp16"])
         bad = {step: random.choice(["loss", "gradients"]) for step in random.sample(range(6), 3)}
-        whole, first, second = (new_job(*options, precision=precision) for _ in range(3))
+        whole, first, second = (new_run(*options, precision=precision) for _ in range(3))
         take_some(whole, range(6), bad)
         stop = random.randrange(1, 6)
         take_some(first, range(stop), bad)

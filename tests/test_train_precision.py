@@ -8,7 +8,7 @@ import threading
 import pytest
 import torch
 from runs import same_bits
-from small_jobs import small_job, small_network, take
+from small_runs import small_network, small_run, take
 from torch import nn
 from torch.nn.parallel import parallel_apply
 
@@ -83,23 +83,23 @@ def test_each_replica_computes_in_the_asked_dtype(two_accelerators, precision, d
 def test_a_step_on_two_devices_is_that_on_one(
     two_accelerators, tiny, tmp_path, monkeypatch, precision
 ):
-    jobs, losses, seen = [], [], []
+    runs, losses, seen = [], [], []
     for gpus in (0, 2):
         torch.manual_seed(1)
         devices = Devices(CPU, gpus, precision)
-        job = small_job(monkeypatch, tiny, tmp_path, "--log-interval", "1", devices=devices)
-        job.parallel_net.eval()  # batch norm over half of a batch is another function
-        seen.append(dtypes_of(job.net))
-        take(job)
-        losses.append(job.unchecked_step.loss)
-        check_last_step(job)
-        jobs.append(job)
-    one, two = jobs
+        run = small_run(monkeypatch, tiny, tmp_path, "--log-interval", "1", devices=devices)
+        run.parallel_net.eval()  # batch norm over half of a batch is another function
+        seen.append(dtypes_of(run.net))
+        take(run)
+        losses.append(run.unchecked_step.loss)
+        check_last_step(run)
+        runs.append(run)
+    one, two = runs
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
     dtype = {"bf16": torch.bfloat16, "fp16": torch.half}[precision]
     assert seen == [[dtype], [dtype, dtype]]
     for a, b in zip(one.net.parameters(), two.net.parameters(), strict=True):
-        gradients = [job.optimiser.state[p]["momentum_buffer"] for job, p in ((one, a), (two, b))]
+        gradients = [run.optimiser.state[p]["momentum_buffer"] for run, p in ((one, a), (two, b))]
         assert gradients[0].norm() > 0
         assert (gradients[0] - gradients[1]).norm() < 0.02 * gradients[0].norm()
 
@@ -113,9 +113,9 @@ def test_deterministic_sets_what_torch_needs_and_puts_it_back(tiny, tmp_path, mo
             assert torch.backends.cudnn.deterministic is wanted
             assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) or not wanted
             torch.manual_seed(1)
-            job = small_job(monkeypatch, tiny, tmp_path, "--ema", "0.9", devices=devices)
-            take(job, 2)
-            weights.append(job.net.state_dict())
+            run = small_run(monkeypatch, tiny, tmp_path, "--ema", "0.9", devices=devices)
+            take(run, 2)
+            weights.append(run.net.state_dict())
         assert not torch.are_deterministic_algorithms_enabled()
         assert not torch.backends.cudnn.deterministic
     assert same_bits(*weights)  # the CPU gives the same bits anyway

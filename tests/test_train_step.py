@@ -24,78 +24,78 @@ from train.validation import network_to_validate
 
 
 @pytest.fixture
-def job(tiny, tmp_path):
-    """A job, one good step into its training, that may leave out steps."""
+def run(tiny, tmp_path):
+    """A run, one good step into its training, that may leave out steps."""
     words = ["--workers", "0", "--on-nan", "skip:9", "--ema", "0.9"]
     config = parse_config("custom", command(tiny, tmp_path, *words)[2:])
     with open_devices(0, "fp32") as devices:
-        job = prepare(config, devices)
-        job.batches = prefetched(training_batches(job), devices)
-        job.parallel_net.train()
-        take_step(job)
-        yield job
+        run = prepare(config, devices)
+        run.batches = prefetched(training_batches(run), devices)
+        run.parallel_net.train()
+        take_step(run)
+        yield run
 
 
-def take_step(job):
-    train_step(job, next(job.batches), SpeedMonitor(job.devices.device))
-    check_last_step(job)
-    job.step += 1
+def take_step(run):
+    train_step(run, next(run.batches), SpeedMonitor(run.devices.device))
+    check_last_step(run)
+    run.step += 1
 
 
-def state(job):
+def state(run):
     """Everything that a step changes."""
-    momentum = job.optimiser.state_dict()["state"]
-    parts = (job.net.state_dict(), job.ema.state_dict(), momentum, job.meter.sums)
+    momentum = run.optimiser.state_dict()["state"]
+    parts = (run.net.state_dict(), run.ema.state_dict(), momentum, run.meter.sums)
     return copy.deepcopy(parts)
 
 
-def fill_classifier(job):
+def fill_classifier(run):
     """Finite weights whose products overflow: the loss is not finite."""
     with torch.no_grad():
-        job.net.fc.weight.fill_(3e38)
+        run.net.fc.weight.fill_(3e38)
 
 
-def break_gradient(job):
+def break_gradient(run):
     """The loss stays finite, one value of one gradient does not."""
-    job.net.stem[0].weight.register_hook(
+    run.net.stem[0].weight.register_hook(
         lambda gradient: gradient.index_fill(0, torch.tensor(0), torch.inf)
     )
 
 
 @pytest.mark.parametrize("fault", [fill_classifier, break_gradient])
-def test_a_step_that_is_not_finite_changes_nothing(job, fault):
-    fault(job)
-    before = state(job)
-    take_step(job)
-    assert all(same_bits(a, b) for a, b in zip(before, state(job), strict=True))
-    assert job.skipped_steps == 1
+def test_a_step_that_is_not_finite_changes_nothing(run, fault):
+    fault(run)
+    before = state(run)
+    take_step(run)
+    assert all(same_bits(a, b) for a, b in zip(before, state(run), strict=True))
+    assert run.skipped_steps == 1
 
 
-def test_a_step_changes_weights_average_momentum_and_scores(job):
-    before = state(job)
-    take_step(job)
-    assert not any(same_bits(a, b) for a, b in zip(before, state(job), strict=True))
-    assert job.skipped_steps == 0
+def test_a_step_changes_weights_average_momentum_and_scores(run):
+    before = state(run)
+    take_step(run)
+    assert not any(same_bits(a, b) for a, b in zip(before, state(run), strict=True))
+    assert run.skipped_steps == 0
 
 
 def test_training_accuracy_under_mixup_counts_the_heavier_class(tiny, tmp_path):
     words = ["--workers", "0", "--mixup", "1", "--multigrid", "off", "--batch-size", "6"]
     config = parse_config("custom", command(tiny, tmp_path, *words)[2:])
     with open_devices(0, "fp32") as devices:
-        job = prepare(config, devices)
+        run = prepare(config, devices)
         right, wrong = 0, 0
-        for batch in training_batches(job):
+        for batch in training_batches(run):
             # a network that names the class of the clip before it was mixed
             answer = F.one_hot(batch.labels, 3).float()
-            hook = job.net.register_forward_hook(lambda *args, answer=answer: 0 * args[2] + answer)
-            torch.manual_seed(hash((config.random_seed, job.step, 0)) % 2**63)
+            hook = run.net.register_forward_hook(lambda *args, answer=answer: 0 * args[2] + answer)
+            torch.manual_seed(hash((config.random_seed, run.step, 0)) % 2**63)
             _, targets = mixed(normalise(batch.clips), batch.labels, 3, config)
             heavier = targets.argmax(1) == batch.labels
             right, wrong = right + int(heavier.sum()), wrong + int((~heavier).sum())
-            train_step(job, batch, SpeedMonitor(devices.device))
-            job.step += 1
+            train_step(run, batch, SpeedMonitor(devices.device))
+            run.step += 1
             hook.remove()
-            assert job.meter.sums[1] == right
+            assert run.meter.sums[1] == right
     assert right and wrong
 
 
@@ -103,21 +103,21 @@ def test_precise_batch_norm_is_not_counted_in_the_gates_rates(tiny, tmp_path):
     words = ["--workers", "0", "--network", "srtg_r3d_18", "--gates", "--precise-bn", "2"]
     config = parse_config("custom", [*command(tiny, tmp_path)[2:], *words])
     with open_devices(0, "fp32") as devices:
-        job = prepare(config, devices)
-        job.parallel_net.train()
-        train_step(job, next(iter(training_batches(job))), SpeedMonitor(devices.device))
-        rates = gate_rates(job.net)
-        seen = [int(module.counts[1]) for module in job.net.modules() if hasattr(module, "counts")]
-        means = job.net.layer1[0].conv1[1].running_mean.clone()
-        network_to_validate(job)
-        assert gate_rates(job.net) == rates
-        after = [int(module.counts[1]) for module in job.net.modules() if hasattr(module, "counts")]
+        run = prepare(config, devices)
+        run.parallel_net.train()
+        train_step(run, next(iter(training_batches(run))), SpeedMonitor(devices.device))
+        rates = gate_rates(run.net)
+        seen = [int(module.counts[1]) for module in run.net.modules() if hasattr(module, "counts")]
+        means = run.net.layer1[0].conv1[1].running_mean.clone()
+        network_to_validate(run)
+        assert gate_rates(run.net) == rates
+        after = [int(module.counts[1]) for module in run.net.modules() if hasattr(module, "counts")]
         assert after == seen and all(seen)
-        assert not torch.equal(job.net.layer1[0].conv1[1].running_mean, means)
+        assert not torch.equal(run.net.layer1[0].conv1[1].running_mean, means)
 
 
 @pytest.mark.parametrize(
-    ("batch", "clips", "world", "gpus", "number"),
+    ("batch", "clips", "world_size", "gpus", "number"),
     [
         (32, 8, 1, 0, 4),
         (33, 8, 1, 0, 5),
@@ -130,12 +130,13 @@ def test_precise_batch_norm_is_not_counted_in_the_gates_rates(tiny, tmp_path):
         (2, 1, 4, 1, 1),
     ],
 )
-def test_numbers_of_micro_batches_by_hand(batch, clips, world, gpus, number):
-    job = SimpleNamespace(
-        devices=SimpleNamespace(world=world, gpus=gpus), micro_batch_size=lambda frames, size: clips
+def test_numbers_of_micro_batches_by_hand(batch, clips, world_size, gpus, number):
+    run = SimpleNamespace(
+        devices=SimpleNamespace(world_size=world_size, gpus=gpus),
+        micro_batch_size=lambda frames, size: clips,
     )
-    assert number_of_micro_batches(job, StepPlan(1, 0, batch, 4, 32)) == number
+    assert number_of_micro_batches(run, StepPlan(1, 0, batch, 4, 32)) == number
     asked = []
-    job.micro_batch_size = lambda *shape: asked.append(shape) or clips
-    number_of_micro_batches(job, StepPlan(1, 0, batch, 4, 32))
+    run.micro_batch_size = lambda *shape: asked.append(shape) or clips
+    number_of_micro_batches(run, StepPlan(1, 0, batch, 4, 32))
     assert asked == [(4, 32)]

@@ -31,21 +31,21 @@ def two_steps(options: list[str], *, shares: int = 1, frozen: bool = False, step
     config = parse_config("custom", options)
     torch.backends.cudnn.allow_tf32 = False  # fp32 means float32 here
     with open_devices(config.gpus, config.precision) as devices:
-        job = prepare(config, devices)
-        before = weights(job.net)
-        job.parallel_net.train(not frozen)
-        batches = iter(training_batches(job))
+        run = prepare(config, devices)
+        before = weights(run.net)
+        run.parallel_net.train(not frozen)
+        batches = iter(training_batches(run))
         for _ in range(steps):
             batch = next(batches)
             order = [i for rank in range(shares) for i in range(rank, len(batch.labels), shares)]
             batch = Batch(*(part[order] for part in batch))
-            train_step(job, batch, SpeedMonitor(devices.device))
-            job.step += 1
-        check_last_step(job)
-        scores = job.meter.scores(devices)
+            train_step(run, batch, SpeedMonitor(devices.device))
+            run.step += 1
+        check_last_step(run)
+        scores = run.meter.scores(devices)
         return {
             "before": before,
-            "after": weights(job.net),
+            "after": weights(run.net),
             "scores": scores,
             "first": devices.is_first,
         }
@@ -63,27 +63,27 @@ def options_in(tiny, out, *more: str) -> list[str]:
     return command(tiny, out, *words)[2:]
 
 
-def steps_of_processes(world: int, options: list[str], out: Path, *, steps: int = 2) -> dict:
+def steps_of_processes(world_size: int, options: list[str], out: Path, *, steps: int = 2) -> dict:
     """What `two_steps` gives in the first of so many processes of one run."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     ranks = [
-        SERVER.Process(target=_rank, args=(rank, world, port, str(out), options, steps))
-        for rank in range(world)
+        SERVER.Process(target=_rank, args=(rank, world_size, port, str(out), options, steps))
+        for rank in range(world_size)
     ]
     for process in ranks:
         process.start()
     for process in ranks:
         process.join()
-    assert [process.exitcode for process in ranks] == [0] * world
+    assert [process.exitcode for process in ranks] == [0] * world_size
     return torch.load(out, weights_only=True)
 
 
-def _rank(rank: int, world: int, port: int, out: str, options: list[str], steps: int) -> None:
+def _rank(rank: int, world_size: int, port: int, out: str, options: list[str], steps: int) -> None:
     torch.set_num_threads(1)
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), **where)
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size), **where)
     result = two_steps(options, steps=steps)
     if rank == 0:
         torch.save(result, out)

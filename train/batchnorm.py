@@ -112,20 +112,20 @@ def synchronise_batch_norm(net: nn.Module, group: dist.ProcessGroup | None = Non
         module.process_group = group
 
 
-def number_of_groups(world: int, batch: int, clips: int) -> int:
+def number_of_groups(world_size: int, batch: int, clips: int) -> int:
     """Return the number of groups of ranks in which each group has about `clips` clips of a batch.
 
     The sizes of groups differ by at most one rank. Of all numbers, it is the one whose worst group
-    comes closest to `clips`, by ratio. `world` means that each rank forms its own group (and
+    comes closest to `clips`, by ratio. `world_size` means that each rank forms its own group (and
     divides its clips further).
     """
-    share = batch / world
+    share = batch / world_size
 
     def worst(number: int) -> float:
-        most, least = -(-world // number) * share, world // number * share
+        most, least = -(-world_size // number) * share, world_size // number * share
         return max(most / clips, clips / least)
 
-    return min(range(1, world + 1), key=worst)
+    return min(range(1, world_size + 1), key=worst)
 
 
 class StepNorms:
@@ -147,10 +147,10 @@ class StepNorms:
 
     def arrange(self, batch: int) -> None:
         """Prepare for a micro-batch of `batch` clips over all ranks; every rank must call it."""
-        number, world = self.devices.world, self.devices.world
-        if self.devices.gpus == 1 and self.clips and world > 1:
-            number = number_of_groups(world, batch, self.clips)
-        if number == world:
+        number, world_size = self.devices.world_size, self.devices.world_size
+        if self.devices.gpus == 1 and self.clips and world_size > 1:
+            number = number_of_groups(world_size, batch, self.clips)
+        if number == world_size:
             self.split()
         elif number != self._number:
             synchronise_batch_norm(self.net, self._group(number))
@@ -165,7 +165,9 @@ class StepNorms:
     def _group(self, number: int) -> dist.ProcessGroup | None:
         """Return this rank's group of `number` groups; all ranks create them at the same step."""
         if number not in self._group_of:
-            ranks = [part.tolist() for part in np.array_split(range(self.devices.world), number)]
+            ranks = [
+                part.tolist() for part in np.array_split(range(self.devices.world_size), number)
+            ]
             self._group_of[number], _ = dist.new_subgroups_by_enumeration(ranks)
         return self._group_of[number]
 
@@ -181,7 +183,7 @@ def shortage(devices: Devices, batch: int, clips: int) -> str | None:
             f"statistics over its own {share} clips of a step; `torchrun --nproc-per-node "
             f"{devices.gpus}` shares them between GPUs"
         )
-    if devices.world > 1 and not devices.gpus:
+    if devices.world_size > 1 and not devices.gpus:
         return (
             f"--bn-clips {clips} is not possible with several processes on the CPU: each takes "
             f"batch norm's statistics over its own {share} clips of a step (torch shares them on "

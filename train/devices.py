@@ -24,7 +24,7 @@ class Devices:
     gpus: int  # GPUs that this process computes on; 0 is the CPU
     precision: str  # fp32, bf16 or fp16
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
     local_world_size: int = 1  # ranks of the run on this machine, this one included
 
     @property
@@ -35,7 +35,7 @@ class Devices:
     @property
     def device_count(self) -> int:
         """How many devices share a step's batch, over all ranks."""
-        return self.world * max(1, self.gpus)
+        return self.world_size * max(1, self.gpus)
 
     @property
     def pin_memory(self) -> bool:
@@ -74,7 +74,7 @@ class Devices:
         With several ranks this is DistributedDataParallel, with several GPUs in one process
         DataParallel.
         """
-        if self.world > 1:
+        if self.world_size > 1:
             ids = [self.device.index] if self.gpus else None
             return nn.parallel.DistributedDataParallel(MixedPrecision(net, self), device_ids=ids)
         return self.replicate(net)
@@ -108,7 +108,7 @@ class Devices:
         """Return device, number of processes and number format as text for the log."""
         what = torch.cuda.get_device_name(self.device) if self.gpus else "CPU"
         count = f"{self.gpus} x " if self.gpus > 1 else ""
-        processes = f", {self.world} processes" if self.world > 1 else ""
+        processes = f", {self.world_size} processes" if self.world_size > 1 else ""
         return f"{count}{what}{processes}, {self.precision}"
 
 
@@ -142,13 +142,13 @@ def open_devices(
         TrainError: there are fewer GPUs than asked for, or another rank has failed.
     """
     available = torch.cuda.device_count()
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     asked = gpus
     if gpus is None:
         asked = available if most is None else min(available, most)
     if not 0 <= asked <= available:
         raise TrainError(f"--gpus {asked}: this machine has {available}")
-    if world > 1:
+    if world_size > 1:
         asked = min(asked, 1)
     local = int(os.environ.get("LOCAL_RANK", 0))
     if asked and local >= available:
@@ -162,10 +162,10 @@ def open_devices(
     local_world_size = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     backend = "nccl" if asked else "gloo"
     with (
-        joined(backend, rank, world) if world > 1 else contextlib.nullcontext(),
+        joined(backend, rank, world_size) if world_size > 1 else contextlib.nullcontext(),
         determinism(deterministic),
     ):
-        yield Devices(device, asked, precision, rank, world, local_world_size)
+        yield Devices(device, asked, precision, rank, world_size, local_world_size)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ def all_reduce_sum(devices: Devices, values: Tensor) -> Tensor:
 
 def all_reduce_max(devices: Devices, values: list[float]) -> list[float]:
     """Return for each value the largest over the ranks, in every rank; waits for the device."""
-    return values if devices.world == 1 else start_all_reduce_max(devices, values)()
+    return values if devices.world_size == 1 else start_all_reduce_max(devices, values)()
 
 
 def start_all_reduce_max(devices: Devices, values: list[float]) -> Callable[[], list[float]]:
@@ -38,14 +38,14 @@ def true_in_all_ranks(devices: Devices, flag: Tensor) -> Tensor:
 
 def broadcast_tensors(devices: Devices, tensors: Iterable[Tensor]) -> None:
     """Overwrite `tensors` in every rank with those of rank 0."""
-    for tensor in tensors if devices.world > 1 else ():
+    for tensor in tensors if devices.world_size > 1 else ():
         dist.broadcast(tensor, 0)
 
 
 def broadcast_object(devices: Devices, value: Any) -> Any:
     """Return rank 0's `value` in every rank. It is pickled, so it should hold no tensors."""
     values = [value]
-    if devices.world > 1:
+    if devices.world_size > 1:
         dist.broadcast_object_list(values, src=0, device=devices.device)
     return values[0]
 
@@ -53,8 +53,8 @@ def broadcast_object(devices: Devices, value: Any) -> Any:
 def all_gather_object(devices: Devices, value: Any) -> list[Any]:
     """Return the `value` of every rank, by rank, in every rank. It is pickled: keep it small."""
     values = [value]
-    if devices.world > 1:
-        values = [None] * devices.world
+    if devices.world_size > 1:
+        values = [None] * devices.world_size
         dist.all_gather_object(values, value)
     return values
 
@@ -70,7 +70,7 @@ def no_sync(net: nn.Module, wanted: bool) -> contextlib.AbstractContextManager[N
 
 
 def _all_reduce(devices: Devices, values: Tensor, operation: dist.ReduceOp) -> Tensor:
-    if devices.world == 1:
+    if devices.world_size == 1:
         return values
     reduced = values.clone()
     dist.all_reduce(reduced, operation)
@@ -93,7 +93,7 @@ class DelayedMaximum:
         Those are the values of the previous call, or with `wait` those of this call; zeros where
         there was no previous call. Every rank must call it, with the same `wait`.
         """
-        if self._devices.world == 1:
+        if self._devices.world_size == 1:
             return values
         earlier, self._earlier = self._earlier, start_all_reduce_max(self._devices, values)
         if wait:

@@ -71,7 +71,7 @@ def evaluate(
         losses = F.cross_entropy(logits, labels, reduction="none")
         meter.add(logits, labels, losses.sum())
         answers.append((indices, labels, logits.argmax(1), ~losses.isfinite()))
-        if signals and devices.world == 1 and signals.number:
+        if signals and devices.world_size == 1 and signals.number:
             raise Interrupted(signals.number)
     # moved to the CPU here and not in the loop, which would wait for the device in each batch
     indices, labels, predicted, bad = (

@@ -12,35 +12,39 @@ from data.clips.loader_workers import Batches
 from train.training_run import TrainingRun
 
 
-def training_batches(run: TrainingRun, look: Callable[[], None] | None = None) -> Batches[Batch]:
+def training_batches(
+    run: TrainingRun, check_signals: Callable[[], None] | None = None
+) -> Batches[Batch]:
     """Return the loader of all remaining training steps.
 
-    `look` is called again and again while a batch is awaited (see `data.clips.loader_workers`).
+    `check_signals` is called several times a second while waiting for a batch (see `Batches`).
     """
     return training_loader(
         run.train_clips,
         run.schedule.plan,
         range(run.step, run.schedule.total_steps),
         seed=run.config.random_seed,
-        look=look,
+        check_signals=check_signals,
         **_loader_options(run),
     )
 
 
-def validation_batches(run: TrainingRun, look: Callable[[], None] | None = None) -> Batches[Batch]:
-    """Return the loader of the validation clips, at the full shape; `look` as in training.
+def validation_batches(
+    run: TrainingRun, check_signals: Callable[[], None] | None = None
+) -> Batches[Batch]:
+    """Return the loader of the validation clips, at the full shape.
 
     A batch has as many clips as in training, but no more than fit on the devices: averaged weights
     are validated on one GPU, whatever the number of GPUs.
     """
     gpus = 1 if run.ema else len(run.devices.all)
-    batch = min(run.config.batch_size // run.devices.world, gpus * _full_micro_batch(run))
+    batch = min(run.config.batch_size // run.devices.world_size, gpus * _full_micro_batch(run))
     return validation_loader(
         run.val_clips,
         max(1, batch),
         run.config.clip_length,
         run.config.clip_size,
-        look=look,
+        check_signals=check_signals,
         **_loader_options(run),
     )
 
@@ -55,7 +59,7 @@ def unaugmented_batches(run: TrainingRun, number: int) -> Batches[Batch]:
     clips = ClipDataset(
         run.train_clips.videos, run.val_clips.options, training=False, seed=run.config.random_seed
     )
-    batch = min(run.config.batch_size, len(clips), _full_micro_batch(run) * run.devices.world)
+    batch = min(run.config.batch_size, len(clips), _full_micro_batch(run) * run.devices.world_size)
     number = number * run.config.batch_size // batch
     plan = functools.partial(
         _unaugmented_step,
@@ -81,7 +85,7 @@ def _loader_options(run: TrainingRun) -> dict[str, Any]:
     return {
         "workers": run.config.workers,
         "rank": run.devices.rank,
-        "world": run.devices.world,
+        "world_size": run.devices.world_size,
         "pin_memory": run.devices.pin_memory,
         "timeout": run.config.batch_timeout,
     }

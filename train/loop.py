@@ -94,7 +94,7 @@ def train_epochs(run: TrainingRun, signals: Signals) -> None:
 
     def stop_waiting() -> None:
         # one rank of several cannot save alone: it continues to wait for its batch
-        if signals.number and run.devices.world == 1:
+        if signals.number and run.devices.world_size == 1:
             raise Interrupted(signals.number)
 
     training = prefetched(training_batches(run, stop_waiting), run.devices)
@@ -104,7 +104,7 @@ def train_epochs(run: TrainingRun, signals: Signals) -> None:
             train_epoch(run, training, signals)
             scores = None
             if run.epoch % run.config.val_frequency == 0 or run.epoch == run.schedule.epochs:
-                if run.devices.world > 1:
+                if run.devices.world_size > 1:
                     # several ranks do not stop validating for a signal: a launcher may kill them
                     save_last(run)
                 scores = validate(run, validation, signals)
@@ -170,6 +170,6 @@ def next_batch(
         try:
             return next(batches)
         except (DataError, MachineError):
-            if run.step > saved_step and run.devices.world == 1:
+            if run.step > saved_step and run.devices.world_size == 1:
                 save_last(run)
             raise

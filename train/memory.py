@@ -142,7 +142,7 @@ def peak_bytes(net: nn.Module, devices: Devices, shape: StepPlan, clips: int) ->
     for device in devices.all:
         torch.accelerator.reset_peak_memory_stats(device)
         before.append(torch.accelerator.memory_allocated(device))
-    whole = empty_clips(devices, shape, -(-shape.batch // devices.world))
+    whole = empty_clips(devices, shape, -(-shape.batch // devices.world_size))
     read = torch.empty(2, *whole.shape, dtype=torch.uint8, device=devices.device)
     forward_and_backward(net, devices, whole[: clips * len(devices.all)])
     del read

@@ -34,7 +34,7 @@ def run_in_all_ranks(devices: Devices, work: Callable[[], Result]) -> Result:
         RuntimeError: another rank has failed because of a bug.
         Exception: whatever `work` raises in this rank.
     """
-    if devices.world == 1:
+    if devices.world_size == 1:
         return work()
     result, own = None, None
     try:
@@ -82,7 +82,7 @@ def check_same_state(devices: Devices, step: int, state: dict[str, Any]) -> None
     Raises:
         TrainError: they differ; the message is the same in every rank and names the ranks.
     """
-    if devices.world == 1:
+    if devices.world_size == 1:
         return
     everyone = all_gather_object(devices, {"step": step, "weights": digest(state)})
     for name, value in everyone[0].items():
@@ -118,7 +118,7 @@ def broadcast_state(devices: Devices, state: dict[str, Any] | None) -> dict[str,
     Tensors are sent one at a time through the memory of the device; in the other ranks the
     returned tensors are on the CPU.
     """
-    if devices.world == 1:
+    if devices.world_size == 1:
         return state
     tensors: list[Tensor] = []
 

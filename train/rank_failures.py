@@ -32,7 +32,7 @@ def described(error: Exception) -> Failure:
 
 
 @contextlib.contextmanager
-def joined(backend: str, rank: int, world: int) -> Iterator[None]:
+def joined(backend: str, rank: int, world_size: int) -> Iterator[None]:
     """Join the process group for the time of the block.
 
     A rank that fails first writes its error message into the launcher's store. Then its connections
@@ -45,7 +45,7 @@ def joined(backend: str, rank: int, world: int) -> Iterator[None]:
         MachineError: another rank has ended without a message.
     """
     store, _, _ = next(dist.rendezvous("env://"))
-    dist.init_process_group(backend, store=store, rank=rank, world_size=world)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
     notes = dist.PrefixStore("failures", store)
     try:
         yield

@@ -81,7 +81,7 @@ def broadcast_run(run: TrainingRun) -> None:
     Raises:
         TrainError: a rank has another step or other weights than rank 0.
     """
-    if run.devices.world == 1:
+    if run.devices.world_size == 1:
         return
     state = broadcast_state(run.devices, run.state_dict())
     if not run.devices.is_first:
@@ -110,7 +110,7 @@ def _open(config: Config, devices: Devices) -> tuple[ClipDataset, ClipDataset, S
     spec = dataset_spec(config.benchmark, config.variant)
     train_clips, val_clips = _open_clips(config, spec)
     schedule = make_schedule(config, len(train_clips))
-    check_shares(schedule, devices.world)
+    check_shares(schedule, devices.world_size)
     torch.manual_seed(config.random_seed)
     net = _build_with_weights(config, len(train_clips.videos.classes), devices)
     return train_clips, val_clips, schedule, net
@@ -125,15 +125,15 @@ def _shapes(schedule: Schedule) -> list[StepPlan]:
     return [StepPlan(1, 0, *full), *shapes]
 
 
-def check_shares(schedule: Schedule, world: int) -> None:
+def check_shares(schedule: Schedule, world_size: int) -> None:
     """Raise TrainError if a step has fewer clips than there are ranks."""
     smallest, _ = schedule.batch_range()
-    if smallest >= world:
+    if smallest >= world_size:
         return
-    enough = 2 * world  # steps have at least half of the batch
+    enough = 2 * world_size  # steps have at least half of the batch
     larger = f", or raise --batch-size to {enough}" if schedule.full.batch < enough else ""
     raise TrainError(
-        f"the smallest step of this run has {smallest} clips, which {world} processes cannot "
+        f"the smallest step of this run has {smallest} clips, which {world_size} processes cannot "
         f"share: start at most {smallest} processes{larger}"
     )
 

@@ -100,7 +100,7 @@ def accumulate_gradients(
                 )
             with monitor.timing("backward"):
                 # DDP averages gradients over the ranks: this makes it the mean over all clips
-                run.scaler.scale(loss * (devices.world / plan.batch)).backward()
+                run.scaler.scale(loss * (devices.world_size / plan.batch)).backward()
         loss_sum += loss.detach()
         logits.append(outputs.detach())
     return torch.cat(logits), loss_sum
@@ -108,10 +108,10 @@ def accumulate_gradients(
 
 def number_of_micro_batches(run: TrainingRun, plan: StepPlan) -> int:
     """Return the number of micro-batches of a step, the same in all ranks."""
-    world = run.devices.world
+    world_size = run.devices.world_size
     clips = run.micro_batch_size(plan.frames, plan.size) * max(1, run.devices.gpus)
-    largest_share = -(-plan.batch // world)
-    return max(1, min(-(-largest_share // clips), plan.batch // world))
+    largest_share = -(-plan.batch // world_size)
+    return max(1, min(-(-largest_share // clips), plan.batch // world_size))
 
 
 def unscale_and_clip(run: TrainingRun) -> Tensor:

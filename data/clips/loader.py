@@ -46,7 +46,7 @@ def epoch_order(n_clips: int, seed: int, epoch: int) -> np.ndarray:
 
 
 class StepSampler(Sampler[list[ClipRequest]]):
-    """Yield the requests of one rank for each step: every `world`-th clip from the `rank`-th on."""
+    """Yield one rank's requests for each step: clips rank, rank + world_size, ... of its batch."""
 
     def __init__(
         self,
@@ -56,10 +56,10 @@ class StepSampler(Sampler[list[ClipRequest]]):
         *,
         seed: int,
         rank: int = 0,
-        world: int = 1,
+        world_size: int = 1,
     ):
         self.plan, self.steps = plan, steps
-        self.rank, self.world = rank, world
+        self.rank, self.world_size = rank, world_size
         self._order = lru_cache(maxsize=2)(lambda epoch: epoch_order(n_clips, seed, epoch))
 
     def __len__(self) -> int:
@@ -69,7 +69,7 @@ class StepSampler(Sampler[list[ClipRequest]]):
         for step in self.steps:
             now = self.plan(step)
             order = self._order(now.epoch)
-            share = order[now.start + self.rank : now.start + now.batch : self.world]
+            share = order[now.start + self.rank : now.start + now.batch : self.world_size]
             if not len(share):
                 raise ValueError(f"step {step}: no clip for rank {self.rank} in {now}")
             yield [
@@ -89,10 +89,10 @@ class ViewSampler(Sampler[list[ClipRequest]]):
         size: int,
         *,
         rank: int = 0,
-        world: int = 1,
+        world_size: int = 1,
         views: int = 1,
     ):
-        self.indices = range(rank, n_clips, world)
+        self.indices = range(rank, n_clips, world_size)
         self.videos = max(1, batch // views)  # of a batch
         self.frames, self.size, self.views = frames, size, views
 
@@ -116,10 +116,10 @@ def training_loader(
     seed: int,
     workers: int,
     rank: int = 0,
-    world: int = 1,
+    world_size: int = 1,
     pin_memory: bool = False,
     timeout: float = BATCH_TIMEOUT,
-    look: Callable[[], None] | None = None,
+    check_signals: Callable[[], None] | None = None,
 ) -> Batches[Batch]:
     """Return the loader that gives one `Batch` for each of `steps`.
 
@@ -130,17 +130,17 @@ def training_loader(
         seed: of the order of the clips.
         workers: number of worker processes; 0 reads in this process.
         rank: number of this process.
-        world: world size.
+        world_size: number of ranks.
         pin_memory: put batches into pinned memory.
         timeout: seconds to wait for a batch; 0 for ever.
-        look: called several times a second while a batch is waited for; see `Batches`.
+        check_signals: called several times a second while waiting for a batch; see `Batches`.
 
     Raises (while iterating):
         ValueError: a step has fewer clips than there are ranks.
         DataError, MachineError: see `Batches`.
     """
-    sampler = StepSampler(len(clips), plan, steps, seed=seed, rank=rank, world=world)
-    return _batches(clips, sampler, workers, pin_memory, timeout, look)
+    sampler = StepSampler(len(clips), plan, steps, seed=seed, rank=rank, world_size=world_size)
+    return _batches(clips, sampler, workers, pin_memory, timeout, check_signals)
 
 
 def validation_loader(
@@ -151,11 +151,11 @@ def validation_loader(
     *,
     workers: int,
     rank: int = 0,
-    world: int = 1,
+    world_size: int = 1,
     views: int = 1,
     pin_memory: bool = False,
     timeout: float = BATCH_TIMEOUT,
-    look: Callable[[], None] | None = None,
+    check_signals: Callable[[], None] | None = None,
 ) -> Batches[Batch]:
     """Return the loader that gives every video once, the same clips in the same order each time.
 
@@ -166,8 +166,10 @@ def validation_loader(
     Raises (while iterating):
         DataError, MachineError: see `Batches`.
     """
-    sampler = ViewSampler(len(clips), batch, frames, size, rank=rank, world=world, views=views)
-    return _batches(clips, sampler, workers, pin_memory, timeout, look)
+    sampler = ViewSampler(
+        len(clips), batch, frames, size, rank=rank, world_size=world_size, views=views
+    )
+    return _batches(clips, sampler, workers, pin_memory, timeout, check_signals)
 
 
 def _batches(
@@ -176,7 +178,7 @@ def _batches(
     workers: int,
     pin_memory: bool,
     timeout: float,
-    look: Callable[[], None] | None,
+    check_signals: Callable[[], None] | None,
 ) -> Batches[Batch]:
     loader = DataLoader(
         _BatchReader(clips),
@@ -192,7 +194,7 @@ def _batches(
     def name(request: ClipRequest) -> str:
         return str(clips.videos.folder(request.index))
 
-    return Batches(loader, name=name, timeout=timeout, look=look)
+    return Batches(loader, name=name, timeout=timeout, check_signals=check_signals)
 
 
 class _BatchReader(Dataset):

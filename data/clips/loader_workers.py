@@ -43,8 +43,8 @@ class Batches(Generic[Item]):
             `errors_as_values`.
         name: request of the loader's batch sampler -> name of the video, for error messages.
         timeout: seconds to wait for one batch; 0 for ever.
-        look: called several times a second while a batch is waited for; may raise an error, for
-            example because a signal has arrived.
+        check_signals: called several times a second while waiting for a batch. It may raise an
+            error to end the wait, for example because a signal has arrived.
 
     Raises (while iterating):
         DataError: a video cannot be read.
@@ -58,10 +58,10 @@ class Batches(Generic[Item]):
         *,
         name: Callable[[Any], str],
         timeout: float,
-        look: Callable[[], None] | None = None,
+        check_signals: Callable[[], None] | None = None,
     ):
         self.loader, self._name = loader, name
-        self._timeout, self._look = timeout, look
+        self._timeout, self._check_signals = timeout, check_signals
         self._workers: list[multiprocessing.Process] = []
         self._received: int | None = None  # batches in this iteration; None before it begins
 
@@ -114,8 +114,8 @@ class Batches(Generic[Item]):
         waited = 0.0  # added up, so that time in which this process is stopped is left out
         try:
             while thread.join(POLL_INTERVAL) or thread.is_alive():
-                if self._look:
-                    self._look()
+                if self._check_signals:
+                    self._check_signals()
                 self._check_alive()
                 waited += POLL_INTERVAL
                 if 0 < self._timeout <= waited:

@@ -90,10 +90,10 @@ def measure(args: argparse.Namespace) -> list[dict]:
     rows: list[dict] = []
     if not args.changes_only:
         names = [BASELINE, *args.policies]
-        jobs = [(policy, seed) for seed in args.seeds for policy in names]  # taking turns
+        runs = [(policy, seed) for seed in args.seeds for policy in names]  # taking turns
         runs = [
             run_once(config_for(args, where, policy, seed), policy)
-            for policy, seed in tqdm(jobs, desc="trainings", disable=None)
+            for policy, seed in tqdm(runs, desc="trainings", disable=None)
         ]
         rows += [_run_row(run) for run in runs] + comparison(runs, args.policies)
         draw(runs, args.png)
@@ -196,18 +196,18 @@ def shape_changes(config: Config, *, epochs: int = 4) -> list[dict]:
     """
     seen: dict[tuple[int, int, int], dict[str, list[float]]] = {}
     with open_devices(config.gpus, config.precision) as devices:
-        job = prepare(config, devices)
-        batches, monitor = prefetched(training_batches(job), devices), SpeedMonitor(devices.device)
-        job.parallel_net.train()
+        run = prepare(config, devices)
+        batches, monitor = prefetched(training_batches(run), devices), SpeedMonitor(devices.device)
+        run.parallel_net.train()
         before = None
-        last = job.schedule.epoch_steps(min(epochs, job.schedule.epochs)).stop
+        last = run.schedule.epoch_steps(min(epochs, run.schedule.epochs)).stop
         for step in tqdm(range(last), desc="shape changes", disable=None):
-            plan = job.schedule.plan(step)
+            plan = run.schedule.plan(step)
             since = time.perf_counter()
-            train_step(job, next(batches), monitor)
+            train_step(run, next(batches), monitor)
             devices_wait(devices.device)
             elapsed = 1000 * (time.perf_counter() - since)
-            job.step += 1
+            run.step += 1
             if step == 0 or plan[2:5] == before:
                 kind = "same"
             else:
@@ -217,7 +217,7 @@ def shape_changes(config: Config, *, epochs: int = 4) -> list[dict]:
                 entry = seen.setdefault(plan[2:5], {"same": [], "new": [], "changed": []})
                 entry[kind].append(elapsed)
         return [
-            _change_row(job, shape, times)
+            _change_row(run, shape, times)
             for shape, times in seen.items()
             if len(times["same"]) >= 2 and times["new"] + times["changed"]
         ]
@@ -230,7 +230,7 @@ def devices_wait(device: torch.device) -> None:
 
 
 def _change_row(
-    job: TrainingRun, shape: tuple[int, int, int], times: dict[str, list[float]]
+    run: TrainingRun, shape: tuple[int, int, int], times: dict[str, list[float]]
 ) -> dict[str, object]:
     batch, frames, size = shape
     row: dict[str, object] = {"policy": "shape change", "batch": batch}
@@ -238,16 +238,16 @@ def _change_row(
     for kind in ("new", "changed"):
         if times[kind]:
             row[f"first_step_{kind}_ms"] = statistics.median(times[kind])
-    row["batch_load_ms"] = batch_load_ms(job, StepPlan(1, 0, batch, frames, size))
+    row["batch_load_ms"] = batch_load_ms(run, StepPlan(1, 0, batch, frames, size))
     return row
 
 
-def batch_load_ms(job: TrainingRun, plan: StepPlan) -> float:
+def batch_load_ms(run: TrainingRun, plan: StepPlan) -> float:
     """Milliseconds that one process takes to make a batch."""
-    order = epoch_order(len(job.train_clips), job.config.random_seed, plan.epoch)
+    order = epoch_order(len(run.train_clips), run.config.random_seed, plan.epoch)
     requests = [ClipRequest(int(i), 1, plan.frames, plan.size) for i in order[: plan.batch]]
     since = time.perf_counter()
-    collate([job.train_clips[request] for request in requests])
+    collate([run.train_clips[request] for request in requests])
     return 1000 * (time.perf_counter() - since)
 
 

@@ -44,14 +44,14 @@ def measure(args: argparse.Namespace) -> list[dict]:
     config = parse_config("custom", words)
     reports = []
     with open_devices(config.gpus, config.precision) as devices:
-        job = prepare(config, devices)
-        batches = prefetched(training_batches(job), devices)
+        run = prepare(config, devices)
+        batches = prefetched(training_batches(run), devices)
         for _ in range(args.epochs + 1):
-            train_epoch(job, batches, Signals())
-            reports.append(job.speed)
-            job.epoch += 1
+            train_epoch(run, batches, Signals())
+            reports.append(run.speed)
+            run.epoch += 1
     counted = reports[1:]  # the first epoch warms up the libraries and starts the workers
-    steps = len(job.schedule.epoch_steps(1))
+    steps = len(run.schedule.epoch_steps(1))
     return [
         {
             "network": args.network,

@@ -266,11 +266,11 @@ def converting(scratch: Path, paths: list[Path], peer: Path | None) -> list[dict
 def by_files(videos: Path, out: Path, processes: int) -> None:
     """Frames as JPEG files in the video's folder, then into its database, class by class."""
     for folder in sorted(videos.iterdir()):
-        jobs = [(path, out / folder.name / path.stem) for path in sorted(folder.iterdir())]
+        tasks = [(path, out / folder.name / path.stem) for path in sorted(folder.iterdir())]
         with Pool(processes) as pool:
-            pool.starmap(_extract_files, jobs)
+            pool.starmap(_extract_files, tasks)
         with Pool(processes) as pool:
-            pool.map(_collect_files, [target for _, target in jobs])
+            pool.map(_collect_files, [target for _, target in tasks])
 
 
 def _extract_files(path: Path, target: Path) -> None:

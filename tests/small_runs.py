@@ -40,18 +40,18 @@ def batch(step: int) -> Batch:
     return Batch(clips, indices % 3, indices, torch.full((4,), -1))
 
 
-def small_job(monkeypatch, root, out, *options: str, devices: Devices) -> TrainingRun:
-    """A job on the dataset in `root` that trains a `small_network`; `job.batches` are four."""
+def small_run(monkeypatch, root, out, *options: str, devices: Devices) -> TrainingRun:
+    """A run on the dataset in `root` that trains a `small_network`; `run.batches` are four."""
     monkeypatch.setattr(job_module, "_build_with_weights", lambda *_: small_network())
     words = command(root, out, *PLAIN, "--precision", devices.precision, *options)[2:]
-    job = prepare(parse_config("custom", words), devices)
-    job.batches = [batch(step) for step in range(4)]
-    job.parallel_net.train()
-    return job
+    run = prepare(parse_config("custom", words), devices)
+    run.batches = [batch(step) for step in range(4)]
+    run.parallel_net.train()
+    return run
 
 
-def take(job, count=1):
+def take(run, count=1):
     """Take `count` steps."""
     for _ in range(count):
-        train_step(job, job.batches[job.step % len(job.batches)], SpeedMonitor(job.devices.device))
-        job.step += 1
+        train_step(run, run.batches[run.step % len(run.batches)], SpeedMonitor(run.devices.device))
+        run.step += 1
