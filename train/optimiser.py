@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -77,7 +78,9 @@ def build_optimiser(net: nn.Module, config: Config) -> torch.optim.Optimizer:
 def restore_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Load an optimiser's state (momentum, averages of gradients) from a saved state dict.
 
-    The options of the parameter groups are not loaded: they follow from the configuration.
+    Of the parameter groups only the learning rates are loaded; the other options follow from the
+    configuration. Each step sets its own learning rate, but a run that is saved before its next
+    step must save the rate of its last one, whether it was resumed in between or not.
 
     torch's fused updates on CPUs read parameter, gradient and state in the order of memory. They do
     not check shapes: a tensor that is too small is read and written past its end. They ignore
@@ -90,7 +93,9 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -
     problem = optimiser_problem(optimiser, state)
     if problem:
         raise TrainError(f"the optimiser's state cannot be used: {problem}")
-    if not state["state"]:  # saved before the first step: there is nothing to take
+    for group, saved in zip(optimiser.param_groups, state["param_groups"], strict=True):
+        group["lr"] = saved["lr"]
+    if not state["state"]:  # saved before the first step, or there is none: SGD without momentum
         return
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": state["state"], "param_groups": groups})
@@ -105,6 +110,10 @@ def optimiser_problem(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -
     own = optimiser.state_dict()["param_groups"]
     if saved_groups(state) != saved_groups({"param_groups": own}):
         return "its groups of parameters are others"
+    for group in state["param_groups"]:
+        lr = group.get("lr")
+        if not isinstance(lr, float) or not 0 <= lr < math.inf:
+            return f"the learning rate of group {group['name']!r} is {lr!r}"
     values = state.get("state")
     if not isinstance(values, dict):
         return "it has no state of the parameters"
