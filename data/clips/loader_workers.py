@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 import cv2
+import psutil
 import torch
 from torch.utils.data import DataLoader
 
@@ -152,7 +153,10 @@ class Batches(Generic[Item]):
         return MachineError(f"worker {number} (process {worker.pid}) died{at} ({how}); {advice}")
 
     def _too_late(self) -> MachineError:
-        number = (self._received or 0) % len(self._workers)
+        # Normally it is the worker whose batch comes next. But a worker that was stopped while it
+        # was sending a batch holds a lock that the others wait for.
+        stopped = [n for n, worker in enumerate(self._workers) if _is_stopped(worker)]
+        number = stopped[0] if stopped else (self._received or 0) % len(self._workers)
         return MachineError(
             f"worker {number} (process {self._workers[number].pid}) has given no batch for "
             f"{self._timeout:g} seconds{self._clips_of(number)}: was it stopped, or does the disk "
@@ -168,6 +172,12 @@ class Batches(Generic[Item]):
         names = list(dict.fromkeys(map(self._name, requests)))
         rest = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         return f" while reading {', '.join(names[:NAMED])}{rest}" if names else ""
+
+
+def _is_stopped(worker: multiprocessing.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(worker.pid).status() == psutil.STATUS_STOPPED
+    return False
 
 
 def _checked(batch: Item | Exception) -> Item:
