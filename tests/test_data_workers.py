@@ -4,6 +4,7 @@ import itertools
 import os
 import resource
 import signal
+import threading
 import time
 import warnings
 from dataclasses import replace
@@ -128,6 +129,26 @@ def test_a_stopped_worker_is_named_with_its_clips(videos):
         assert str(videos.folder(request.index)) in message
     assert "and 2 more" in message
     assert psutil.wait_procs([psutil.Process(p) for p in [pid] if psutil.pid_exists(p)], 30)
+
+
+class SlowFirstWorker(Witness):
+    """In the first worker, waits for ever after its first batch, of four clips."""
+
+    seen = 0
+
+    def __getitem__(self, request):
+        self.seen += 1
+        if self.seen == 5 and torch.utils.data.get_worker_info().id == 0:
+            threading.Event().wait()
+        return super().__getitem__(request)
+
+
+def test_a_stopped_worker_is_named_though_the_batch_of_another_comes_next(videos):
+    """As when it was stopped while it held the lock with which workers send their batches."""
+    iterator, _, pid = begun(batches(clips_of(videos, SlowFirstWorker), 2, timeout=3))
+    os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(MachineError, match=f"worker 1 .process {pid}. has given no batch"):
+        exhaust(iterator)
 
 
 def test_idle_workers_that_stop_are_noticed_when_they_are_needed_again(videos):
