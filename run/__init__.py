@@ -4,11 +4,12 @@ Prepare data:
 
 - `convert`: video files to frame stores
 - `download`: download the videos that a label csv lists
-- `check`: find damaged frame stores
+- `check`: check a dataset; `run.checks` has one module for each kind of check
 - `labels`: label csvs from official lists, folders or other frameworks' lists
 
 Inform:
 
+- `doctor`: check this machine
 - `plan`: the schedule of a run, before it starts
 - `networks`: the networks with their parameters and multiply-accumulates
 - `options_page`: docs/options.md, the page of all options

@@ -13,7 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from data.datasets import dataset_spec
-from run import check, convert, download, evaluate, labels, networks, plan, predict
+from run import check, convert, doctor, download, evaluate, labels, networks, plan, predict
 from run.command_line import build_parser, command, dataset_defaults
 from train.config import Config
 
@@ -31,7 +31,7 @@ In the names of options, `-` and `_` mean the same. An option that is True or Fa
 
 - [Training](#training): the `train_<dataset>.py` scripts
 - [Preparing data](#preparing-data): `run.convert`, `run.check`, `run.download`, `run.labels`
-- [Before a run](#before-a-run): `run.networks`, `run.plan`
+- [Before a run](#before-a-run): `run.doctor`, `run.networks`, `run.plan`
 - [Using a trained network](#using-a-trained-network): `run.evaluate`, `run.predict`
 """
 TRAINING = """\
@@ -48,7 +48,7 @@ COMMANDS: dict[str, tuple[Callable[[], argparse.ArgumentParser], ...]] = {
         download.build_parser,
         labels.build_parser,
     ),
-    "Before a run": (networks.build_parser, lambda: plan.build_parser([])),
+    "Before a run": (doctor.build_parser, networks.build_parser, lambda: plan.build_parser([])),
     "Using a trained network": (evaluate.build_parser, predict.build_parser),
 }
 

@@ -13,7 +13,7 @@ from run.worker_pool import VideoTask, run_tasks
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = (
-    "benchmark", "check", "convert", "demo", "download", "evaluate", "labels", "networks",
+    "benchmark", "check", "convert", "demo", "doctor", "download", "evaluate", "labels", "networks",
     "options_page", "plan", "predict",
 )  # fmt: skip
 SCRIPTS = sorted(path.name for path in ROOT.glob("train_*.py"))
@@ -101,6 +101,7 @@ def test_errors_that_need_no_tensor_need_no_torch(dataset, tmp_path):
         "argument --short-side": ["run.convert", *there, "--videos", "v", "--short-side", "x"],
         "v: no such folder": ["run.convert", *there, "--videos", "v"],
         "/no: no such folder": ["run.check", "/no"],
+        "/no: No such file": ["run.doctor", "--folder", "/no"],
         "d.csv": ["run.download", "d.csv", "videos"],
         "u/trainlist01.txt: cannot be read": ["run.labels", "ucf101", "u"],
         "unknown network 'r3d_20'": ["run.networks", "r3d_20"],

@@ -27,6 +27,7 @@ memory             the largest micro-batch that fits into the memory
 devices            which devices and which number format; the only modules that name CUDA are
                    this one, prefetch and stopwatch
 stopwatch          time device work
+convolution_check  whether 3D convolutions are right and fast in each number format
 distributed        all_reduce, broadcast and gather over the ranks
 rank_agreement     all ranks have the same options, dataset and weights
 rank_failures      join the process group; if one rank fails, the others end with its message
