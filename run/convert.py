@@ -6,9 +6,11 @@ import argparse
 import functools
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Event
+
+import numpy as np
 
 from data.annotations.video_folders import video_folders
 from data.data_error import DataError
@@ -19,10 +21,12 @@ from data.store.ffmpeg import (
     check_regular_file,
     extract_jpegs,
     ffmpeg_executable,
+    frame_times,
 )
 from data.store.unfinished_folders import sweep_unfinished
 from run.command_line import Parser, command
 from run.worker_pool import VideoTask, add_workers, positive, report, run_tasks
+from train.option_bounds import Bounds, within
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +98,14 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--upgrade",
         action="store_true",
-        help="rewrite older stores in --dataset in place, without changing a byte of their JPEGs",
+        help="rewrite older stores in --dataset in place, without changing a byte of their JPEGs; "
+        "with --videos or --fps, also add the frame rate to those that lack it",
+    )
+    parser.add_argument(
+        "--fps",
+        type=within(Bounds(0.01, 10_000), float),
+        metavar="X",
+        help="--upgrade without --videos: the frame rate of all videos whose stores do not say it",
     )
     return parser
 
@@ -103,12 +114,22 @@ def main(argv: list[str] | None = None) -> None:
     """Convert or upgrade. If a video is broken the others are done, and the exit code is 2."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    if args.upgrade == ("videos" in args):
-        parser.error("give either --videos or --upgrade")
+    has_videos = "videos" in args
+    if not (args.upgrade or has_videos):
+        parser.error("give --videos, or --upgrade")
+    if args.fps and (has_videos or not args.upgrade):
+        parser.error("--fps goes with --upgrade, without --videos")
     broken: list[tuple[Path, str]] = []
     if args.upgrade:
-        tasks = found = [VideoTask(folder, folder) for folder in video_folders(args.dataset)]
-        work = functools.partial(_upgrade, companions=args.companion)
+        if has_videos:
+            found, broken = find_videos_to_convert(args.videos, args.dataset / "jpg")
+            found = [task for task in found if is_finished(task.folder)]
+        else:
+            found = [VideoTask(folder, folder) for folder in video_folders(args.dataset)]
+        tasks = found
+        work = functools.partial(
+            _upgrade, companions=args.companion, has_videos=has_videos, fps=args.fps
+        )
     else:
         found, broken = find_videos_to_convert(args.videos, args.dataset / "jpg")
         for _, reason in broken:
@@ -205,6 +226,7 @@ def _convert(
     patience: float,
 ) -> str | None:
     """Write one video's frame store. Return what is wrong with the video, in one line, or None."""
+    times: list[float] = []
     frames = extract_jpegs(
         task.source,
         short_side=short_side,
@@ -212,9 +234,10 @@ def _convert(
         keep_damaged=keep_damaged,
         patience=patience,
         stop=stop,
+        times=times,
     )
     try:
-        write_store(task.folder, task.folder.name, frames, companions=companions)
+        write_store(task.folder, task.folder.name, frames, companions=companions, times=times)
     except DataError as error:
         return str(error)
     except Stopped:
@@ -224,11 +247,30 @@ def _convert(
     return None
 
 
-def _upgrade(task: VideoTask, _stop: Event, *, companions: list[int]) -> str | None:
+def _upgrade(
+    task: VideoTask, stop: Event, *, companions: list[int], has_videos: bool, fps: float | None
+) -> str | None:
+    """Rewrite one store if it is older; return what is wrong with it, in one line, or None."""
+
+    def times(n_frames: int) -> Sequence[float]:
+        if not has_videos:
+            return np.arange(n_frames) / fps
+        found = frame_times(task.source, stop)
+        if len(found) != n_frames:
+            raise DataError(
+                f"{task.source}: has {len(found)} frames, but {task.folder} has {n_frames}, so "
+                "it is of another video; delete that folder and convert the video again"
+            )
+        return found
+
     try:
-        upgrade_store(task.folder, companions=companions)
+        upgrade_store(
+            task.folder, companions=companions, times=times if has_videos or fps else None
+        )
     except DataError as error:
         return str(error)
+    except Stopped:
+        pass
     return None
 
 

@@ -1,6 +1,7 @@
 """The frames of one video: `frames.db`, a SQLite file, and `n_frames` beside it.
 
 format              the tables, header and summary of `frames.db`; its versions
+frame_times         when each frame is shown: the frame rate, constant or varying
 reader              `FrameStore`, which reads frames, and a cache of open stores
 writer              write a store, upgrade an older one, verify one
 jpeg                check, decode and shrink JPEGs

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import io
 import logging
+import math
 import os
 import re
 import select
@@ -27,6 +28,10 @@ log = logging.getLogger(__name__)
 # Shrinks the short side to {side} pixels and leaves smaller frames as they are. Rotated videos have
 # been turned upright before this filter gets their frames.
 SCALE = "scale='round(iw*min(1,{side}/min(iw,ih)))':'round(ih*min(1,{side}/min(iw,ih)))'"
+# Writes a line with the time of each frame, in microseconds, to an open file. Only frames that have
+# metadata are printed, so some is added.
+TIMES = "settb=AVTB,metadata=add:key=time:value=0,metadata=print:file=pipe\\\\:{file}"
+TIME = re.compile(rb"^frame:\d+\s+pts:(\S+)", re.MULTILINE)
 # The formats that ffmpeg may read. Playlists and scripts (hls, dash, concat, image2, avisynth, sdp
 # and others) are left out on purpose: they name other files, whose frames would get into the store.
 FORMATS = (
@@ -59,6 +64,7 @@ def extract_jpegs(
     keep_damaged: bool = False,
     patience: float = PATIENCE,
     stop: Event | None = None,
+    times: list[float] | None = None,
 ) -> Iterator[bytes]:
     """Yield every frame of a video's first picture stream as a JPEG, in order and upright.
 
@@ -72,6 +78,8 @@ def extract_jpegs(
         keep_damaged: keep the frames of a damaged video that can be decoded, without an error.
         patience: seconds to wait for the next frame.
         stop: once this is set, `Stopped` is raised.
+        times: is filled with the seconds of each frame, NaN where the file does not say them,
+            after the last frame.
 
     Raises:
         DataError: before the first frame, if this is not a regular file; after the last good
@@ -79,9 +87,11 @@ def extract_jpegs(
         Stopped: `stop` was set.
     """
     check_regular_file(video)
-    with tempfile.TemporaryFile() as messages:  # a second pipe could fill up and block ffmpeg
+    # Files, because a second pipe could fill up and block ffmpeg.
+    with tempfile.TemporaryFile() as messages, tempfile.TemporaryFile() as stamps:
         process = subprocess.Popen(
-            _command(video, short_side, quality, keep_damaged),
+            _command(video, short_side, quality, keep_damaged, stamps.fileno()),
+            pass_fds=(stamps.fileno(),),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=messages,
@@ -109,6 +119,9 @@ def extract_jpegs(
             raise DataError(f"{video}: {_reason(messages, count)}")
         if messages.seek(0, os.SEEK_END):
             log.warning("%s: %s; kept", video, _reason(messages, count))
+        if times is not None:
+            stamps.seek(0)
+            times[:] = map(_seconds, TIME.findall(stamps.read()))
 
 
 class Stopped(Exception):
@@ -147,7 +160,7 @@ def check_regular_file(path: str | os.PathLike) -> None:
 
 
 def _command(
-    video: str | os.PathLike, short_side: int, quality: int, keep_damaged: bool
+    video: str | os.PathLike, short_side: int, quality: int, keep_damaged: bool, stamps: int
 ) -> list[str | bytes]:
     # One thread for each ffmpeg, because several videos are converted in parallel.
     stream = ffmpeg.input(
@@ -161,7 +174,7 @@ def _command(
         "pipe:",
         format="mpjpeg",  # each JPEG preceded by its length
         vcodec="mjpeg",
-        vf=SCALE.format(side=short_side),
+        vf=f"{SCALE.format(side=short_side)},{TIMES.format(file=stamps)}",
         pix_fmt="yuvj420p",
         threads=1,
         **{"q:v": quality, _every_frame(): "passthrough"},
@@ -172,6 +185,18 @@ def _command(
     # Without "file:", a colon in the name would end the name of a protocol.
     source = b"file:" + os.path.abspath(os.fsencode(video))  # noqa: PTH100 (bytes)
     return [source if word == PLACEHOLDER else word for word in words]
+
+
+def _seconds(microseconds: bytes) -> float:
+    return int(microseconds) / 1e6 if microseconds.lstrip(b"-").isdigit() else math.nan
+
+
+def frame_times(video: str | os.PathLike, stop: Event | None = None) -> list[float]:
+    """Decode a video and return the seconds of each frame. Raises as `extract_jpegs` does."""
+    times: list[float] = []
+    for _ in extract_jpegs(video, short_side=16, keep_damaged=True, stop=stop, times=times):
+        pass
+    return times
 
 
 @functools.cache

@@ -4,7 +4,8 @@ Written is layout 3. The table `Images` has one row for each frame, clustered by
 `frame` (from 1), so that the frames of a clip lie side by side on the disk. Each row has a checksum
 of its JPEG, and the columns that older tools select. Tables named `Companions<side>` hold smaller
 copies of the frames. The view `Summary` holds constants that opening a store needs. They come with
-the file's first page, because the text of the view is parsed and the view never executed.
+the file's first page, because the text of the view is parsed and the view never executed. Stores
+of video files also hold the frame rate; see `data.store.frame_times`.
 
 Also read are layout 2, in which the checksums of companion frames depend on their bytes only, and
 layout 0: the table `Images(ObjId, frames, size)` without key, index or order that the package
@@ -27,6 +28,7 @@ from typing import NamedTuple
 
 from data.data_error import DataError
 from data.resource_shortage import shortage
+from data.store.frame_times import Rate, parse_rate
 from data.store.read_ahead import WHOLE
 
 DATABASE, COUNT = "frames.db", "n_frames"
@@ -37,6 +39,7 @@ IMAGES = (
     "CREATE TABLE Images(ObjId STRING, frames BLOB, size INT, frame INTEGER PRIMARY KEY, crc32 INT)"
 )
 COMPANIONS = "CREATE TABLE Companions{}(frame INTEGER PRIMARY KEY, frames BLOB, crc32 INT)"
+TIMES = "CREATE TABLE Times(microseconds BLOB, crc32 INT)"
 SUMMARY = "CREATE VIEW Summary AS SELECT {} AS n_frames, '{}' AS places"
 COLUMNS = ["objid", "frames", "size", "frame", "crc32"]  # of Images in layouts 2 and 3
 SUMMARY_PATTERN = re.compile(SUMMARY.replace("{}", r"(\d{1,9})", 1).replace("{}", "([^']*)"))
@@ -59,12 +62,14 @@ class Contents:
         n_frames: the number of frames in the summary; None in layout 0.
         places: for each table, the first byte of its frames and the byte after them; and under
             "knots" the result of `data.store.read_ahead.byte_shares`. None in layout 0.
+        rate: the video's frame rate; None in stores that were written without it.
     """
 
     layout: int
     companions: dict[int, str] = field(default_factory=dict)
     n_frames: int | None = None
     places: dict[str, list[int]] | None = None
+    rate: Rate | None = None
 
 
 def frame_name(video_id: str, number: int) -> str:
@@ -158,7 +163,13 @@ def read_contents(connection: sqlite3.Connection, header: Header) -> Contents:
     companions = {side: f"Companions{side}" for side in places["companions"]}
     for table in companions.values():
         _check_table(objects, table)
-    return Contents(header.layout, companions, n_frames, places)
+    try:
+        rate = parse_rate(places["fps"]) if "fps" in places else None
+    except ValueError as error:
+        raise sqlite3.DatabaseError(str(error)) from error
+    if rate and rate.varies:
+        _check_table(objects, "Times")
+    return Contents(header.layout, companions, n_frames, places, rate)
 
 
 def _check_table(objects: dict[str, tuple[str, str]], name: str) -> None:

@@ -26,6 +26,7 @@ from data.store.format import (
     read_header,
     unreadable,
 )
+from data.store.frame_times import unpack_times
 from data.store.jpeg import BadJpegAt, decode_jpegs
 from data.store.read_ahead import byte_range, prefetch
 
@@ -52,6 +53,7 @@ class FrameStore:
         n_frames: the number of frames.
         companions: short sides in pixels, rising, of the stored smaller copies of the frames.
         layout: the version of the format; 0 for a store of dataset2database.
+        fps: frames per second, the mean if the rate varies; None if the store does not say it.
 
     Raises:
         DataError: the file is missing, damaged, incomplete or no frame store, or `n_frames` differs
@@ -83,10 +85,12 @@ class FrameStore:
             self._connect(immutable=header.ours)
             contents = read_contents(self._connection, header)
             self.layout, self._tables = contents.layout, contents.companions
-            self._places = contents.places
+            self._places, self._rate = contents.places, contents.rate
             self._rows = None if self.layout else self._scan()
             self.n_frames = self._check_count(count, contents.n_frames)
         self.companions = tuple(self._tables)
+        self.fps = self._rate.fps if self._rate else None
+        self._times: np.ndarray | None = None
 
     def _was_replaced(self) -> bool:
         """Tell whether the store was replaced while it was being opened.
@@ -116,6 +120,39 @@ class FrameStore:
 
     def __len__(self) -> int:
         return self.n_frames
+
+    @property
+    def duration(self) -> float | None:
+        """Return the seconds that the video lasts; None if the store does not say its rate."""
+        return self.n_frames / self.fps if self.fps else None
+
+    @property
+    def has_varying_rate(self) -> bool:
+        """Tell whether the time from one frame to the next varies."""
+        return bool(self._rate and self._rate.varies)
+
+    def times(self) -> np.ndarray:
+        """Return when each frame is shown, in seconds from the first one: float64 (n_frames,).
+
+        Raises:
+            DataError: the store does not say its frame rate, or the times are damaged.
+        """
+        if self._rate is None:
+            raise DataError(
+                f"{self.path}: does not say its frame rate; add it from the videos by "
+                "`python -m run.convert --videos FOLDER --dataset FOLDER --upgrade`, or give the "
+                "rate of all by `--upgrade --fps N` without --videos"
+            )
+        if not self._rate.varies:
+            return np.arange(self.n_frames) / self._rate.fps
+        if self._times is None:
+            with self._errors():
+                row = self._connection.execute("SELECT microseconds, crc32 FROM Times").fetchone()
+            try:
+                self._times = unpack_times(*(row or (None, None)), self.n_frames)
+            except ValueError as error:
+                raise DataError(f"{self.path}: {error}; convert the video again") from error
+        return self._times
 
     def close(self) -> None:
         """Close the file. Reading frames raises an error afterwards."""

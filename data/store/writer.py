@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from data.data_error import DataError
@@ -20,11 +20,13 @@ from data.store.format import (
     LAYOUT,
     PAGE_SIZE,
     SUMMARY,
+    TIMES,
     checksum,
     frame_name,
     open_file,
     read_header,
 )
+from data.store.frame_times import measure, pack_times, rate_entry
 from data.store.jpeg import BadJpeg, check_jpeg, shrink_jpeg
 from data.store.read_ahead import byte_shares
 from data.store.reader import FrameStore
@@ -39,6 +41,7 @@ def write_store(
     jpegs: Iterable[bytes],
     *,
     companions: Sequence[int] = (),
+    times: Sequence[float] = (),
 ) -> int:
     """Write all the frames of a video, or change nothing.
 
@@ -51,6 +54,8 @@ def write_store(
         jpegs: the frames' JPEGs in order, consumed one by one. Errors that it raises are passed on.
         companions: short sides in pixels of smaller copies to store of each frame, for
             `FrameStore.read_at_least`.
+        times: the seconds at which each frame is shown, which `FrameStore.fps` comes from; empty
+            if they are not known. Read after the last JPEG, so `jpegs` may fill it meanwhile.
 
     Returns:
         The number of frames.
@@ -62,7 +67,7 @@ def write_store(
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with unfinished_folder(folder.parent) as part:
-        n_frames = _write_database(part / DATABASE, video_id, jpegs, companions)
+        n_frames = _write_database(part / DATABASE, video_id, jpegs, companions, times)
         (part / COUNT).write_text(f"{n_frames}\n")
         for name in (DATABASE, COUNT):
             sync_to_disk(part / name)
@@ -87,7 +92,11 @@ def is_finished(folder: str | os.PathLike) -> bool:
 
 
 def _write_database(
-    path: Path, video_id: str, jpegs: Iterable[bytes], companions: Sequence[int]
+    path: Path,
+    video_id: str,
+    jpegs: Iterable[bytes],
+    companions: Sequence[int],
+    times: Sequence[float],
 ) -> int:
     connection = sqlite3.connect(path, isolation_level=None)
     try:
@@ -125,6 +134,13 @@ def _write_database(
                 connection.executemany(f"INSERT INTO Companions{side} VALUES (?, ?, ?)", rows)
         connection.execute("CREATE INDEX ImagesByObjId ON Images(ObjId)")
         places |= {"companions": list(small), "knots": byte_shares(sizes)}
+        measured = measure(times, len(sizes))
+        if measured:
+            rate, microseconds = measured
+            places["fps"] = rate_entry(rate)
+            if rate.varies:
+                connection.execute(TIMES)
+                connection.execute("INSERT INTO Times VALUES (?, ?)", pack_times(microseconds))
         summary = json.dumps(places, separators=(",", ":"))
         connection.execute(SUMMARY.format(len(sizes), summary))
         connection.execute("COMMIT")
@@ -159,7 +175,12 @@ def _move_into_place(part: Path, folder: Path) -> None:
     sync_to_disk(folder.parent)
 
 
-def upgrade_store(folder: str | os.PathLike, *, companions: Sequence[int] = ()) -> bool:
+def upgrade_store(
+    folder: str | os.PathLike,
+    *,
+    companions: Sequence[int] = (),
+    times: Callable[[int], Sequence[float]] | None = None,
+) -> bool:
     """Rewrite a store in the newest layout, with the same JPEGs.
 
     The frames of layout 0 have no checksums, so they are decoded first: a frame that cannot be
@@ -168,22 +189,25 @@ def upgrade_store(folder: str | os.PathLike, *, companions: Sequence[int] = ()) 
     Args:
         folder: the video's folder.
         companions: short sides of the companion frames to make; none: as the store has.
+        times: number of frames -> the seconds of each frame, called if the store does not say its
+            frame rate.
 
     Returns:
-        False if the store has the newest layout and these companions already.
+        False if the store has the newest layout, these companions and a frame rate already.
 
     Raises:
         DataError: the store is damaged. It is left unchanged.
     """
     with FrameStore(folder) as store:
-        if store.layout == LAYOUT and store.companions == tuple(
-            sorted(companions or store.companions)
-        ):
+        wanted = tuple(sorted(companions or store.companions))
+        lacks_rate = times is not None and store.fps is None
+        if store.layout == LAYOUT and store.companions == wanted and not lacks_rate:
             return False
+        seconds = times(store.n_frames) if lacks_rate else store.times() if store.fps else ()
         if store.layout == 0:
             verify_frames(store)
         frames = (store.jpegs([index])[0] for index in range(store.n_frames))
-        write_store(folder, Path(folder).name, frames, companions=companions or store.companions)
+        write_store(folder, Path(folder).name, frames, companions=wanted, times=seconds)
     return True
 
 
@@ -196,6 +220,8 @@ def verify_store(folder: str | os.PathLike) -> int:
     with FrameStore(folder) as store:
         verify_frames(store)
         store.check_structure()
+        if store.fps:
+            store.times()
         return store.n_frames
 
 
