@@ -37,6 +37,11 @@ def build_parser() -> Parser:
     for name in ("clip_length", "clip_size"):
         flag, type_ = f"--{name.replace('_', '-')}", within(bounds_of(name))
         parser.add_argument(flag, type=type_, help="default: the checkpoint's")
+    parser.add_argument(
+        "--clip-fps",
+        type=within(bounds_of("clip_fps"), float),
+        help="frames per second of a clip, instead of the checkpoint's frame rate or interval",
+    )
     parser.add_argument("--batch-size", type=within(bounds_of("batch_size")), default=16)
     parser.add_argument("--workers", type=within(bounds_of("workers")), default=1)
     parser.add_argument(

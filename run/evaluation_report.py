@@ -21,7 +21,7 @@ from run.trained_network import Trained, open_checkpoint
 from run.worker_pool import printable
 from train.devices import open_devices
 from train.evaluation import evaluate
-from train.setup import clip_options
+from train.setup import check_rate, clip_options
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,8 @@ def evaluate_checkpoint(
         trained = open_checkpoint(args.checkpoint, devices)
         # the --skip-bad in the checkpoint was about the videos of its training
         config = replace(
-            trained.with_shape(args.clip_length, args.clip_size), skip_bad=args.skip_bad
+            trained.with_shape(args.clip_length, args.clip_size, args.clip_fps),
+            skip_bad=args.skip_bad,
         )
         spec = dataset_spec(config.benchmark, config.variant)
         videos = open_split(
@@ -103,6 +104,8 @@ def evaluate_checkpoint(
             classes=trained.classes,
             skip_bad=config.skip_bad,
         )
+        if config.clip_fps:
+            check_rate(videos)
         clips = ClipDataset(
             videos,
             clip_options(config, spec, training=False),

@@ -30,6 +30,11 @@ def build_parser() -> Parser:
         help="clips of a video that are averaged (default 3)",
     )
     parser.add_argument(
+        "--clip-fps",
+        type=within(bounds_of("clip_fps"), float),
+        help="frames per second of a clip, instead of the checkpoint's frame rate or interval",
+    )
+    parser.add_argument(
         "--top",
         type=within(Bounds(1, 100_000)),
         default=5,

@@ -37,6 +37,7 @@ def predict(
     scratch: Path,
     views: int = 3,
     short_side: int = 256,
+    clip_fps: float | None = None,
 ) -> np.ndarray:
     """Return one video's probabilities, the mean over its views: float32 (classes,).
 
@@ -47,6 +48,7 @@ def predict(
         scratch: a folder for a video file's frames, which must not exist and is deleted afterwards.
         views: number of clips of the video.
         short_side: of a video file's frames, in pixels.
+        clip_fps: frames per second of the clips, instead of those of the training.
 
     Raises:
         DataError: the source is missing, is no video, cannot be decoded to its end, or the network
@@ -55,7 +57,7 @@ def predict(
     try:
         store = _frame_store(source, scratch, short_side)
         (answer,) = predictions(
-            trained.net, _clips(trained, store, views), devices, title=source.name
+            trained.net, _clips(trained, store, views, clip_fps), devices, title=source.name
         )
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -75,13 +77,15 @@ def _frame_store(source: Path, scratch: Path, short_side: int) -> Path:
         return source.absolute()
     if not is_file:
         raise DataError(f"{source}: is neither a video file nor a folder with {DATABASE}")
-    write_store(scratch, source.stem, extract_jpegs(source, short_side=short_side))
+    times: list[float] = []
+    frames = extract_jpegs(source, short_side=short_side, times=times)
+    write_store(scratch, source.stem, frames, times=times)
     return scratch
 
 
-def _clips(trained: Trained, store: Path, views: int) -> Iterable[Batch]:
+def _clips(trained: Trained, store: Path, views: int, clip_fps: float | None) -> Iterable[Batch]:
     """Return the loader of one batch: the clips of one video, taken as in validation."""
-    config = trained.config
+    config = trained.with_shape(None, None, clip_fps)
     videos = Videos(
         root=store.parent,
         folders=np.array([store.name]),
@@ -125,6 +129,7 @@ def predict_videos(args: argparse.Namespace) -> None:
                     scratch=Path(scratch) / str(number),
                     views=args.views,
                     short_side=args.short_side,
+                    clip_fps=args.clip_fps,
                 )
             except DataError as error:
                 failed += 1

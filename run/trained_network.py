@@ -22,12 +22,15 @@ class Trained:
     config: Config
     classes: tuple[str, ...]
 
-    def with_shape(self, clip_length: int | None, clip_size: int | None) -> Config:
-        """Return the configuration, with another clip length or size if one is given."""
+    def with_shape(
+        self, clip_length: int | None, clip_size: int | None, clip_fps: float | None = None
+    ) -> Config:
+        """Return the configuration, with another clip length, size or frame rate if given."""
         return replace(
             self.config,
             clip_length=clip_length or self.config.clip_length,
             clip_size=clip_size or self.config.clip_size,
+            clip_fps=clip_fps or self.config.clip_fps,
         )
 
 

@@ -187,3 +187,27 @@ def test_normalise(dtype):
     assert result.dtype == dtype and result.stride() == clips.stride()
     torch.testing.assert_close(result, expected)
     assert torch.tensor(MEAN).mul(255).tolist() == [124, 117, 104]
+
+
+def test_clips_per_second_whatever_the_frame_rate(tmp_path):
+    """Two videos of the same second, one with half of the frames, give the same clip."""
+    ground = texture((HEIGHT, WIDTH), np.random.default_rng(3), cells=5) // 4
+    for name, fps in (("slow", 20), ("fast", 40)):
+        frames = [ground + np.uint8(160 * i / fps) for i in range(fps)]
+        jpegs = [simplejpeg.encode_jpeg(frame, quality=95) for frame in frames]
+        write_store(tmp_path / name, name, jpegs, times=np.arange(fps) / fps)
+    videos = Videos(
+        root=tmp_path,
+        folders=np.array(["slow", "fast"]),
+        labels=np.zeros(2, np.int64),
+        classes=("a",),
+        rejected=[],
+        source=tmp_path / "labels.csv",
+    )
+    clips = ClipDataset(videos, replace(PLAIN, fps=10), training=False, seed=1)
+    slow, fast = (brightness(clips[ClipRequest(i, 0, 8, 32)].clip) for i in range(2))
+    assert torch.allclose(slow.diff(), torch.full((7,), 16.0), atol=1.5)
+    assert torch.allclose(slow, fast, atol=5)
+    clips = ClipDataset(videos, replace(PLAIN, fps=10), training=True, seed=1)
+    one, other = (clips[ClipRequest(1, 5, 8, 32, stretch=1.2)].clip for _ in range(2))
+    assert torch.equal(one, other)

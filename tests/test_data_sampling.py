@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import simplejpeg
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.clips.frame_sampling import frame_indices
+from data.clips.frame_sampling import frame_indices, frames_at_rate
 from data.data_error import DataError
+from data.store import FrameStore, write_store
 
 videos = st.integers(1, 500)
 lengths = st.integers(1, 64)
@@ -155,3 +157,67 @@ def test_an_interval_that_just_fits_is_drawn_and_stretched_no_further():
 def test_no_frames_is_an_error():
     with pytest.raises(DataError, match="has no frames"):
         frame_indices(0, 4, 1)
+
+
+@given(videos, lengths, st.floats(0.1, 9), seeds, stretches, st.sampled_from(["loop", "hold"]))
+def test_a_fractional_interval_takes_the_nearest_frames(
+    n_frames, length, interval, seed, stretch, short_videos
+):
+    rng = np.random.default_rng(seed)
+    how = {"stretch": stretch, "short_videos": short_videos}
+    frames = frame_indices(n_frames, length, interval, rng=rng, **how)
+    assert frames.shape == (length,) and frames.dtype == np.int64
+    assert frames.min() >= 0 and frames.max() < n_frames
+    fits = (length - 1) * interval <= n_frames - 1
+    if length > 1 and fits:
+        mean_step = (frames[-1] - frames[0]) / (length - 1)
+        assert interval - 1 <= mean_step <= interval * stretch + 1
+        places = frames[0] + np.arange(length) * mean_step
+        assert np.abs(frames - places).max() <= 1  # both ends are rounded too
+
+
+@given(videos, lengths, st.integers(1, 9), st.integers(0, 4))
+def test_a_whole_number_gives_the_same_clip_as_an_interval(n_frames, length, interval, view):
+    how = {"view": view, "views": 5}
+    whole = frame_indices(n_frames, length, interval, **how)
+    assert whole.tolist() == frame_indices(n_frames, length, float(interval), **how).tolist()
+
+
+FLAT = simplejpeg.encode_jpeg(np.zeros((16, 16, 3), np.uint8))
+
+
+def stored(folder, times):
+    write_store(folder, folder.name, [FLAT] * len(times), times=times)
+    return FrameStore(folder)
+
+
+@pytest.mark.parametrize("fps", [12.0, 25.0, 29.97, 60.0])
+def test_clips_of_one_rate_show_the_same_moments_of_videos_of_different_rates(tmp_path, fps):
+    with stored(tmp_path / "v", np.arange(round(4 * fps)) / fps) as store:
+        frames = frames_at_rate(store, 10.0, 16)  # 1.5 seconds, in the middle of 4
+    moments = frames / fps
+    assert abs(moments[0] - 1.25) <= 1.5 / fps
+    assert np.abs(moments - moments[0] - np.arange(16) / 10).max() <= 0.5 / fps + 1e-6
+
+
+def test_of_a_varying_rate_the_frames_shown_at_each_moment_are_taken(tmp_path):
+    # two seconds of 20 frames, then two of 5
+    times = np.concatenate([np.arange(40) / 20, 2 + np.arange(10) / 5])
+    with stored(tmp_path / "v", times) as store:
+        assert store.has_varying_rate
+        frames = frames_at_rate(store, 10.0, 33)
+        moments = times[frames[0]] + np.arange(33) / 10
+        shown = [np.flatnonzero(times <= moment + 1e-6)[-1] for moment in moments]
+        # the resampled frames lie on a grid of the mean rate, a twelfth of a second
+        assert np.abs(times[frames] - moments).max() <= 1 / 5 + 1 / 12
+        assert np.abs(frames - shown).max() <= 2
+        again = frames_at_rate(store, 10.0, 33)
+    assert frames.tolist() == again.tolist()
+
+
+def test_a_video_without_rate_says_what_to_do(tmp_path):
+    write_store(tmp_path / "v", "v", [FLAT] * 9)
+    with FrameStore(tmp_path / "v") as store:
+        assert frame_indices(store.n_frames, 4, 2).tolist() == [1, 3, 5, 7]
+        with pytest.raises(DataError, match="does not say its frame rate"):
+            frames_at_rate(store, 10.0, 4)

@@ -79,6 +79,9 @@ class Config:
         help="training: take every N-th frame of a video; of several N, each clip draws one")
     val_frame_interval: int | None = option(DATA, None, bounds=(1, 10_000),
         help="validation: take every N-th frame of a video")
+    clip_fps: float | None = option(DATA, None, bounds=(0.01, 10_000),
+        help="frames per second of a clip, whatever those of the video; replaces both frame "
+             "intervals (default: off)")
     augmentation: str = option(DATA, "readme",
         help="readme (the original's imgaug pipeline, compiled), imgaug (the same pipeline, "
              "run by imgaug itself), randaugment, colour, none, or a Python file that defines "

@@ -12,9 +12,11 @@ from torch.optim.swa_utils import AveragedModel
 from data.annotations.dataset_fingerprint import fingerprint
 from data.annotations.duplicate_videos import warn_of_overlap
 from data.annotations.splits import open_split
+from data.annotations.video_folders import Videos
 from data.clips.clip_dataset import ClipDataset, ClipOptions
 from data.clips.loader import StepPlan
 from data.datasets import DatasetSpec, dataset_spec
+from data.store import FrameStore
 from network import build_network, load_weights
 from train.batchnorm import StepNorms, shortage
 from train.checkpoint.resume import resume
@@ -168,6 +170,7 @@ def clip_options(config: Config, spec: DatasetSpec, *, training: bool) -> ClipOp
         start=config.start,
         short_videos=config.short_videos,
         skip_bad=config.skip_bad,
+        fps=config.clip_fps,
     )
 
 
@@ -182,6 +185,10 @@ def _open_clips(config: Config, spec: DatasetSpec) -> tuple[ClipDataset, ClipDat
     val = open_split(spec, config.dataset, "val", classes=train.classes, **where)
     log.info("%d training and %d validation videos", len(train), len(val))
     warn_of_overlap(train, val)
+    if config.clip_fps:
+        log.info("clips have %g frames per second; frame intervals are not used", config.clip_fps)
+        check_rate(train)
+        check_rate(val)
     train_clips, val_clips = (
         ClipDataset(
             videos,
@@ -192,6 +199,12 @@ def _open_clips(config: Config, spec: DatasetSpec) -> tuple[ClipDataset, ClipDat
         for videos, training in ((train, True), (val, False))
     )
     return train_clips, val_clips
+
+
+def check_rate(videos: Videos) -> None:
+    """Raise DataError if the first video, which stands for all, does not say its frame rate."""
+    with FrameStore(videos.path(0)) as store:
+        store.times()
 
 
 def _build(config: Config, n_classes: int) -> nn.Module:

@@ -18,7 +18,7 @@ from data.annotations.video_folders import Videos
 from data.augment.program import Program, load_augmentation
 from data.clips.crop import Crop, draw_crop
 from data.clips.erasing import erase_box
-from data.clips.frame_sampling import frame_indices
+from data.clips.frame_sampling import frame_indices, frames_at_rate
 from data.data_error import DataError
 from data.store import open_store
 
@@ -68,6 +68,7 @@ class ClipOptions:
     start: str = "uniform"  # or "normal"
     short_videos: str = "loop"  # or "hold"
     skip_bad: bool = False
+    fps: float | None = None  # frames per second of a clip, which replaces `intervals`
 
     @property
     def share(self) -> float:
@@ -117,17 +118,18 @@ class ClipDataset(Dataset):
         """Read, crop and augment the frames: uint8 (T, S, S, 3)."""
         rng, options = self._generator(request), self.options
         store = open_store(self.videos.path(request.index))
-        indices = frame_indices(
-            store.n_frames,
-            request.frames,
-            options.intervals,
-            rng=rng,
-            stretch=request.stretch,
-            start=options.start,
-            view=request.view,
-            views=request.views,
-            short_videos=options.short_videos,
-        )
+        how = {
+            "rng": rng,
+            "stretch": request.stretch,
+            "start": options.start,
+            "view": request.view,
+            "views": request.views,
+            "short_videos": options.short_videos,
+        }
+        if options.fps is None:
+            indices = frame_indices(store.n_frames, request.frames, options.intervals, **how)
+        else:
+            indices = frames_at_rate(store, options.fps, request.frames, **how)
         crop, program = Crop(options.share), Program([])
         if rng is not None:
             multiscale = options.crop == "multiscale"

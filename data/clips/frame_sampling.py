@@ -3,21 +3,26 @@
 A clip of `length` frames at a frame interval of `interval` spans ``(length - 1) * interval + 1``
 frames of the video. Its first frame is random in training. Otherwise the clip is in the centre of
 the video, or, with several views, the views are spread evenly from the first frame to the last.
+
+With a frame rate for the clips, the interval of each video follows from its own rate and need not
+be a whole number: each frame of the clip is then the one nearest to its place.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from data.data_error import DataError
+from data.store import FrameStore
 
 
 def frame_indices(
     n_frames: int,
     length: int,
-    interval: int | Sequence[int],
+    interval: int | float | Sequence[int],
     *,
     rng: np.random.Generator | None = None,
     stretch: float = 1.0,
@@ -32,11 +37,13 @@ def frame_indices(
         n_frames: frames of the video.
         length: frames of the clip.
         interval: frames of the video from one frame of the clip to the next, or a list to draw it
-            from. Intervals too long for the video are not drawn, unless all are.
+            from. Intervals too long for the video are not drawn, unless all are. A float is one
+            interval that need not be a whole number.
         rng: source of the random interval and first frame. Without it the clip is view `view` of
             `views`, and the interval is the middle value of the list.
         stretch: for multigrid, whose clips of fewer frames may span the time of a longer clip: an
-            interval tau is replaced by a random one of tau, tau + 1, ..., floor(tau * stretch).
+            interval tau is replaced by a random one of tau, tau + 1, ..., floor(tau * stretch),
+            or, if it is a float, by a random number from tau to tau * stretch.
         start: distribution of the first frame: "uniform", or "normal" around the centre with three
             standard deviations to either end.
         view: number of the view, from 0.
@@ -54,8 +61,8 @@ def frame_indices(
     if n_frames < 1:
         raise DataError("the video has no frames")
     step = _draw_interval(n_frames, length, interval, rng=rng, stretch=stretch)
-    latest = n_frames - 1 - (length - 1) * step  # the last possible first frame
-    offsets = np.arange(length, dtype=np.int64) * step
+    latest = math.floor(n_frames - 1 - (length - 1) * step)  # the last possible first frame
+    offsets = np.floor(np.arange(length) * step + 0.5).astype(np.int64)
     if latest < 0:
         return offsets % n_frames if short_videos == "loop" else np.minimum(offsets, n_frames - 1)
     if rng is None:
@@ -68,12 +75,16 @@ def frame_indices(
 def _draw_interval(
     n_frames: int,
     length: int,
-    interval: int | Sequence[int],
+    interval: int | float | Sequence[int],
     *,
     rng: np.random.Generator | None,
     stretch: float,
-) -> int:
+) -> int | float:
     """Draw one of the intervals that fit the video; return the smallest if none fits."""
+    if isinstance(interval, float):
+        longest = (n_frames - 1) / (length - 1) if length > 1 else interval
+        highest = min(interval * stretch, longest)
+        return interval if rng is None or highest <= interval else rng.uniform(interval, highest)
     choices = sorted([interval] if isinstance(interval, int) else interval)
     longest = (n_frames - 1) // (length - 1) if length > 1 else choices[-1]
     fitting = [choice for choice in choices if choice <= longest] or choices[:1]
@@ -92,3 +103,28 @@ def _draw_start(latest: int, start: str, rng: np.random.Generator) -> int:
     if start == "normal":
         return int(np.clip(np.rint(rng.normal(latest / 2, latest / 6)), 0, latest))
     return int(rng.integers(latest + 1))
+
+
+def frames_at_rate(store: FrameStore, fps: float, length: int, **how) -> np.ndarray:
+    """Return the numbers of the frames of one clip of `fps` frames per second.
+
+    A video whose frame rate varies is resampled to its mean rate: for each moment, the frame that
+    is shown then.
+
+    Args:
+        store: the video.
+        fps: frames of the clip per second of the video.
+        length: frames of the clip.
+        **how: the other arguments of `frame_indices`.
+
+    Raises:
+        DataError: the store does not say its frame rate.
+    """
+    if store.fps is None or store.has_varying_rate:
+        times = store.times()
+    if not store.has_varying_rate:
+        return frame_indices(store.n_frames, length, store.fps / fps, **how)
+    resampled = max(1, round(times[-1] * store.fps) + 1)
+    indices = frame_indices(resampled, length, store.fps / fps, **how)
+    tolerance = 0.01 / store.fps  # for the rounding of times
+    return np.searchsorted(times, indices / store.fps + tolerance, side="right") - 1
