@@ -19,7 +19,7 @@ from train.mixing import mixed
 from train.prefetch import prefetched
 from train.setup import prepare
 from train.speed_monitor import SpeedMonitor
-from train.step import number_of_micro_batches, train_step
+from train.step import accumulate_gradients, number_of_micro_batches, train_step
 from train.validation import network_to_validate
 
 
@@ -76,6 +76,27 @@ def test_a_step_changes_weights_average_momentum_and_scores(run):
     take_step(run)
     assert not any(same_bits(a, b) for a, b in zip(before, state(run), strict=True))
     assert run.skipped_steps == 0
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2, 4])
+def test_gradients_are_those_of_the_mean_loss_over_all_clips(run, micro_batch):
+    run.micro_batch_size = lambda frames, size: micro_batch
+    torch.manual_seed(0)
+    for module in run.net.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    run.net.eval()  # batch norm in training mode depends on the micro-batch
+    plan = run.schedule.plan(run.step)
+    clips = torch.rand(plan.batch, 3, plan.frames, plan.size, plan.size)
+    targets = F.one_hot(torch.arange(plan.batch) % 3, 3).float()
+    monitor = SpeedMonitor(run.devices.device)
+    logits, loss_sum = accumulate_gradients(run, clips, targets, plan, monitor)
+    gradients = [parameter.grad.clone() for parameter in run.net.parameters()]
+    expected = F.cross_entropy(run.net(clips), targets)
+    wanted = torch.autograd.grad(expected, list(run.net.parameters()))
+    torch.testing.assert_close(gradients, list(wanted), rtol=1e-3, atol=1e-5)
+    assert float(loss_sum) == pytest.approx(plan.batch * float(expected.detach()), rel=1e-5)
+    assert logits.shape == (plan.batch, 3)
 
 
 def test_training_accuracy_under_mixup_counts_the_heavier_class(tiny, tmp_path):
