@@ -7,5 +7,7 @@ published_lists      read the official lists of the datasets and the lists of ot
 splits               find the label csv of a split and open its videos
 video_folders        find the folder of each row's video
 duplicate_videos     warn of videos that labels name more than once
+near_duplicates      find videos that show the same pictures, also after they were encoded anew
+video_sources        which recording a video was cut from, by its name
 dataset_fingerprint  tell whether two runs have the same dataset
 """
