@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from threading import Event
@@ -10,16 +9,16 @@ from threading import Event
 from data.annotations.video_folders import video_folders
 from data.data_error import DataError
 from data.store import verify_store
-from run.command_line import Parser, command
+from run.command_line import HelpFormatter, Parser, command
 from run.worker_pool import VideoTask, add_workers, report, run_tasks
 
 
 def build_parser() -> Parser:
-    """The command's options."""
+    """Return the parser of the command's options."""
     parser = Parser(
         prog="python -m run.check",
         description=__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("dataset", type=Path, help="the folder that holds jpg/")
     add_workers(parser)
@@ -27,7 +26,7 @@ def build_parser() -> Parser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Check `<dataset>/jpg`. Damaged stores are listed in a csv, and the exit code is 2 then."""
+    """Check all frame stores below `<dataset>/jpg`; list damaged ones in a csv and exit with 2."""
     args = build_parser().parse_args(argv)
     tasks = [VideoTask(folder, folder) for folder in video_folders(args.dataset)]
     bad = run_tasks(tasks, check, args.workers)
