@@ -1,6 +1,6 @@
-"""Make one clip, which depends on nothing but the seed and the request.
+"""Make one clip, which depends on the seed and the request only.
 
-The same request therefore gives the same bytes with any number of workers, and in a resumed run.
+The same request therefore gives the same clip with any number of workers, and in a resumed run.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class ClipOptions:
-    """What all the clips of a run have in common; see the options of the same names."""
+    """Options of all the clips of a run. The command line has options of the same names."""
 
     intervals: tuple[int, ...]  # frame intervals to draw from
     # A clip shows a square of clip_size / short_side of the frame's short side, whatever its size
@@ -101,7 +101,7 @@ class ClipDataset(Dataset):
         With the option `skip_bad`, a clip of another video replaces that of an unreadable video.
 
         Raises:
-            DataError: the video cannot be read, nor, with `skip_bad`, REPLACEMENTS others.
+            DataError: the video cannot be read; with `skip_bad`, nor can REPLACEMENTS others.
         """
         try:
             return self._sample(request, replaced=-1)
