@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from run.command_line import HelpFormatter, Parser, add_trained_network, check_checkpoint, command
+from train.config import bounds_of
 from train.option_bounds import Bounds, within
 
 

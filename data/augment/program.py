@@ -13,10 +13,10 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
+from data.augment.crop import Crop, Window
 from data.augment.imgaug_compiler import DrawOperations, compile_pipeline
 from data.augment.operations import ColourMatrix, Operation, RunImgaug, Warp, warp_operation
 from data.augment.presets import load_pipeline
-from data.clips.crop import Crop, Window
 
 GROUP_BYTES = 2**18  # frames are processed in groups that fit into the cache of a core
 

@@ -15,9 +15,9 @@ import torch
 from torch.utils.data import Dataset
 
 from data.annotations.video_folders import Videos
+from data.augment.crop import Crop, draw_crop
+from data.augment.erasing import erase_box
 from data.augment.program import Program, load_augmentation
-from data.clips.crop import Crop, draw_crop
-from data.clips.erasing import erase_box
 from data.clips.frame_sampling import frame_indices, frames_at_rate
 from data.data_error import DataError
 from data.store import open_store

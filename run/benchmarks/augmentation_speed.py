@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from data.augment.crop import draw_crop
 from data.augment.presets import load_pipeline
 from data.augment.program import (
     Augmentation,
@@ -22,7 +23,6 @@ from data.augment.program import (
     ImgaugAugmentation,
     load_augmentation,
 )
-from data.clips.crop import draw_crop
 from data.synthetic import ACTIONS, render
 
 FRAMES, HEIGHT, WIDTH, SIZE, SHARE = 16, 256, 340, 224, 224 / 256

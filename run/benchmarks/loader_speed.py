@@ -23,10 +23,10 @@ import torch
 from tqdm import tqdm
 
 from data.annotations.video_folders import Videos
+from data.augment.crop import Crop, draw_crop
 from data.augment.presets import load_pipeline
 from data.augment.program import load_augmentation
 from data.clips.clip_dataset import ClipDataset, ClipOptions, ClipRequest
-from data.clips.crop import Crop, draw_crop
 from data.store import open_store, write_store
 from run.benchmarks.example_videos import (
     FRAMES,
