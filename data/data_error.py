@@ -1,8 +1,8 @@
-"""The errors of this package: for bad data, and for a machine that lacks resources."""
+"""The errors of this package: for bad data, and for a machine that is short of something."""
 
 
 class DataError(ValueError):
-    """Input data is bad. The message is one line: file and row, what is wrong, what to do."""
+    """Input data is bad. The message is one line: file and row, what is wrong, the remedy."""
 
 
 class Unusable(ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 from threading import Event
@@ -9,16 +10,16 @@ from threading import Event
 from data.annotations.video_folders import video_folders
 from data.data_error import DataError
 from data.store import verify_store
-from run.command_line import HelpFormatter, Parser, command
+from run.command_line import Parser, command
 from run.worker_pool import VideoTask, add_workers, report, run_tasks
 
 
 def build_parser() -> Parser:
-    """Return the parser of the command's options."""
+    """The command's options."""
     parser = Parser(
         prog="python -m run.check",
         description=__doc__,
-        formatter_class=HelpFormatter,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("dataset", type=Path, help="the folder that holds jpg/")
     add_workers(parser)
@@ -26,7 +27,7 @@ def build_parser() -> Parser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Check all frame stores below `<dataset>/jpg`; list damaged ones in a csv and exit with 2."""
+    """Check `<dataset>/jpg`. Damaged stores are listed in a csv, and the exit code is 2 then."""
     args = build_parser().parse_args(argv)
     tasks = [VideoTask(folder, folder) for folder in video_folders(args.dataset)]
     bad = run_tasks(tasks, check, args.workers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import logging
 import sys
@@ -23,7 +24,7 @@ from data.store.ffmpeg import (
     frame_times,
 )
 from data.store.unfinished_folders import sweep_unfinished
-from run.command_line import HelpFormatter, Parser, command
+from run.command_line import Parser, command
 from run.worker_pool import VideoTask, add_workers, positive, report, run_tasks
 from train.option_bounds import Bounds, within
 
@@ -40,20 +41,22 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="python -m run.convert",
         description=__doc__,
-        formatter_class=HelpFormatter,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
         "--videos",
         type=Path,
+        default=argparse.SUPPRESS,
         metavar="DIR",
-        help="folder of videos, or of class folders of videos",
+        help="folder of class folders of videos, or of videos",
     )
     parser.add_argument(
         "--dataset",
         type=Path,
+        default=argparse.SUPPRESS,
         required=True,
         metavar="DIR",
-        help="folder that gets jpg/; videos that are already converted are skipped",
+        help="folder in which jpg/ is made; videos that are finished there are skipped",
     )
     parser.add_argument(
         "--short-side",
@@ -76,21 +79,21 @@ def build_parser() -> Parser:
         nargs="+",
         default=[],
         metavar="PIXELS",
-        help="also store each frame with these short sides, such as 128: small clips then read "
-        "faster",
+        help="also store each frame in this size or these sizes (short side, such as 128), which "
+        "small clips read faster",
     )
     add_workers(parser)
     parser.add_argument(
         "--keep-damaged",
         action="store_true",
-        help="of a damaged video, store the frames that can be decoded",
+        help="store the frames of broken videos that can be decoded",
     )
     parser.add_argument(
         "--patience",
         type=positive,
         default=int(PATIENCE),
         metavar="SECONDS",
-        help="give up a video if ffmpeg produces no frame for this long",
+        help="give up a video when ffmpeg has produced no frame for this long",
     )
     parser.add_argument(
         "--upgrade",
@@ -108,10 +111,10 @@ def build_parser() -> Parser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Convert or upgrade. If some videos fail, the others are converted, and the exit code is 2."""
+    """Convert or upgrade. If a video is broken the others are done, and the exit code is 2."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    has_videos = bool(args.videos)
+    has_videos = "videos" in args
     if not (args.upgrade or has_videos):
         parser.error("give --videos, or --upgrade")
     if args.fps and (has_videos or not args.upgrade):
@@ -152,17 +155,17 @@ def main(argv: list[str] | None = None) -> None:
 def find_videos_to_convert(
     videos: Path, jpg: Path
 ) -> tuple[list[VideoTask], list[tuple[Path, str]]]:
-    """List the videos in a folder and in its subfolders, sorted by name.
+    """List the videos in a folder and in its folders, in order of their names.
 
     Returns:
-        The tasks, and (path, reason) of each video or folder that cannot be used: it is no regular
-        file, cannot be read, or would be converted to the same frame store as another video.
+        The tasks, and (path, reason) of each video or folder that cannot be used because it is no
+        regular file, cannot be read, or would become the same frame store as another video.
 
     Raises:
         DataError: the folder does not exist, or holds no video.
     """
     if not videos.is_dir():
-        raise DataError(f"{videos}: no such folder; give --videos the folder of the videos")
+        raise DataError(f"{videos}: no such folder; --videos names one of class folders of videos")
     broken: list[tuple[Path, str]] = []
     sources: dict[Path, list[Path]] = {}
     others = 0
@@ -173,9 +176,9 @@ def find_videos_to_convert(
         folder = (jpg / source.relative_to(videos)).with_name(source.stem)
         sources.setdefault(folder, []).append(source)
     if not sources and not broken:
-        raise DataError(f"{videos}: neither it nor its subfolders hold videos")
+        raise DataError(f"{videos}: no videos in it, nor in the folders in it")
     if others:
-        log.info("%d files are left out: their suffixes are not those of videos", others)
+        log.info("%d files are left out: their names do not end like those of videos", others)
     classes = {folder.parent for folder in sources}
     tasks = []
     for folder, same in sources.items():
@@ -196,7 +199,7 @@ def find_videos_to_convert(
 
 
 def _files(videos: Path, broken: list[tuple[Path, str]]) -> Iterator[Path]:
-    """Yield the files in a folder and its subfolders; add unreadable folders to `broken`."""
+    """Yield the files in `videos` and its folders; add what cannot be read to `broken`."""
     for path in _listing(videos, broken):
         if path.is_dir():
             yield from (inner for inner in _listing(path, broken) if not inner.is_dir())

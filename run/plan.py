@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from data.datasets import DATASETS
-from run.command_line import HelpFormatter, Parser, add_options, command, complete
+from run.command_line import Parser, add_options, command, complete
 from train.option_bounds import Bounds, within
 
 
@@ -39,7 +39,7 @@ def build_parser(argv: list[str] | None = None) -> Parser:
     parser = Parser(
         prog="python -m run.plan",
         description=__doc__,
-        formatter_class=HelpFormatter,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         allow_abbrev=False,
         add_help=False,
     )

@@ -1,14 +1,15 @@
 """Predict the actions in videos: `python -m run.predict --checkpoint best.pth clip.mp4 ...`.
 
-A video is a video file or the folder of a frame store. Clips are taken from it as in validation.
+Videos are video files or folders of frame stores. Clips are taken from them as in validation.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
-from run.command_line import HelpFormatter, Parser, add_trained_network, check_checkpoint, command
+from run.command_line import Parser, check_checkpoint, command
 from train.config import bounds_of
 from train.option_bounds import Bounds, within
 
@@ -18,16 +19,15 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="python -m run.predict",
         description=__doc__,
-        formatter_class=HelpFormatter,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "videos", nargs="+", type=Path, help="video files or folders of frame stores"
-    )
+    parser.add_argument("videos", nargs="+", type=Path, help="video files or frame stores' folders")
+    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
     parser.add_argument(
         "--views",
         type=within(Bounds(1, 1000)),
         default=3,
-        help="clips of each video; their predictions are averaged",
+        help="clips of a video that are averaged (default 3)",
     )
     parser.add_argument(
         "--clip-fps",
@@ -38,23 +38,28 @@ def build_parser() -> Parser:
         "--top",
         type=within(Bounds(1, 100_000)),
         default=5,
-        help="number of classes to print for each video",
+        help="number of classes to print (default 5)",
     )
     parser.add_argument(
         "--short-side",
         type=within(Bounds(16, 4096)),
         default=256,
-        help="short side to which the frames of video files are resized, in pixels",
+        help="short side of the frames of video files, in pixels (default 256)",
     )
-    add_trained_network(parser)
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the probabilities of all classes to FILE"
+        "--gpus",
+        type=within(bounds_of("gpus")),
+        help="0 is the CPU (default: one GPU if there is one)",
+    )
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write all probabilities to this file"
     )
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Print the most likely classes of each video, or an error for it.
+    """Print each video's most likely classes, or what is wrong with it.
 
     Raises:
         TrainError, NetworkError: the checkpoint cannot be used.

@@ -14,14 +14,22 @@ from train.results.history import (
 )
 from train.train_errors import TrainError
 
-SCORES = {"top1": 100 / 3, "top5": 100.0, "loss": 0.123456789, "clips": 14.0}
+SCORES = {"top1": 100 / 3, "top5": 100.0, "loss": 0.123456789, "clips": 14.0, "seconds": 41.5678}
 
 
 def history_of(epochs: int) -> History:
     history = History()
     for epoch in range(1, epochs + 1):
         parts = {"train": SCORES, "val": SCORES} if epoch % 2 else {"train": SCORES}
-        history.add_epoch(epoch, parts, lr=0.1 / epoch, gates={"layer1.0": epoch / 10})
+        left, best = (90 - 30 * epoch, 100 / 3) if epoch > 1 else (math.nan, -1)
+        history.add_epoch(
+            epoch,
+            parts,
+            lr=0.1 / epoch,
+            gates={"layer1.0": epoch / 10},
+            seconds_left=left,
+            best_top1=best,
+        )
     return history
 
 
@@ -72,15 +80,31 @@ def test_the_csv_files_have_what_was_added(tmp_path):
     history_of(3).write(tmp_path)
     texts = {path.name: path.read_text().splitlines() for path in tmp_path.iterdir()}
     assert texts["train_results.csv"] == [
-        "Epoch,Top1,Top5,Loss,Lr,Clips",
-        "1,33.3333,100,0.123457,0.1,14",
-        "2,33.3333,100,0.123457,0.05,14",
-        "3,33.3333,100,0.123457,0.0333333,14",
+        "Epoch,Top1,Top5,Loss,Lr,Clips,Seconds,SecondsLeft,BestTop1",
+        "1,33.3333,100,0.123457,0.1,14,41.568,,",
+        "2,33.3333,100,0.123457,0.05,14,41.568,30,33.3333",
+        "3,33.3333,100,0.123457,0.0333333,14,41.568,0,33.3333",
     ]
     assert [line.split(",")[0] for line in texts["val_results.csv"]] == ["Epoch", "1", "3"]
     assert texts["gates.csv"] == ["Epoch,layer1.0", "1,0.1", "2,0.2", "3,0.3"]
     read_history(tmp_path).write(tmp_path)  # once through a file changes nothing
     assert texts == {path.name: path.read_text().splitlines() for path in tmp_path.iterdir()}
+
+
+def test_a_csv_of_an_earlier_version_gets_the_new_columns_at_its_end(tmp_path):
+    old = ["Epoch,Top1,Top5,Loss,Lr,Clips", "1,50,100,0.5,0.1,14"]
+    for name in ("train_results.csv", "val_results.csv"):
+        (tmp_path / name).write_text("\n".join(old) + "\n")
+    history = restored_history({}, tmp_path)
+    parts = {"train": SCORES, "val": SCORES}
+    history.add_epoch(2, parts, lr=0.1, gates={}, seconds_left=60.0, best_top1=50.0)
+    history.write(tmp_path)
+    for name in ("train_results.csv", "val_results.csv"):
+        assert (tmp_path / name).read_text().splitlines() == [
+            f"{old[0]},Seconds,SecondsLeft,BestTop1",
+            f"{old[1]},,,",
+            "2,33.3333,100,0.123457,0.1,14,41.568,60,50",
+        ]
 
 
 DAMAGED = {

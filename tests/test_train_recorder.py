@@ -19,9 +19,10 @@ from train.train_errors import TrainError
 
 CONFIG = Config(network="r3d_18", optimiser="sgd", tensorboard=False)
 SCORES = {
-    "train": {"top1": 25.0, "top5": 75.0, "loss": 1.5, "clips": 8.0},
-    "val": {"top1": 50.0, "top5": 100.0, "loss": 2.5, "clips": 4.0},
+    "train": {"top1": 25.0, "top5": 75.0, "loss": 1.5, "clips": 8.0, "seconds": 9.5},
+    "val": {"top1": 50.0, "top5": 100.0, "loss": 2.5, "clips": 4.0, "seconds": 1.5},
 }
+TIMES = {"seconds_left": 60.0, "best_top1": 50.0}
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def history_of(epochs: int, gates: dict[str, float]) -> History:
     history = History()
     for epoch in range(1, epochs + 1):
         scores = {part: {k: v + epoch for k, v in s.items()} for part, s in SCORES.items()}
-        history.add_epoch(epoch, scores, lr=0.1, gates=gates)
+        history.add_epoch(epoch, scores, lr=0.1, gates=gates, **TIMES)
     return history
 
 
@@ -160,7 +161,7 @@ def test_a_single_epoch_without_gates_has_three_panels_and_whole_numbers(tmp_pat
 
 def test_a_block_that_has_gates_since_a_later_epoch_is_drawn(tmp_path, monkeypatch):
     history = history_of(1, {"layer1.0": 0.5})
-    history.add_epoch(2, SCORES, lr=0.1, gates={"layer1.0": 0.5, "layer2.1": 0.25})
+    history.add_epoch(2, SCORES, lr=0.1, gates={"layer1.0": 0.5, "layer2.1": 0.25}, **TIMES)
     figure = drawn_by(monkeypatch, Recorder(tmp_path, CONFIG, history, first_epoch=2))
     assert [line.get_label() for line in figure.axes[3].get_lines()] == ["layer1.0", "layer2.1"]
 
@@ -170,10 +171,21 @@ def test_csv_files_that_an_earlier_run_could_not_write_are_written_at_once(tmp_p
     assert (tmp_path / "val_results.csv").read_text().splitlines()[-1].startswith("2,52,")
 
 
-def epoch_written(recorder: Recorder, epoch: int) -> None:
-    recorder.write_epoch(
-        epoch, SCORES, lr=0.1, gates={"layer1.0": 0.5}, speeds={"forward": 30.0 + epoch}
-    )
+def epoch_written(recorder: Recorder, epoch: int, *, draw: bool = True) -> None:
+    speeds = {"forward": 30.0 + epoch}
+    recorder.write_epoch(epoch, SCORES, lr=0.1, gates={"layer1.0": 0.5}, speeds=speeds, draw=draw)
+
+
+def test_curves_that_wait_are_drawn_when_the_run_ends_in_any_way(tmp_path):
+    history = history_of(1, {})
+    recorder = Recorder(tmp_path, CONFIG, history, first_epoch=1)
+    epoch_written(recorder, 1, draw=False)
+    assert (tmp_path / "train_results.csv").exists() and not (tmp_path / "curves.png").exists()
+    recorder.close()
+    assert (tmp_path / "curves.png").exists()
+    (tmp_path / "curves.png").unlink()
+    Recorder(tmp_path, CONFIG, history, first_epoch=2).close()  # nothing waits
+    assert not (tmp_path / "curves.png").exists()
 
 
 EXPECTED = {
@@ -189,14 +201,16 @@ def test_tensorboard_gets_every_number_of_an_epoch_and_forgets_what_is_trained_a
     config = replace(CONFIG, tensorboard=True)
     history = history_of(1, {})
     recorder = Recorder(tmp_path, config, history, first_epoch=1)
-    history.add_epoch(3, SCORES, lr=0.1, gates={"layer1.0": 0.5})
+    history.add_epoch(3, SCORES, lr=0.1, gates={"layer1.0": 0.5}, **TIMES)
     epoch_written(recorder, 3)
     found = read()  # each epoch is there at once, before the end
     assert sorted(found.Tags()["scalars"]) == sorted(EXPECTED)
     for name, value in EXPECTED.items():
         (scalar,) = found.Scalars(name)
         assert scalar.step == 3 and scalar.value == pytest.approx(value)
-    assert (tmp_path / "train_results.csv").read_text().splitlines()[-1] == "3,25,75,1.5,0.1,8"
+    assert (tmp_path / "train_results.csv").read_text().splitlines()[
+        -1
+    ] == "3,25,75,1.5,0.1,8,9.5,60,50"
     assert (tmp_path / "curves.png").exists()
     recorder.close()
     again = Recorder(tmp_path, config, history, first_epoch=2)

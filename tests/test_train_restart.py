@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import NETWORK, assert_same_results, command, folder, start, train
+from runs import NETWORK, assert_same_results, command, csv_rows, folder, start, train
 
 from run.command_line import command as run_command
 from run.command_line import parse_config
@@ -121,12 +121,12 @@ def test_nothing_is_overwritten_unless_asked(tiny, tmp_path, copy):
 def test_resume_by_epoch_with_a_damaged_csv_and_epochs_that_come_again(tiny, tmp_path, copy):
     (copy / "val_results.csv").write_text("Epoch,Top1\nfirst,many\n")
     first = str(copy / f"{NETWORK}_ep-0001.pth")
-    before = content(copy)
+    before, rows = content(copy), csv_rows(copy / "train_results.csv")
     answer = train(tiny, tmp_path, *WORDS, "--resume-epoch", "2", "--pretrained-3d", first)
     assert answer.returncode == 0, answer.stderr
     after = content(copy)
-    for name in ("train_results.csv", f"{NETWORK}_ep-0001.pth"):
-        assert after[name] == before[name]
+    assert csv_rows(copy / "train_results.csv") == rows
+    assert after[f"{NETWORK}_ep-0001.pth"] == before[f"{NETWORK}_ep-0001.pth"]
     assert after[f"{NETWORK}_ep-0002.pth.replaced"] == before[f"{NETWORK}_ep-0002.pth"]
     assert after["val_results.csv.damaged"] == before["val_results.csv"]
     assert "val_results.csv cannot be read" in answer.stderr

@@ -1,6 +1,5 @@
 """Runs that are killed and resumed give what the uninterrupted run gives, to the bit."""
 
-import csv
 import itertools
 import os
 import random
@@ -11,7 +10,7 @@ import time
 import psutil
 import pytest
 import torch
-from runs import assert_same_results, folder, same_bits, start, train, train_until
+from runs import assert_same_results, csv_rows, folder, same_bits, start, train, train_until
 
 pytestmark = pytest.mark.fault
 
@@ -132,8 +131,7 @@ def test_resume_epoch_goes_on_with_the_same_bits(tiny, tmp_path, uninterrupted):
     for name in ("state_dict", "optimizer", "scaler", "ema", "best_top1", "step"):
         assert same_bits(states[0][name], states[1][name]), name
     for name in ("train_results.csv", "val_results.csv", "gates.csv"):
-        with (whole / name).open() as one, (parted / name).open() as other:
-            assert list(csv.DictReader(one))[1:] == list(csv.DictReader(other)), name
+        assert csv_rows(whole / name)[1:] == csv_rows(parted / name), name
 
 
 def test_what_is_not_of_this_run_is_refused_in_one_line(tiny, tmp_path, uninterrupted):

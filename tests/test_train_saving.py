@@ -231,6 +231,21 @@ def test_an_empty_folder_holds_no_run(tmp_path):
     refuse_second_start(tmp_path, NET)
 
 
+def test_an_epoch_that_is_newer_than_last_pth_is_gone_on_from(tmp_path, caplog):
+    save_epochs(tmp_path, 2)
+    for epoch in (3, 4):
+        save_epoch(tmp_path, CONFIG, state_of(epoch), improved=False, last=False, last_pth=False)
+    assert load_checkpoint(tmp_path / "last.pth")["epoch"] == 2
+    assert found(tmp_path) == (f"{NET}_ep-0004.pth", 4) and not caplog.messages
+    flip(ep(tmp_path, 4))
+    assert found(tmp_path) == (f"{NET}_ep-0003.pth", 3)
+    assert "ep-0004.pth.damaged, and the run goes on from" in caplog.text
+    slim_old(tmp_path, NET, newest=10)
+    flip(ep(tmp_path, 2))  # older than last.pth: nobody reads it
+    save_checkpoint(ep(tmp_path, 3), slimmed(state_of(3)))
+    assert found(tmp_path) == ("last.pth", 2)  # it has the optimiser's state
+
+
 @pytest.mark.fault
 def test_damaged_checkpoints_are_set_aside_and_the_newest_whole_one_taken(tmp_path, caplog):
     save_epochs(tmp_path, 4, best=3)
@@ -475,8 +490,8 @@ def test_a_fault_at_each_system_call_of_an_epoch_s_save(tmp_path, monkeypatch, t
         path, state = newest(folder)
         trial.add(
             bool(named)
-            and path.name == "last.pth"
-            and state["epoch"] in (3, 4)
+            and (path, state["epoch"])
+            in [(folder / "last.pth", 3), (folder / "last.pth", 4), (ep(folder, 4), 4)]
             and "optimizer" in state
             and not list(folder.glob(".*"))
             and not list(folder.glob("*.damaged")),
@@ -535,7 +550,9 @@ def test_a_kill_while_saving_leaves_a_whole_checkpoint(tmp_path, trials):
         process.join()
         path, state = newest(tmp_path)
         weights = state["state_dict"]["w"]
-        held = path.name == "last.pth" and torch.equal(weights, torch.full((2000,), weights[0]))
+        held = path.name in ("last.pth", ep(tmp_path, state["epoch"]).name) and torch.equal(
+            weights, torch.full((2000,), weights[0])
+        )
         trial.add(held and "optimizer" in state, state["epoch"])
         files.delete_temporary_files(tmp_path)
         assert not list(tmp_path.glob(".*"))

@@ -20,6 +20,8 @@ metrics            top-1, top-5 and loss over clips
 evaluation         score a network, with the views of a video averaged
 validation         which weights are validated, with which batch norm statistics
 progress           the progress bar and the lines of the log
+run_clock          seconds of each epoch, estimate of the time left
+save_clock         when last.pth was written, and whether another file is newer
 speed_monitor      clips per second of reading, forward and backward
 checkpoint         save, open, check checkpoints, and resume from them
 results            the files of the results folder

@@ -14,11 +14,11 @@ from train.config import Config
 from train.devices import open_devices
 from train.distributed import DelayedMaximum
 from train.divergence import check_last_step
-from train.epoch_end import finish_epoch, save_last
+from train.epoch_end import finish_epoch, save_last, seconds_left, update_last
 from train.loaders import training_batches, validation_batches
 from train.mixing import scoring_note
 from train.prefetch import prefetched
-from train.progress import log_progress, progress_bar
+from train.progress import log_progress, progress_bar, show_progress
 from train.rank_agreement import run_in_all_ranks
 from train.results.log_file import log_file
 from train.results.recorder import Recorder, write_config
@@ -29,7 +29,7 @@ from train.setup import prepare
 from train.signals import Signals, caught_signals
 from train.speed_monitor import SpeedMonitor
 from train.step import train_step
-from train.train_errors import Interrupted
+from train.train_errors import DivergedError, Interrupted
 from train.training_run import TrainingRun
 from train.validation import validate
 
@@ -99,6 +99,7 @@ def train_epochs(run: TrainingRun, signals: Signals) -> None:
 
     training = prefetched(training_batches(run, stop_waiting), run.devices)
     validation = validation_batches(run, stop_waiting)
+    run.clock.begin_training()
     try:
         while run.epoch <= run.schedule.epochs:
             train_epoch(run, training, signals)
@@ -107,10 +108,14 @@ def train_epochs(run: TrainingRun, signals: Signals) -> None:
                 if run.devices.world_size > 1:
                     # several ranks do not stop validating for a signal: a launcher may kill them
                     save_last(run)
-                scores = validate(run, validation, signals)
+                with run.clock.timing("validation"):
+                    scores = validate(run, validation, signals)
             finish_epoch(run, recorder, scores)
     except Interrupted:
         save_last(run)
+        raise
+    except (DivergedError, DataError, MachineError):
+        update_last(run)
         raise
     except RuntimeError as error:
         if not signals.number:
@@ -131,26 +136,29 @@ def train_epoch(run: TrainingRun, batches: Iterator[Batch], signals: Signals) ->
         DivergedError: see `train.divergence`.
     """
     config, monitor = run.config, SpeedMonitor(run.devices.device)
-    steps = run.schedule.epoch_steps(run.epoch)
-    saved_at, saved_step = time.monotonic(), run.step
+    steps, began = run.schedule.epoch_steps(run.epoch), time.monotonic()
     requests = DelayedMaximum(run.devices)
     run.parallel_net.train()
     with progress_bar(run, steps) as bar:
         while run.step < steps.stop:
-            batch = next_batch(run, batches, monitor, saved_step)
+            since = time.monotonic()
+            batch = next_batch(run, batches, monitor)
             outcome = train_step(run, batch, monitor)
+            run.clock.add_step(run.schedule.plan(run.step), time.monotonic() - since)
             monitor.clips += len(batch.labels)
             run.unreadable.update(batch.replaced[batch.replaced >= 0].tolist())
             run.step += 1
-            bar.update()
 
             done = run.step - steps.start
             log_now = done % config.log_interval == 0 or run.step == steps.stop
             if log_now:  # only these steps wait for the device
                 check_last_step(run)
-                log_progress(run, done, outcome, monitor)
+                left = seconds_left(run)
+                log_progress(run, done, outcome, monitor, seconds_left=left)
+                show_progress(run, bar, left)
+            bar.update()
 
-            minutes = (time.monotonic() - saved_at) / 60
+            minutes = min(run.saved.seconds, time.monotonic() - began) / 60
             save_now = bool(config.save_minutes and minutes >= config.save_minutes)
             # clocks and signals differ between ranks, but all must stop or save at the same step
             signal, save_now = requests.all_reduce_max([signals.number, save_now], wait=log_now)
@@ -158,18 +166,15 @@ def train_epoch(run: TrainingRun, batches: Iterator[Batch], signals: Signals) ->
                 raise Interrupted(int(signal))
             if save_now or (config.save_steps and run.step % config.save_steps == 0):
                 save_last(run)
-                saved_at, saved_step = time.monotonic(), run.step
                 requests = DelayedMaximum(run.devices)  # earlier requests are answered
 
 
-def next_batch(
-    run: TrainingRun, batches: Iterator[Batch], monitor: SpeedMonitor, saved_step: int
-) -> Batch:
-    """Wait for the next batch; if it cannot be read, save the steps since `saved_step` first."""
+def next_batch(run: TrainingRun, batches: Iterator[Batch], monitor: SpeedMonitor) -> Batch:
+    """Wait for the next batch; if it cannot be read, save the steps that are in no file yet."""
     with monitor.reading():
         try:
             return next(batches)
         except (DataError, MachineError):
-            if run.step > saved_step and run.devices.world_size == 1:
+            if run.step > run.saved.step and run.devices.world_size == 1:
                 save_last(run)
             raise

@@ -30,6 +30,7 @@ from train.metrics import Meter
 from train.optimiser import build_optimiser, groups_table
 from train.rank_agreement import broadcast_state, check_same_run, check_same_state, run_in_all_ranks
 from train.results.recorder import results_folder
+from train.run_clock import RunClock
 from train.schedule.steps_table import Schedule, make_schedule
 from train.train_errors import TrainError
 from train.training_run import TrainingRun
@@ -70,6 +71,7 @@ def prepare(config: Config, devices: Devices) -> TrainingRun:
         scaler=devices.grad_scaler(),
         micro_batch_size=micro_batch_size,
         meter=Meter(devices.device),
+        clock=RunClock(len(val_clips)),
     )
     # only rank 0 needs to see the checkpoints on its disk; the other ranks receive its state
     run_in_all_ranks(devices, lambda: resume(run) if devices.is_first else None)

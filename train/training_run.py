@@ -20,6 +20,8 @@ from train.distributed import all_reduce_sum
 from train.metrics import Meter
 from train.optimiser import restore_optimiser
 from train.results.history import History, restored_history
+from train.run_clock import RunClock
+from train.save_clock import SaveClock
 from train.schedule.steps_table import Schedule
 from train.speed_monitor import SpeedReport
 from train.step_outcome import StepOutcome
@@ -54,6 +56,8 @@ class TrainingRun:
     speed: SpeedReport | None = None  # of the steps that were logged last
     unreadable: set[int] = field(default_factory=set)  # videos that --skip-bad has replaced
     history: History = field(default_factory=History)  # scores of the finished epochs
+    clock: RunClock = field(default_factory=RunClock)
+    saved: SaveClock = field(default_factory=SaveClock)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the content of a checkpoint: all that is needed to continue exactly."""
@@ -69,6 +73,7 @@ class TrainingRun:
             "best_top1": self.best_top1,
             "skipped_steps": self.skipped_steps,
             "history": self.history.rows(),
+            "clock": self.clock.state_dict(),
             "config": asdict(self.config),
             "classes": list(self.classes),
             "fingerprint": self.fingerprint,
@@ -94,6 +99,8 @@ class TrainingRun:
         self.best_top1, self.skipped_steps = state["best_top1"], state["skipped_steps"]
         self.history = restored_history(state, self.folder)
         self.history.keep_until(self.epoch - 1)
+        self.clock.load_state_dict(state.get("clock", {}))
+        self.saved.step = self.step
 
 
 def gate_counts(net: nn.Module) -> dict[str, torch.Tensor]:

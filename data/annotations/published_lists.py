@@ -18,15 +18,15 @@ from data.data_error import DataError
 log = logging.getLogger(__name__)
 
 SHOWN = 3  # unusable lines that a warning quotes
-HMDB_PARTS = {"1": "train", "2": "val"}  # "0": the video is in neither part
-STAMP = len("_000010_000020")  # length of the times that follow a YouTube id
+HMDB_PARTS = {"1": "train", "2": "val"}  # "0" is for videos in neither part
+STAMP = len("_000010_000020")  # of start and end behind a YouTube id
 
 
 class Rejections(list):
     """The lines that cannot be used, each as "file:line: reason"."""
 
     def log(self) -> None:
-        """Log a warning with the number of these lines and the first few of them."""
+        """Log one warning, with their number and the first few."""
         if self:
             more = f"; and {len(self) - SHOWN} more" if len(self) > SHOWN else ""
             log.warning("%d lines are left out: %s%s", len(self), "; ".join(self[:SHOWN]), more)
@@ -93,7 +93,7 @@ def labelled_csv(
 
     Args:
         path: the csv.
-        rejections: gets the lines that cannot be used.
+        rejections: is extended by the lines that cannot be used.
         part: the part of rows without a split; None rejects such rows.
         classes: names of the classes; rows of other classes are rejected.
     """
@@ -171,16 +171,14 @@ def diving48(path: Path, rejections: Rejections, *, part: str, classes: list[str
 
 
 def tree(root: Path, *, fraction: float, seed: int) -> Iterator[Row]:
-    """List the videos or frame stores in class folders, as training and validation rows.
-
-    The parts are the folders train/ and val/. Without these, they are drawn at random.
+    """List videos or frame stores in class folders, below train/ and val/ or divided at random.
 
     Args:
         root: `<root>/{train,val}/<class>/<video>`, `<root>/<class>/<video>` or
             `<root>/jpg/<class>/<id>`.
-        fraction: share of each class drawn for validation: at least one video, but not all; 0 for
-            none.
-        seed: of the draw. The same seed and names give the same parts.
+        fraction: the share of each class to validate on, at least one video and not all of them; 0
+            for none. Not used where there are train/ and val/.
+        seed: of the random division, which is the same for the same names.
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder")
@@ -205,13 +203,13 @@ def path_list(
 
     Args:
         path: the list.
-        rejections: gets the lines that cannot be used.
+        rejections: is extended by the lines that cannot be used.
         part: the part of all rows.
-        classes: names of the classes, for labels that are numbers. None names a class after the
-            folder of its videos.
+        classes: names of the classes for labels that are numbers. None takes the name of the folder
+            that holds the videos of that number.
 
     Raises:
-        DataError: `classes` is None, and the videos with one number are in several folders.
+        DataError: `classes` is None and the videos of one number lie in several folders.
     """
     found: list[tuple[int, Path, str]] = []
     lines = read_lines(path)
@@ -240,8 +238,8 @@ def _names_by_folder(path: Path, found: list[tuple[int, Path, str]]) -> dict[int
             name = names.setdefault(int(label), video.parent.name)
             if not name or name != video.parent.name:
                 raise DataError(
-                    f"{path}:{number}: the videos of class {label} are in several folders, so none "
-                    "of them can name it; give --classes a file with one class name on each line"
+                    f"{path}:{number}: the videos of class {label} lie in several folders, none of "
+                    "which can name it; give --classes a file with one class name on each line"
                 )
     return names
 
@@ -253,7 +251,7 @@ def _is_number(label: str) -> bool:
 def _records(
     path: Path, rejections: Rejections, needed: tuple[str, ...]
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the line number of each row below the header, and its fields by column name."""
+    """Yield line number and fields by name of the rows below the header."""
     reader = csv.DictReader(read_lines(path))
     try:
         reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
@@ -287,7 +285,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _classes_in(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield each class folder's name and the ids of the videos in it, sorted by name."""
+    """Yield the class and the ids of its videos for each class folder, in order of their names."""
     for path in _folders(folder):
         inside = (item for item in path.iterdir() if not item.name.startswith("."))
         ids = sorted({item.name if item.is_dir() else item.stem for item in inside})

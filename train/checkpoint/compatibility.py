@@ -36,6 +36,7 @@ FREE_OPTIONS = {
     "save_frequency",
     "save_steps",
     "save_minutes",
+    "epoch_save_seconds",
     "keep",
     "keep_optimiser",
     "overwrite",

@@ -32,8 +32,9 @@ PARTS = {
 }
 #: The parts that only resuming needs; evaluation and fine-tuning work without them.
 PARTS_TO_RESUME = {"scaler": dict, "meter": Tensor, "counts": dict}
-#: Older epochs' checkpoints are saved without "optimizer", earlier versions' have no "history".
-OPTIONAL_PARTS = {"optimizer": dict, "history": dict}
+#: Older epochs' checkpoints are saved without "optimizer", earlier versions' have no "history" and
+#: no "clock".
+OPTIONAL_PARTS = {"optimizer": dict, "history": dict, "clock": dict}
 
 
 def load_checkpoint(path: Path, *, to_resume: bool = True) -> dict[str, Any]:
@@ -113,6 +114,9 @@ def _check_values(path: Path, content: dict[str, Any]) -> None:
             raise _unusable(path, f"its {name} is {content[name]}")
     if not math.isfinite(content["best_top1"]):
         raise _unusable(path, f"its best_top1 is {content['best_top1']}")
+    for value in content.get("clock", {}).values():
+        if not _is_a(value, float) or not 0 <= value < math.inf:
+            raise _unusable(path, "its clock is not a number of seconds")
     for value in content.get("scaler", {}).values():
         if not _is_a(value, float) or not 0 <= value < math.inf:
             raise _unusable(path, "its loss scale is not a number")

@@ -11,7 +11,7 @@ from typing import Any
 from data.file_writing import naming, set_aside
 from train.checkpoint.compatibility import check_checkpoint
 from train.checkpoint.opening import check_scaler, check_tensors, load_checkpoint
-from train.checkpoint.saving import OPTIMISER
+from train.checkpoint.saving import OPTIMISER, epoch_files
 from train.optimiser import optimiser_problem, restore_optimiser, saved_groups
 from train.results.earlier_run import checkpoints, run_files
 from train.results.history import read_history
@@ -70,8 +70,9 @@ def newest_checkpoint(
 ) -> tuple[Path, dict[str, Any]] | None:
     """Return the newest undamaged checkpoint in `folder` and its content; None without a run.
 
-    A checkpoint with the optimiser's state is preferred to a newer one without it. Damaged ones
-    are renamed, with a warning.
+    That is `last.pth`, unless an epoch's checkpoint is newer: where epochs are short, not each of
+    them writes `last.pth`. A checkpoint with the optimiser's state is preferred to a newer one
+    without it. Damaged ones are renamed, with a warning.
 
     Args:
         folder: the results folder.
@@ -85,7 +86,10 @@ def newest_checkpoint(
     """
     found: tuple[Path, dict[str, Any]] | None = None
     damaged: dict[Path, TrainError] = {}
+    of_epochs = {path: epoch for epoch, path in epoch_files(folder, network).items()}
     for path in checkpoints(folder, network):
+        if found and of_epochs.get(path, 0) <= found[1]["epoch"] and OPTIMISER in found[1]:
+            break
         try:
             state = _load(path)
             check(path, state)
@@ -94,10 +98,8 @@ def newest_checkpoint(
         except TrainError as error:
             damaged[path] = error
             continue
-        if OPTIMISER in state:
+        if found is None or OPTIMISER in state:
             found = (path, state)
-            break
-        found = found or (path, state)
     if found is None:
         if damaged or run_files(folder, network):
             why = str(next(iter(damaged.values()), f"{folder}: its checkpoints are gone"))
@@ -109,7 +111,7 @@ def newest_checkpoint(
     for path, error in damaged.items():
         aside = set_aside(path, "damaged")
         log.warning("%s; it is now %s, and the run goes on from %s", error, aside.name, found[0])
-    if not damaged and found[0].name != "last.pth":
+    if not (folder / "last.pth").exists() and not damaged:
         log.warning("%s is missing: the run goes on from %s", folder / "last.pth", found[0])
     return found
 

@@ -63,12 +63,18 @@ def slimmed(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def save_epoch(
-    folder: Path, config: Config, state: dict[str, Any], *, improved: bool, last: bool
+    folder: Path,
+    config: Config,
+    state: dict[str, Any],
+    *,
+    improved: bool,
+    last: bool,
+    last_pth: bool = True,
 ) -> None:
     """Save the checkpoints of a finished epoch, and delete or slim those of older epochs.
 
-    `last.pth` is written last: a run that ends before that resumes within the epoch and writes the
-    other files again. No file is a link to another, so damage to one leaves the others intact.
+    `best.pth` is written first: a run that ends after that resumes within the epoch and writes it
+    again. No file is a link to another, so damage to one leaves the others intact.
 
     Args:
         folder: the results folder.
@@ -76,20 +82,27 @@ def save_epoch(
         state: what `TrainingRun.state_dict` returns after the epoch.
         improved: whether its validation accuracy is the best so far.
         last: whether it is the last epoch.
+        last_pth: whether to write `last.pth`; where epochs are short, not each of them does.
 
     Raises:
         OSError: a file could not be written; the error names it. Older checkpoints are undamaged.
     """
     epoch = state["epoch"]
-    if epoch % config.save_frequency == 0 or last:
-        save_checkpoint(epoch_file(folder, config.network, epoch), state)
     keep_all = config.keep_optimiser == "all"
     if improved:
         save_checkpoint(folder / "best.pth", state if keep_all else slimmed(state))
-    save_checkpoint(folder / "last.pth", state)
+    if keeps_epoch(config, epoch, last=last):
+        save_checkpoint(epoch_file(folder, config.network, epoch), state)
+    if last_pth:
+        save_checkpoint(folder / "last.pth", state)
     drop_old(folder, config.network, config.keep, newest=epoch)
     if not keep_all:
         slim_old(folder, config.network, newest=epoch)
+
+
+def keeps_epoch(config: Config, epoch: int, *, last: bool) -> bool:
+    """Return whether an epoch has a checkpoint of its own; the last epoch always has one."""
+    return last or epoch % config.save_frequency == 0
 
 
 def epoch_file(folder: Path, network: str, epoch: int) -> Path:

@@ -14,7 +14,11 @@ from train.train_errors import TrainError
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ("Epoch", "Top1", "Top5", "Loss", "Lr", "Clips")
+#: Seconds: of the whole epoch in train_results.csv, of its validation in val_results.csv.
+#: SecondsLeft: estimate of the time until the run ends. BestTop1: of all validations so far.
+COLUMNS = (
+    "Epoch", "Top1", "Top5", "Loss", "Lr", "Clips", "Seconds", "SecondsLeft", "BestTop1",
+)  # fmt: skip
 #: The columns of each csv file. gates.csv has one more column for each block.
 TABLES = {"train_results.csv": COLUMNS, "val_results.csv": COLUMNS, "gates.csv": ("Epoch",)}
 
@@ -85,12 +89,30 @@ class History:
         return {name: list(table.rows) for name, table in self.tables.items()}
 
     def add_epoch(
-        self, epoch: int, scores: dict[str, dict[str, float]], *, lr: float, gates: dict[str, float]
+        self,
+        epoch: int,
+        scores: dict[str, dict[str, float]],
+        *,
+        lr: float,
+        gates: dict[str, float],
+        seconds_left: float = math.nan,
+        best_top1: float = -1,
     ) -> None:
-        """Add an epoch's `scores` by part ("train", and "val" if validated) and its gate rates."""
+        """Add an epoch's `scores` by part ("train", and "val" if validated) and its gate rates.
+
+        The `scores` of a part have top1, top5, loss and clips, and seconds if they are known. A
+        `seconds_left` of NaN (unknown) and a negative `best_top1` (not validated yet) leave their
+        cells empty.
+        """
         for part, values in scores.items():
             row = {name.title(): values[name] for name in ("top1", "top5", "loss")}
             row |= {"Lr": lr, "Clips": values["clips"]}
+            if "seconds" in values:
+                row["Seconds"] = round(values["seconds"], 3)
+            if not math.isnan(seconds_left):
+                row["SecondsLeft"] = round(seconds_left, 1)
+            if best_top1 >= 0:
+                row["BestTop1"] = best_top1
             self.tables[f"{part}_results.csv"].add(epoch, row)
         if gates:
             self.tables["gates.csv"].add(epoch, gates)

@@ -56,6 +56,7 @@ class Recorder:
         history.write(folder)  # a run that ended between a checkpoint and its csv rows lacks them
         self._board = _tensorboard(folder, first_epoch) if config.tensorboard else None
         self._wandb = _wandb(config) if config.wandb else None
+        self._undrawn = False
 
     def write_epoch(
         self,
@@ -65,10 +66,12 @@ class Recorder:
         lr: float,
         gates: dict[str, float],
         speeds: dict[str, float],
+        draw: bool = True,
     ) -> None:
-        """Write an epoch of the history to the csv files, the curves, TensorBoard and wandb.
+        """Write an epoch of the history to the csv files, TensorBoard, wandb and the curves.
 
-        Speeds differ from run to run, so they go to TensorBoard and Weights & Biases only.
+        With `draw` false the curves are drawn later, at the latest by `close`. Speeds differ from
+        run to run, so they go to TensorBoard and Weights & Biases only.
         """
         self.history.write(self.folder)
         scalars = {
@@ -85,7 +88,9 @@ class Recorder:
                 self._board.flush()
         if self._wandb:
             self._wandb.log(scalars, step=epoch)
-        self.draw()
+        self._undrawn = not draw
+        if draw:
+            self.draw()
 
     def draw(self) -> None:
         """Draw loss, accuracy and gate rates over the epochs into `curves.png`."""
@@ -113,7 +118,10 @@ class Recorder:
         )
 
     def close(self) -> None:
-        """Close TensorBoard and Weights & Biases."""
+        """Draw the curves if they lack an epoch; close TensorBoard and Weights & Biases."""
+        if self._undrawn:
+            with contextlib.suppress(OSError):  # the run may be ending with an error of the disk
+                self.draw()
         if self._board:
             self._board.close()
         if self._wandb:
