@@ -19,6 +19,7 @@ def insert_srtg(
     gates: bool = False,
     *,
     where: Iterable[str] | None = None,
+    alpha: float | None = None,
     recurrent_init: str = "open",
     example_shape: tuple[int, int, int, int] = (3, 16, 224, 224),
 ) -> nn.Module:
@@ -33,6 +34,8 @@ def insert_srtg(
         net: a network that takes (B, C, T, H, W). A copy of it runs once, on the meta device.
         gates: see `network.srtg.SRTG`.
         where: names of submodules to put an SRTG behind, instead of behind the stages.
+        alpha: see `network.srtg.SRTG`. With 0 the network computes the same as before, bit for bit,
+            until it is trained.
         recurrent_init: see `network.recurrent.initialise_recurrent`.
         example_shape: (C, T, H, W), the shape of a clip that the network takes.
 
@@ -59,7 +62,7 @@ def insert_srtg(
                 f"{', '.join(list(outputs)[:6])}, ..."
             )
         reference = next(modules[name].parameters(), next(net.parameters()))
-        srtg = SRTG(outputs[name][1], gates=gates)
+        srtg = SRTG(outputs[name][1], gates=gates, alpha=alpha)
         initialise_recurrent(srtg, recurrent_init)
         _append(modules[name], srtg.to(reference.device, reference.dtype).train(net.training))
     return net

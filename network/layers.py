@@ -103,20 +103,29 @@ def depthwise_conv(cin: int, cout: int, *, middle: int, stride: int, groups: int
     return full_conv(cin, cout, middle=middle, stride=stride, groups=cin)
 
 
-def preserved_conv(cin: int, cout: int, *, middle: int, stride: int, groups: int) -> nn.Sequential:
-    """Return a 1×1×1 convolution, then a depthwise 3×3×3 one (interaction-preserved CSN)."""
+def preserved_conv(
+    cin: int, cout: int, *, middle: int, stride: int, groups: int, middle_relu: bool = True
+) -> nn.Sequential:
+    """Return a 1×1×1 convolution, then a depthwise 3×3×3 one (interaction-preserved CSN).
+
+    Without `middle_relu` there is a norm between them, and no ReLU.
+    """
     return nn.Sequential(
         Conv3d(cin, cout, 1, bias=False),
         nn.BatchNorm3d(cout),
-        nn.ReLU(inplace=True),
+        nn.ReLU(inplace=True) if middle_relu else nn.Identity(),
         depthwise_conv(cout, cout, middle=middle, stride=stride, groups=groups),
     )
 
 
-def full_stem() -> nn.Sequential:
-    """Return 3×7×7 convolution, norm, ReLU: (B, 3, T, H, W) -> (B, 64, T, H/2, W/2)."""
+def full_stem(frames: int = 3) -> nn.Sequential:
+    """Return 3×7×7 convolution, norm, ReLU: (B, 3, T, H, W) -> (B, 64, T, H/2, W/2).
+
+    The kernel covers `frames` frames, an odd number.
+    """
+    padding = (frames // 2, 3, 3)
     return nn.Sequential(
-        Conv3d(3, 64, (3, 7, 7), stride=(1, 2, 2), padding=(1, 3, 3), bias=False),
+        Conv3d(3, 64, (frames, 7, 7), stride=(1, 2, 2), padding=padding, bias=False),
         nn.BatchNorm3d(64),
         nn.ReLU(inplace=True),
     )
@@ -154,8 +163,14 @@ def spatial_mean(x: Tensor) -> Tensor:
 
 
 def scale_frames(x: Tensor, factors: Tensor) -> Tensor:
-    """Multiply `x` (B, C, T, H, W) by `factors` (B, T, C); keeps the shape and dtype of `x`."""
-    return from_pixels(pixels(x) * factors.to(x.dtype)[:, :, None], x.shape[3:])
+    """Multiply `x` (B, C, T, H, W) by `factors` (B, T, C); keeps shape, dtype and memory format.
+
+    The memory format matters: with another one, the next convolution may round differently.
+    """
+    factors = factors.to(x.dtype)
+    if not x.is_contiguous(memory_format=torch.channels_last_3d):
+        return x * factors.transpose(1, 2)[..., None, None]
+    return from_pixels(pixels(x) * factors[:, :, None], x.shape[3:])
 
 
 def no_autocast(device_type: str) -> AbstractContextManager:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from network.build_options import BuildOptions
 from network.layers import (
     Conv3d,
     from_pixels,
@@ -23,7 +24,6 @@ from network.layers import (
     scale_frames,
     spatial_mean,
 )
-from network.network_error import NetworkError
 from network.recurrent import GRU, initialise_recurrent
 
 STAGE_PLANES = (64, 128, 256, 512)
@@ -197,23 +197,17 @@ def resize(x: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 def build_mtnet(
-    num_classes: int,
-    *,
-    depths: tuple[int, ...],
-    groups: int,
-    gates: bool,
-    place: str,
-    expansion: int,
-    recurrent_init: str,
+    num_classes: int, *, depths: tuple[int, ...], groups: int, options: BuildOptions
 ) -> MTNet:
     """Build an MTNet; of the options of `network.build_network` it has only `recurrent_init`.
 
     Raises:
         NetworkError: another option was given.
     """
-    if gates or place != "final" or expansion != 1:
-        raise NetworkError("gates, place and expansion are no options of the mtnet_ networks")
+    options.refuse(
+        options.chosen().keys() - {"recurrent_init"}, "not an option of the mtnet_ networks"
+    )
     net = MTNet(num_classes, depths, groups=groups)
     initialise(net)
-    initialise_recurrent(net, recurrent_init)
-    return net
+    initialise_recurrent(net, options.recurrent_init)
+    return net.to(memory_format=torch.channels_last_3d)

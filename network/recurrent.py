@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from network.build_options import RECURRENT_INITS
 from network.layers import no_autocast
 from network.network_error import NetworkError
-
-RECURRENT_INITS = ("open", "default")
 
 
 def own_precision(forward: Callable) -> Callable:

@@ -11,16 +11,22 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from network.network_error import NetworkError
-from network.variants import MTNET_DEPTHS, VARIANTS
+from network.variants import MTNET_DEPTHS, TORCHVISION_CNNS, TORCHVISION_TRANSFORMERS, VARIANTS
 
 if TYPE_CHECKING:
     from torch import nn
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {}
+_TORCHVISION: dict[str, Callable[..., nn.Module]] = {}
 
 
 def register(name: str, builder: Callable[..., nn.Module]) -> None:
-    """Have `build_network(name, num_classes, **options)` call `builder(num_classes, **options)`.
+    """Have `build_network(name, num_classes, **options)` call a builder.
+
+    Args:
+        name: the network's name.
+        builder: called as `builder(num_classes, options=options)` with a
+            `network.build_options.BuildOptions`.
 
     Raises:
         NetworkError: another network has this name.
@@ -31,8 +37,13 @@ def register(name: str, builder: Callable[..., nn.Module]) -> None:
 
 
 def list_networks() -> list[str]:
-    """The names that `build_network` knows, in the order in which they were registered."""
+    """Return the names of this project's networks, in the order in which they were registered."""
     return list(_BUILDERS)
+
+
+def list_torchvision_networks() -> list[str]:
+    """Return the names, `torchvision:<name>`, of torchvision's networks that can be built too."""
+    return [name for name in _TORCHVISION if not name.startswith("srtg_")]
 
 
 def find_builder(name: str) -> Callable[..., nn.Module]:
@@ -41,10 +52,11 @@ def find_builder(name: str) -> Callable[..., nn.Module]:
     Raises:
         NetworkError: there is no such network; the message names the three most similar ones.
     """
+    builders = _BUILDERS | _TORCHVISION
     try:
-        return _BUILDERS[name.lower()]
+        return builders[name.lower()]
     except KeyError:
-        near = difflib.get_close_matches(name.lower(), _BUILDERS, n=3, cutoff=0.0)
+        near = difflib.get_close_matches(name.lower(), builders, n=3, cutoff=0.0)
         raise NetworkError(
             f"unknown network {name!r}; the nearest are {', '.join(near)} "
             "(python -m run.networks lists all)"
@@ -63,6 +75,16 @@ def _build_mtnet(num_classes: int, **options) -> nn.Module:
     return build_mtnet(num_classes, **options)
 
 
+def _build_torchvision(num_classes: int, **options) -> nn.Module:
+    from network.torchvision_networks import build_torchvision
+
+    return build_torchvision(num_classes, **options)
+
+
+for _name in (*TORCHVISION_CNNS, *TORCHVISION_TRANSFORMERS):
+    _TORCHVISION[f"torchvision:{_name}"] = partial(_build_torchvision, name=_name, srtg=False)
+for _name in TORCHVISION_CNNS:
+    _TORCHVISION[f"srtg_torchvision:{_name}"] = partial(_build_torchvision, name=_name, srtg=True)
 for _prefix in ("", "srtg_"):
     for _name, _variant in VARIANTS.items():
         register(_prefix + _name, partial(_build_resnet3d, variant=_variant, srtg=bool(_prefix)))

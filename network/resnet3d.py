@@ -5,11 +5,12 @@ State-dict names are those of the original implementation, so that its checkpoin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
+from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
+from network.build_options import BuildOptions
 from network.layers import (
     Conv3d,
     depthwise_conv,
@@ -20,9 +21,8 @@ from network.layers import (
     initialise,
     preserved_conv,
 )
-from network.network_error import NetworkError
 from network.recurrent import initialise_recurrent
-from network.srtg import PLACES, SRTG
+from network.srtg import SRTG
 from network.variants import Variant
 
 STAGE_PLANES = (64, 128, 256, 512)
@@ -38,32 +38,44 @@ CONVS = {
 }
 
 
-@dataclass(frozen=True)
-class Options:
-    """Options that are the same for all blocks of a network."""
+#: For each value of the option `pool`, kernel, stride and padding of the pooling after the stem.
+POOLS = {"full": (3, 2, 1), "space": ((1, 3, 3), (1, 2, 2), (0, 1, 1))}
+
+
+class Options(NamedTuple):
+    """What is the same for all blocks of a network."""
 
     variant: Variant
-    expansion: int
-    place: str | None
-    gates: bool
+    srtg: bool
+    build: BuildOptions
+
+    def conv(self, cin: int, cout: int, *, stride: int, middle: int) -> nn.Sequential:
+        """Return a convolution of the variant's kind."""
+        variant = self.variant
+        more = {} if variant.conv != "preserved" else {"middle_relu": self.build.middle_relu}
+        return CONVS[variant.conv][0](
+            cin, cout, middle=middle, stride=stride, groups=variant.groups, **more
+        )
 
 
 class BasicBlock(nn.Module):
     """Two convolutions and a skip path: (B, cin, T, H, W) -> (B, cout, T', H', W').
 
-    `options.place` says where the block has an SRTG: before the first convolution (start), after it
-    (top and mid), after the last one and before the addition (bottom), on the skip path (res),
-    after the addition and its ReLU (final), or nowhere (None).
+    The option `place` says where the block of an srtg_ network has its SRTG: before the first
+    convolution (start), after it (top and mid), after the last one and before the addition
+    (bottom), on the skip path (res), or after the addition and its ReLU (final).
     """
 
     def __init__(self, cin: int, planes: int, *, stride: int, options: Options) -> None:
         super().__init__()
-        self.cout = planes * options.expansion
+        self.cout = planes * options.build.expansion
         groups = options.variant.groups
         middle = factored_width(cin, planes) // groups * groups
-        conv = partial(CONVS[options.variant.conv][0], middle=middle, groups=groups)
-        self.conv1 = activated(conv(cin, planes, stride=stride), planes)
-        self.conv2 = normed(conv(planes, self.cout, stride=1), self.cout)
+        self.conv1 = activated(options.conv(cin, planes, stride=stride, middle=middle), planes)
+        if options.build.middle == "conv":
+            middle = factored_width(planes, self.cout) // groups * groups
+        conv = options.conv(planes, self.cout, stride=1, middle=middle)
+        self.conv2 = normed(conv, self.cout)
         self.add_skip(cin, stride)
         self.add_srtg({"start": cin, "top": planes, "mid": planes}, options)
 
@@ -77,9 +89,11 @@ class BasicBlock(nn.Module):
 
     def add_srtg(self, widths: dict[str, int], options: Options) -> None:
         """Add the SRTG, if there is one; `widths` are the channels where they are not `cout`."""
-        self.place = options.place
+        build = options.build
+        self.place = build.place if options.srtg else None
         if self.place is not None:
-            self.sar = SRTG(widths.get(self.place, self.cout), gates=options.gates)
+            width = widths.get(self.place, self.cout)
+            self.sar = SRTG(width, gates=build.gates, alpha=build.srtg_alpha)
 
     def srtg(self, x: Tensor, *places: str) -> Tensor:
         """Apply the SRTG to `x` if it is at one of these places."""
@@ -101,13 +115,15 @@ class Bottleneck(BasicBlock):
 
     def __init__(self, cin: int, planes: int, *, stride: int, options: Options) -> None:
         nn.Module.__init__(self)
-        self.cout = planes * options.expansion
+        self.cout = planes * options.build.expansion
         groups, share = options.variant.groups, options.variant.base_width / 64
         width = int(planes * share) * groups
         middle = int(factored_width(cin, planes) * share) * groups
-        conv = partial(CONVS[options.variant.conv][0], middle=middle, groups=groups)
+        if options.build.middle == "conv":
+            middle = factored_width(width, width) // groups * groups
+        conv = options.conv(width, width, stride=stride, middle=middle)
         self.conv1 = activated(Conv3d(cin, width, 1, bias=False), width)
-        self.conv2 = activated(conv(width, width, stride=stride), width)
+        self.conv2 = activated(conv, width)
         self.conv3 = normed(Conv3d(width, self.cout, 1, bias=False), self.cout)
         self.add_skip(cin, stride)
         self.add_srtg({"start": cin, "top": width, "mid": width}, options)
@@ -145,10 +161,11 @@ class ResNet3D(nn.Module):
 
     def __init__(self, num_classes: int, options: Options) -> None:
         super().__init__()
-        variant = options.variant
+        variant, pool = options.variant, options.build.pool
         block = BLOCKS[variant.block]
-        self.stem = CONVS[variant.conv][1]()
-        self.pool = nn.MaxPool3d(3, stride=2, padding=1)
+        more = {} if variant.conv == "factored" else {"frames": options.build.stem_frames}
+        self.stem = CONVS[variant.conv][1](**more)
+        self.pool = nn.MaxPool3d(*POOLS[pool]) if pool in POOLS else nn.Identity()
         cin = 64
         for i, (depth, planes) in enumerate(zip(variant.depths, STAGE_PLANES, strict=True)):
             blocks = []
@@ -161,36 +178,33 @@ class ResNet3D(nn.Module):
         self.fc = nn.Linear(cin, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.pool(self.stem(x))  # (B, 64, T/2, H/4, W/4)
+        x = self.pool(self.stem(x))  # (B, 64, T/2, H/4, W/4), with the usual pool
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))  # (B, C, T/16, H/32, W/32)
         return self.fc(self.avgpool(x).flatten(1))  # (B, num_classes)
 
 
 def build_resnet3d(
-    num_classes: int,
-    *,
-    variant: Variant,
-    srtg: bool,
-    gates: bool,
-    place: str,
-    expansion: int,
-    recurrent_init: str,
+    num_classes: int, *, variant: Variant, srtg: bool, options: BuildOptions
 ) -> ResNet3D:
     """Build a network of this module; for the options see `network.build_network`.
 
     Raises:
         NetworkError: the network does not have one of the options.
     """
-    if place not in PLACES:
-        raise NetworkError(f"place is {place!r}: it must be one of {', '.join(PLACES)}")
-    if not srtg and (gates or place != "final"):
-        raise NetworkError("gates and place are options of the srtg_ networks only")
-    if expansion < 1 or (expansion != 1 and variant.block == "basic"):
-        raise NetworkError(
-            f"expansion is {expansion}: it must be at least 1, and 1 for depths 18 and 34"
-        )
-    options = Options(variant, expansion, place if srtg else None, gates)
-    net = ResNet3D(num_classes, options)
+    if not srtg:
+        options.refuse(("gates", "place", "srtg_alpha"), "options of the srtg_ networks only")
+    if variant.block == "basic":
+        options.refuse(("expansion",), "must be 1 for depths 18 and 34")
+    if variant.conv != "factored":
+        options.refuse(("middle",), "an option of the r2plus1d networks only")
+    else:
+        options.refuse(("stem_frames",), "not an option of the r2plus1d networks")
+    if variant.conv != "preserved":
+        options.refuse(("middle_relu",), "an option of the ip_csn networks only")
+    net = ResNet3D(num_classes, Options(variant, srtg, options))
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            module.eps, module.momentum = options.norm_eps, options.norm_momentum
     initialise(net)
-    initialise_recurrent(net, recurrent_init)
-    return net
+    initialise_recurrent(net, options.recurrent_init)
+    return net.to(memory_format=torch.channels_last_3d)

@@ -13,9 +13,6 @@ from network.gates import cycle_consistent
 from network.layers import scale_frames, spatial_mean
 from network.recurrent import LSTM
 
-#: The places in a residual block where the SRTG can be, as in the paper's figure.
-PLACES = ("start", "top", "mid", "bottom", "res", "final")
-
 # with larger spatial means, the matrix products of the LSTM could be inf - inf, which is NaN
 _LARGEST_MEAN = 1e30
 
@@ -27,12 +24,17 @@ class SRTG(nn.Module):
         channels: C, also the width of the LSTM, which has two layers.
         gates: multiply the features of cycle-consistent clips only and leave the others unchanged,
             instead of multiplying those of all clips.
+        alpha: initial value of a learnt scalar a: features are multiplied by 1 + a (f - 1), where f
+            is the LSTM's output. With 0 the block changes nothing at first, bit for bit, and a has
+            a gradient at once; with 1 it is the published block. None: there is no such scalar,
+            and the block is the published one for good.
     """
 
-    def __init__(self, channels: int, *, gates: bool = False) -> None:
+    def __init__(self, channels: int, *, gates: bool = False, alpha: float | None = None) -> None:
         super().__init__()
         self.gates = gates
         self.lstm = LSTM(channels)
+        self.alpha = None if alpha is None else nn.Parameter(torch.tensor(float(alpha)))
         if gates:  # clips whose gate was open, all clips
             self.register_buffer("counts", torch.zeros(2, dtype=torch.int64), persistent=False)
 
@@ -44,6 +46,8 @@ class SRTG(nn.Module):
             if self.training:
                 self._count(opened)
             factors = torch.where(opened[:, None, None], factors, 1.0)
+        if self.alpha is not None:
+            factors = 1 + self.alpha * (factors - 1)
         return scale_frames(x, factors)
 
     @torch.no_grad()

@@ -67,3 +67,8 @@ MTNET_DEPTHS = {
     "xl": (3, 8, 36, 3),
     "xxl": (3, 24, 36, 3),
 }
+
+#: torchvision's own networks, which are built under the name `torchvision:<name>`: CNNs, which
+#: also exist with SRTG as `srtg_torchvision:<name>`, and transformers.
+TORCHVISION_CNNS = ("r3d_18", "mc3_18", "r2plus1d_18", "s3d")
+TORCHVISION_TRANSFORMERS = ("mvit_v1_b", "mvit_v2_s", "swin3d_t", "swin3d_s", "swin3d_b")

@@ -1,0 +1,56 @@
+"""torchvision's own video networks, and which clips they take."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import nn
+from torchvision.models import get_model, get_model_weights
+
+from network.build_options import BuildOptions
+from network.insert import insert_srtg
+
+
+class ClipLimits(NamedTuple):
+    """Which clips a network takes."""
+
+    frames: int = 1  # at least
+    size: int = 16  # at least, in pixels
+    fixed: bool = False  # whether clips must have just this shape
+
+
+def build_torchvision(
+    num_classes: int, *, name: str, srtg: bool, options: BuildOptions
+) -> nn.Module:
+    """Build torchvision's network `name`, with random weights.
+
+    Args:
+        num_classes: number of classes.
+        name: its name in torchvision.
+        srtg: put an SRTG block behind each of its stages.
+        options: see `network.build_network`.
+
+    Raises:
+        NetworkError: the network does not have one of the options.
+    """
+    allowed = {"gates", "recurrent_init", "srtg_alpha"} if srtg else set()
+    options.refuse(options.chosen().keys() - allowed, f"not an option of torchvision's {name}")
+    net = get_model(name, weights=None, num_classes=num_classes)
+    if srtg:
+        insert_srtg(
+            net, options.gates, alpha=options.srtg_alpha, recurrent_init=options.recurrent_init
+        )
+    return net
+
+
+def clip_limits(network: str) -> ClipLimits:
+    """Return which clips a network takes; `network` is a name that `build_network` knows.
+
+    An MViT has position embeddings for clips of one shape only.
+    """
+    _, found, name = network.lower().partition("torchvision:")
+    if not found:
+        return ClipLimits()
+    meta = get_model_weights(name).DEFAULT.meta
+    size = max(16, *meta["min_size"])
+    return ClipLimits(meta.get("min_temporal_size", 1), size, fixed=name.startswith("mvit"))
