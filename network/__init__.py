@@ -1,6 +1,6 @@
 """Networks for video action recognition: build them by name, load weights from any checkpoint.
 
-- `build`: build a network from its name, its number of classes and its options
+- `build`, `build_options`: build a network from its name, its number of classes and its options
 - `registry`: the networks' names, and the function that builds each of them
 - `variants`: depths, widths and kinds of convolution of every network, without torch
 - `resnet3d`: 3D ResNets, (2+1)D, ResNeXt, wide and channel-separated networks, plain and with SRTG
@@ -8,6 +8,10 @@
 - `layers`: the convolutions, stems and small tensor functions that the networks are made of
 - `srtg`, `gates`, `recurrent`: the SRTG block, its cycle-consistency gate, LSTM and GRU
 - `insert`: put SRTG blocks into any other 3D CNN
+- `torchvision_networks`: torchvision's own networks, and which clips they take
+- `pretrained/`: weights of other projects by name or file, and the networks that they are for
+- `input_profile`: how clips must look for given weights
+- `classifier`: the name of a network's last layer
 - `weights`, `checkpoint_file`: load weights into a network, read checkpoint files safely
 - `cost`, `figures`: parameters and multiply-accumulates, computed or from a stored table
 - `network_error`: the error for a network or a checkpoint that cannot be used
@@ -21,11 +25,14 @@ from __future__ import annotations
 import importlib
 
 _MODULES = {
+    "InputProfile": "network.input_profile",
     "NetworkError": "network.network_error",
     "build_network": "network.build",
     "gate_rates": "network.srtg",
     "insert_srtg": "network.insert",
     "list_networks": "network.registry",
+    "list_pretrained": "network.pretrained.sources",
+    "load_pretrained": "network.pretrained.loading",
     "load_weights": "network.weights",
 }
 

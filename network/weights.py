@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -94,8 +94,25 @@ def load_weights(
     with torch.no_grad():
         for name, value in fitting.items():
             own[name].copy_(value)
+    set_published_alphas(net, fitting)
     logger.info("weights from %s:\n%s", where, report)
     return report
+
+
+@torch.no_grad()
+def set_published_alphas(net: nn.Module, loaded: Collection[str]) -> None:
+    """Set the weight of each SRTG to 1 whose tensors were loaded without such a weight.
+
+    With 1 it is the published block, which those tensors are for.
+
+    Args:
+        net: the network, changed in place.
+        loaded: names of the tensors that were loaded.
+    """
+    for name, parameter in net.named_parameters():
+        block, _, last = name.rpartition(".")
+        if last == "alpha" and name not in loaded and f"{block}.lstm.weight_ih_l0" in loaded:
+            parameter.fill_(1.0)
 
 
 def _match(
