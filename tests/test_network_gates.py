@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from network import build_network, gate_rates
-from network.gates import cycle_consistent
 from network.build_options import PLACES
+from network.gates import cycle_consistent
 from network.srtg import SRTG
 
 shapes = st.tuples(st.integers(1, 4), st.integers(1, 7), st.integers(1, 9))
