@@ -22,7 +22,8 @@ from network.cost import count_parameters
 from network.input_profile import DEFAULT_PROFILE, InputProfile
 from network.pretrained import download
 from network.pretrained.opening import open_pretrained
-from network.pretrained.sources import OTHERS, Source, find_source
+from network.pretrained.source import Source
+from network.pretrained.sources import OTHERS, find_source
 from network.registry import list_networks, list_torchvision_networks
 
 CLIP = (2, 3, 4, 16, 16)

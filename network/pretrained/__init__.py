@@ -1,5 +1,6 @@
 """Weights of other projects, and of this one, with the network that computes what they are for.
 
+source               what is known of weights that can be loaded by name
 sources              the weights that can be loaded by name, as a table
 torchvision_sources  those of torchvision, read from its own tables
 download             the file of a source, downloaded unless it is there

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from network.network_error import NetworkError
-from network.pretrained.sources import Source
+from network.pretrained.source import Source
 
 #: The first digits of the SHA-256 in a file name, as torch.hub looks for them.
 HASH = re.compile(r"-([a-f0-9]{8,})\.")

@@ -16,7 +16,8 @@ from network.input_profile import DEFAULT_PROFILE, InputProfile
 from network.network_error import NetworkError
 from network.pretrained.download import weights_file
 from network.pretrained.recognition import differences, recognise, said
-from network.pretrained.sources import LAYOUT_PROFILES, OTHERS, Source, find_source, is_source_name
+from network.pretrained.source import Source
+from network.pretrained.sources import LAYOUT_PROFILES, OTHERS, find_source, is_source_name
 from network.registry import find_builder
 
 #: The parts of a checkpoint that can hold its state dict, and prefixes of whole networks.

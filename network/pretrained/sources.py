@@ -7,10 +7,11 @@ details of torchvision's weights.
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from network.input_profile import InputProfile
 from network.network_error import NetworkError
+from network.pretrained.source import Source
 from network.variants import TORCHVISION_CNNS, TORCHVISION_TRANSFORMERS
 
 _TORCHVISION = {"mean": (0.43216, 0.394666, 0.37645), "std": (0.22803, 0.22145, 0.216989)}
@@ -28,43 +29,6 @@ LAYOUT_PROFILES = {
         frames=16, interval=1, resize=112, crop=112,
     ),
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Source:
-    """Weights that can be loaded by name.
-
-    Attributes:
-        name: of the source.
-        network: name of the network that they belong to.
-        url: of the file, whose name ends with the first digits of its SHA-256 where the publisher
-            gives them.
-        layout: of its tensors, see `network.pretrained.layouts`.
-        profile: how clips must look.
-        trained_on: the data.
-        classes: number of classes.
-        parameters: number of parameters, with the classifier.
-        top1: accuracy in percent on record, with the number of clips or views of a video.
-        licence: of the weights as their publisher states it, or of the repository.
-        class_names: names of the classes, where they are published with the weights.
-    """
-
-    name: str
-    network: str
-    url: str
-    layout: str
-    profile: InputProfile
-    trained_on: str
-    classes: int
-    parameters: int
-    top1: str
-    licence: str
-    class_names: tuple[str, ...] = ()
-
-    @property
-    def file_name(self) -> str:
-        """Return the name of the file."""
-        return self.url.rpartition("/")[2]
 
 
 def _ig65m(frames: int, head: str, file: str, classes: int) -> Source:

@@ -7,7 +7,7 @@ import re
 from torchvision.models import get_model_weights
 
 from network.input_profile import InputProfile
-from network.pretrained.sources import Source
+from network.pretrained.source import Source
 from network.variants import VARIANTS
 
 #: Networks that torchvision took over from other repositories, with the licence of the repository.
