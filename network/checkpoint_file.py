@@ -21,7 +21,7 @@ from network.network_error import NetworkError
 ZIP_START = b"PK\x03\x04"
 #: A zip attribute that marks a folder. Python ignores it, torch reads zeros instead of the content.
 FOLDER = 0x10
-#: Last parts of the names of tensors that are counts, or of which the square root is taken.
+#: Tensors whose names end with these words are counts, or their square root is taken.
 NEVER_NEGATIVE = (
     "running_var", "num_batches_tracked", "exp_avg_sq", "step", "counts", "meter", "n_averaged"
 )  # fmt: skip
@@ -83,7 +83,7 @@ def _archive_problem(archive: zipfile.ZipFile) -> str:
     if f"{root}/data.pkl" not in names or not all(name.startswith(f"{root}/") for name in names):
         return "it is a zip file that torch did not write"
     if members[0].header_offset:  # zipfile would read other bytes than torch does
-        return "something stands before its first member"
+        return "there are bytes before its first member"
     if f"{root}/constants.pkl" in names:
         return "it is a TorchScript program"
     ends = [member.header_offset for member in members[1:]] + [archive.start_dir]

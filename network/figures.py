@@ -1,7 +1,7 @@
 """The stored table of every network's parameters and multiply-accumulates, `figures.json`.
 
-To compute it takes minutes. `python -m network.figures` writes the file anew, which is needed
-after a network was added or changed; tests compare the file with the networks.
+Computing it takes minutes. After a network was added or changed, `python -m network.figures` must
+write the file again; tests compare the file with the networks.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import NamedTuple
 
 FILE = Path(__file__).with_name("figures.json")
 
-#: The clip and the number of classes that the figures are of.
+#: Shape of the clip, and number of classes, for which the figures are stored.
 FRAMES, SIZE, CLASSES = 16, 224, 400
 
 
 class Figures(NamedTuple):
-    """What one network costs."""
+    """The parameters and multiply-accumulates of one network."""
 
     parameters: int
     macs: int  # multiply-accumulates of one clip in a forward pass
 
 
 def read_figures() -> dict[str, Figures]:
-    """The figures by the networks' names, in the order of `list_networks`. Needs no torch."""
+    """Return the stored figures of all networks, by name, without importing torch."""
     return {name: Figures(**row) for name, row in json.loads(FILE.read_text()).items()}
 
 

@@ -10,7 +10,7 @@ from network.layers import no_autocast
 
 @torch.no_grad()
 def cycle_consistent(pooled: Tensor, states: Tensor) -> Tensor:
-    """Tell for each clip whether its two sequences are cycle-consistent.
+    """Return for each clip whether its two sequences are cycle-consistent.
 
     A frame's soft nearest neighbour in the other sequence is the mean of that sequence's frames,
     weighted by the softmax of minus their squared Euclidean distances. A clip is consistent when,
@@ -37,7 +37,7 @@ def cycle_consistent(pooled: Tensor, states: Tensor) -> Tensor:
 
 
 def _returns(here: Tensor, there: Tensor, scale: Tensor) -> Tensor:
-    """Tell for each clip whether every frame of `here` leads back to itself by way of `there`.
+    """Return for each clip whether every frame of `here` leads back to itself through `there`.
 
     `here` and `there` are (B, T, C), divided by `scale` (B, 1, 1); the result is (B,) bool.
     """
@@ -52,6 +52,6 @@ def _returns(here: Tensor, there: Tensor, scale: Tensor) -> Tensor:
 def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
     """Return the squared distances of all pairs of frames: (B, T, C), (B, T, C) -> (B, T, T).
 
-    They are computed from differences: by way of products, those of similar frames are inexact.
+    They are computed from differences, since matrix products are inexact for similar frames.
     """
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square()

@@ -1,4 +1,4 @@
-"""Put SRTG blocks behind the stages of any 3D CNN, which are found by running it once."""
+"""Put SRTG blocks after the stages of any 3D CNN. Running it once finds the stages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def insert_srtg(
     recurrent_init: str = "open",
     example_shape: tuple[int, int, int, int] = (3, 16, 224, 224),
 ) -> nn.Module:
-    """Put an SRTG behind each stage of `net`, in place.
+    """Put an SRTG after each stage of `net`, in place.
 
     A stage is the part of the network whose features have the same height and width, if paths join
     in it by an addition or a concatenation. In torchvision's r3d_18, mc3_18 and r2plus1d_18 these
@@ -33,7 +33,7 @@ def insert_srtg(
     Args:
         net: a network that takes (B, C, T, H, W). A copy of it runs once, on the meta device.
         gates: see `network.srtg.SRTG`.
-        where: names of submodules to put an SRTG behind, instead of behind the stages.
+        where: names of submodules to put an SRTG after, instead of after the stages.
         alpha: see `network.srtg.SRTG`. With 0 the network computes the same as before, bit for bit,
             until it is trained.
         recurrent_init: see `network.recurrent.initialise_recurrent`.
@@ -82,7 +82,7 @@ def _apply_srtg(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
 
 
 def _stage_ends(outputs: dict[str, torch.Size], joined: set[torch.Size]) -> list[str]:
-    """Return the name of the last module of each stage, the outermost if several end together."""
+    """Return the name of the last module of each stage; of nested modules, the outermost."""
     last = {shape[3:]: name for name, shape in outputs.items()}
     resolutions = {shape[3:] for shape in joined}
     return [name for resolution, name in last.items() if resolution in resolutions]

@@ -50,7 +50,7 @@ class Conv3d(nn.Conv3d):
 
 
 class _Taps(torch.autograd.Function):
-    """`weight[taps]` with a gradient in the memory format of the weight, so that none is copied."""
+    """`weight[taps]`, whose gradient has the memory format of the weight and needs no copy."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, taps: tuple[slice, ...]) -> Tensor:
@@ -174,7 +174,7 @@ def scale_frames(x: Tensor, factors: Tensor) -> Tensor:
 
 
 def no_autocast(device_type: str) -> AbstractContextManager:
-    """Return a context without autocast, also for devices that have none, as the meta device."""
+    """Return a context without autocast, also for devices that have none, such as meta."""
     if not torch.amp.is_autocast_available(device_type):
         return nullcontext()
     return torch.autocast(device_type, enabled=False)

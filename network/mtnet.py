@@ -29,7 +29,7 @@ from network.recurrent import GRU, initialise_recurrent
 STAGE_PLANES = (64, 128, 256, 512)
 STAGE_STRIDES = (1, 2, 2, 2)
 
-#: The share of the channels that are short.
+#: The share of the channels in the short part of a pair.
 SHARE = 0.875
 
 
@@ -199,7 +199,7 @@ def resize(x: Tensor, size: tuple[int, ...]) -> Tensor:
 def build_mtnet(
     num_classes: int, *, depths: tuple[int, ...], groups: int, options: BuildOptions
 ) -> MTNet:
-    """Build an MTNet; of the options of `network.build_network` it has only `recurrent_init`.
+    """Build an MTNet. Its only option of `network.build_network` is `recurrent_init`.
 
     Raises:
         NetworkError: another option was given.

@@ -2,4 +2,4 @@
 
 
 class NetworkError(ValueError):
-    """A wrong network name, option or weights file. The message is one line: what, how to fix."""
+    """A wrong network name, option or weights file. The message is one line."""

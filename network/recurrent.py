@@ -29,11 +29,12 @@ def own_precision(forward: Callable) -> Callable:
     return run
 
 
-class LSTM(nn.LSTM):
-    """A two-layer LSTM that starts from a zero state: (T, B, C) -> ((T, B, C), state or None).
+class _FromZeroState(nn.RNNBase):
+    """A two-layer recurrent layer that starts from a zero state: (T, B, C) -> ((T, B, C), state).
 
     In the deep stages of clips of up to 16 frames, T is 1. The recurrent weights are then
-    multiplied by zeros, and leaving them out saves most of the time. The result is the same.
+    multiplied by zeros, and leaving them out saves most of the time. The result is the same; the
+    state is None then.
     """
 
     def __init__(self, channels: int) -> None:
@@ -44,29 +45,33 @@ class LSTM(nn.LSTM):
         if x.shape[0] > 1:
             return super().forward(x)
         h = x[0]  # (B, C)
-        for w_ih, w_hh, b_ih, b_hh in self.all_weights:
-            i, _, c, o = F.linear(h, w_ih, b_ih + b_hh + _unused(w_hh)).chunk(4, dim=1)
-            h = o.sigmoid() * (i.sigmoid() * c.tanh()).tanh()
+        for weights in self.all_weights:
+            h = self.single_step(h, *weights)
         return h[None], None
 
 
-class GRU(nn.GRU):
-    """A two-layer GRU with the same shapes and the same shortcut as `LSTM`."""
+class LSTM(_FromZeroState, nn.LSTM):
+    """A two-layer LSTM; see `_FromZeroState`."""
 
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, channels, num_layers=2)
+    def single_step(
+        self, x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor
+    ) -> Tensor:
+        """Return the output of one layer after its first step: (B, C) -> (B, C)."""
+        i, _, c, o = F.linear(x, w_ih, b_ih + b_hh + _unused(w_hh)).chunk(4, dim=1)
+        return o.sigmoid() * (i.sigmoid() * c.tanh()).tanh()
 
-    @own_precision
-    def forward(self, x: Tensor) -> tuple[Tensor, object]:
-        if x.shape[0] > 1:
-            return super().forward(x)
-        h = x[0]  # (B, C)
-        for w_ih, w_hh, b_ih, b_hh in self.all_weights:
-            r, z, n = F.linear(h, w_ih, b_ih + _unused(w_hh)).chunk(3, dim=1)
-            b_r, b_z, b_n = b_hh.chunk(3)
-            n = torch.tanh(n + (r + b_r).sigmoid() * b_n)
-            h = n - (z + b_z).sigmoid() * n
-        return h[None], None
+
+class GRU(_FromZeroState, nn.GRU):
+    """A two-layer GRU; see `_FromZeroState`."""
+
+    def single_step(
+        self, x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor
+    ) -> Tensor:
+        """Return the output of one layer after its first step: (B, C) -> (B, C)."""
+        r, z, n = F.linear(x, w_ih, b_ih + _unused(w_hh)).chunk(3, dim=1)
+        b_r, b_z, b_n = b_hh.chunk(3)
+        n = torch.tanh(n + (r + b_r).sigmoid() * b_n)
+        return n - (z + b_z).sigmoid() * n
 
 
 def _unused(weight: Tensor) -> Tensor:
@@ -79,13 +84,12 @@ def initialise_recurrent(net: nn.Module, how: str) -> None:
 
     With "default" they keep torch's initialisation. Their outputs are then near 0, and since
     features are multiplied by them, skip paths included, features shrink from block to block and
-    training stays at chance for long.
+    accuracy stays at chance for a long time.
 
-    With "open" they keep torch's weights, all biases are set to 0, and then some of the last
-    layer's. The LSTM of an SRTG multiplies the skip path too, so that its output should start near
-    1: its input, cell and output gates get a bias of 2. The GRU of an MTNet multiplies the residual
-    branch only, where a start at about a third learns faster than at 1 or 0: its candidate gets a
-    bias of 0.5.
+    With "open" they keep torch's weights, and all biases are 0 except some of the last layer's. The
+    LSTM of an SRTG multiplies the skip path too, so its output should start near 1: its input, cell
+    and output gates get a bias of 2. The GRU of an MTNet multiplies only the residual branch, which
+    learns faster from an output of about 1/3 than from 1 or 0: its candidate gets a bias of 0.5.
 
     Args:
         net: the network, changed in place.

@@ -1,4 +1,4 @@
-"""What tells the networks apart, as rows of numbers. Needs no torch."""
+"""The networks as rows of numbers: depths, widths, kinds of convolution. Needs no torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Variant(NamedTuple):
         depths: number of blocks in each of the four stages.
         conv: kind of the 3×3×3 convolutions, see `network.resnet3d.CONVS`.
         groups: groups of the convolutions.
-        base_width: width of a bottleneck's middle, 64 being as wide as its number of planes.
+        base_width: width of a bottleneck's middle convolution: 64 means as many channels as planes.
     """
 
     block: Literal["basic", "bottleneck"]

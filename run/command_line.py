@@ -1,7 +1,8 @@
 """The command line of the training scripts, and the exit codes of all commands.
 
 Each field of `train.config.Config` is an option; some defaults depend on the dataset. This module
-imports no torch: options are read, and what they name is looked for, before torch is imported.
+imports no torch: options are read, and the files that they name are looked for, before torch is
+imported.
 """
 
 from __future__ import annotations

@@ -24,51 +24,23 @@ log = logging.getLogger(__name__)
 #: Number of videos of each class, and the seed that they are rendered from, by part.
 PARTS = {"train": (150, 1), "val": (30, 2)}
 NETWORK = "srtg_r3d_18"
-#: Options of training. A short training from scratch learns more with AdamW. Rendered videos differ
-#: at random and need no augmentation.
-RECIPE = [
-    "--clip-length",
-    "8",
-    "--clip-size",
-    "40",
-    "--batch-size",
-    "32",
-    "--train-frame-interval",
-    "3",
-    "4",
-    "5",
-    "--val-frame-interval",
-    "4",
-    "--multigrid",
-    "off",
-    "--optimiser",
-    "adamw",
-    "--lr-base",
-    "0.0015",
-    "--weight-decay",
-    "0.02",
-    "--lr-policy",
-    "cosine",
-    "--warmup-epochs",
-    "0.7",
-    "--bn-clips",
-    "0",
-    "--end-epoch",
-    "4",
-    "--augmentation",
-    "none",
-    "--log-interval",
-    "10",
-]
+#: Options of training. A short training from scratch learns more with AdamW. Each rendered video
+#: is random, so none needs augmentation.
+RECIPE = (
+    "--clip-length 8 --clip-size 40 --batch-size 32 --train-frame-interval 3 4 5 "
+    "--val-frame-interval 4 --multigrid off --optimiser adamw --lr-base 0.0015 "
+    "--weight-decay 0.02 --lr-policy cosine --warmup-epochs 0.7 --bn-clips 0 "
+    "--end-epoch 4 --augmentation none --log-interval 10"
+)
 
 
 def label_csv(root: Path, part: str) -> Path:
-    """The path of the csv that labels one part, `train` or `val`, of the demo's videos."""
+    """Return the path of the label csv of one part, `train` or `val`."""
     return root / "labels" / f"motion_{part}.csv"
 
 
 def prepare(root: Path, *, scale: float = 1.0) -> Path:
-    """Render, convert and label the rendered dataset below `root`. Returns the training csv."""
+    """Render and convert the videos below `root`, write label csvs, return the training csv."""
     for part, (per_class, seed) in PARTS.items():
         videos = write_videos(
             root / "videos", max(2, round(per_class * scale)), seed=seed, prefix=part
@@ -99,7 +71,14 @@ def main(argv: list[str] | None = None) -> None:
     )
     args, training_options = parser.parse_known_args(argv)
     where = ["--dataset", str(args.root), "--labels", str(label_csv(args.root, "train"))]
-    options = [*where, "--model-dir", str(args.root / "results"), "--network", NETWORK, *RECIPE]
+    options = [
+        *where,
+        "--model-dir",
+        str(args.root / "results"),
+        "--network",
+        NETWORK,
+        *RECIPE.split(),
+    ]
     config = parse_config("custom", [*options, "--resume", "auto", *training_options])
     from train.loop import train  # imports torch
     from train.results.recorder import results_folder

@@ -78,7 +78,7 @@ def draw_confusion(matrix: np.ndarray, classes: tuple[str, ...], title: str, pat
 def evaluate_checkpoint(
     args: argparse.Namespace, orders: Sequence[str]
 ) -> dict[str, dict[str, float]]:
-    """Score the checkpoint for each order of the frames, print the scores, draw the first order's.
+    """Score the checkpoint for each order of the frames; draw the first order's confusion matrix.
 
     Args:
         args: the options of `run.evaluate`.

@@ -1,6 +1,6 @@
 """Print docs/options.md, the options of every command: `make options` writes the file.
 
-The tables come from the parsers themselves, so a test can ask that the page is up to date.
+The tables come from the parsers themselves; a test checks that the page is up to date.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ TRAINING = """\
 All `train_<dataset>.py` scripts have the same options; only `train_kinetics.py` has `--variant`.
 "by dataset": the README has a table of these defaults.
 """
-#: Makes the parser of each command, in the order of the page, by the headings it links to.
+#: For each heading of the page, the functions that make the parsers of its commands.
 COMMANDS: dict[str, tuple[Callable[[], argparse.ArgumentParser], ...]] = {
     "Preparing data": (
         convert.build_parser,
@@ -54,7 +54,7 @@ COMMANDS: dict[str, tuple[Callable[[], argparse.ArgumentParser], ...]] = {
 
 
 def options_page() -> str:
-    """The whole page, as Markdown."""
+    """Return the whole page, as Markdown."""
     lines = [INTRODUCTION, TRAINING, *_training_tables()]
     for heading, parsers in COMMANDS.items():
         lines.append(f"## {heading}\n")
@@ -66,7 +66,7 @@ def options_page() -> str:
 
 
 def _training_tables() -> Iterator[str]:
-    """A table for each group of training options."""
+    """Yield a table for each group of training options."""
     by_dataset = dataset_defaults(dataset_spec("kinetics")).keys() - {"model_dir"}
     defaults = dict.fromkeys(by_dataset, "by dataset")
     parser = build_parser("kinetics")  # the only one with --variant
@@ -78,7 +78,7 @@ def _training_tables() -> Iterator[str]:
 
 
 def _command_tables(parser: argparse.ArgumentParser) -> Iterator[str]:
-    """The table of a command, or one for each of its sub-commands."""
+    """Yield the table of a command, or one for each of its sub-commands."""
     trained = {field.name for field in fields(Config)} if parser.prog.endswith("plan") else set()
     actions = [action for action in parser._actions if action.dest not in {"help", *trained}]
     for action in actions:
@@ -94,7 +94,7 @@ def _command_tables(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def _table(actions: Iterable[argparse.Action], defaults: dict[str, str] | None = None) -> str:
-    """Markdown rows of option, meaning and default; `defaults` go before the parser's own."""
+    """Return a Markdown table of options; `defaults` replace the parser's own defaults."""
     lines = ["| option | what it does | default |", "|---|---|---|"]
     for action in actions:
         name = action.option_strings[-1] if action.option_strings else str(action.dest).upper()
@@ -112,7 +112,7 @@ def _table(actions: Iterable[argparse.Action], defaults: dict[str, str] | None =
 
 
 def _default(action: argparse.Action) -> str:
-    """The default as a user would write it; empty where there is none or the help text says it."""
+    """Return the default as a user would write it; empty if there is none or the help says it."""
     value = action.default
     if value in (None, argparse.SUPPRESS, "", []) or "default" in (action.help or ""):
         return ""

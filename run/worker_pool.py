@@ -28,7 +28,7 @@ POLL = 0.2  # seconds between two checks of whether a signal has arrived
 
 
 class VideoTask(NamedTuple):
-    """One video to work on: `source` is named if it fails, `folder` is its frame store's."""
+    """One video to work on. Errors name `source`; `folder` is the folder of the frame store."""
 
     source: Path
     folder: Path

@@ -15,7 +15,7 @@ def update_average(average: AveragedModel, net: nn.Module, decay: float, applied
     """Move averaged weights and buffers towards those of `net`; the first update copies them.
 
     Nothing changes where `applied` (bool, on the device) is false. torch's `update_parameters` has
-    no such switch: it could only be left out after waiting for the device.
+    no such argument, and to skip the call one would have to wait for the device.
     """
     first = average.n_averaged == 0
     share = torch.where(first, 1.0, 1.0 - decay) * applied  # 0: unchanged, 1: copied

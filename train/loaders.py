@@ -52,9 +52,9 @@ def validation_batches(
 def unaugmented_batches(run: TrainingRun, number: int) -> Batches[Batch]:
     """Return the loader of up to `number` batches of training clips, cropped as in validation.
 
-    They have the full shape and are drawn from (seed, epoch): the first videos of the list are
-    often all of one class. Where a batch does not fit on a device, more batches with fewer clips
-    have as many clips in total.
+    They have the full shape. They are drawn at random from (seed, epoch), because the first videos
+    of a list are often all of one class. If a batch does not fit on a device, there are more
+    batches of fewer clips instead.
     """
     clips = ClipDataset(
         run.train_clips.videos, run.val_clips.options, training=False, seed=run.config.random_seed

@@ -190,9 +190,8 @@ def saved_bytes(net: nn.Module, devices: Devices, shape: StepPlan, clips: int) -
 
     empty = empty_clips(devices, shape, clips)
     with devices.autocast(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        kept = net(
-            empty
-        )  # kept alive: storages that are freed may be reused under the same address
+        # kept alive: storages that are freed may be reused under the same address
+        kept = net(empty)
     return sum(storages.values()) if kept is not None else 0
 
 

@@ -109,7 +109,7 @@ def optimiser_problem(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -
     """Return why a saved state dict does not fit the optimiser, or an empty string."""
     own = optimiser.state_dict()["param_groups"]
     if saved_groups(state) != saved_groups({"param_groups": own}):
-        return "its groups of parameters are others"
+        return "its parameter groups are not those of this run"
     for group in state["param_groups"]:
         lr = group.get("lr")
         if not isinstance(lr, float) or not 0 <= lr < math.inf:

@@ -90,8 +90,8 @@ def check_same_state(devices: Devices, step: int, state: dict[str, Any]) -> None
         if others:
             raise TrainError(
                 f"{_ranks(others)} another {name} than rank 0 before the first step "
-                f"({everyone[others[0]][name]!s:.12}, not {value!s:.12}): the run would fall "
-                "apart; start it again, and report this if it persists"
+                f"({everyone[others[0]][name]!s:.12}, not {value!s:.12}): they would train "
+                "different networks; start the run again, and report this if it persists"
             )
 
 
@@ -106,7 +106,7 @@ def _ranks(ranks: list[int]) -> str:
 
 
 class Outline(NamedTuple):
-    """Shape and dtype of a tensor, in its place in a state that is sent without its tensors."""
+    """Shape and dtype of a tensor, which it replaces in a state that is sent without tensors."""
 
     shape: torch.Size
     dtype: torch.dtype

@@ -73,6 +73,6 @@ def _reason(notes: dist.Store) -> Exception:
         if notes.check(["first"]):
             return TrainError(notes.get("first").decode())
     return MachineError(
-        "another process of this run has ended; see its own last line (none: it was killed, or was "
-        "out of memory); --resume auto goes on from the last checkpoint"
+        "another process of this run has ended; see its own last line (if it has none, it was "
+        "killed or ran out of memory); --resume auto goes on from the last checkpoint"
     )

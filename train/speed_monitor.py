@@ -13,7 +13,7 @@ from train.stopwatch import Stopwatch
 #: Clips per second: a speed is slow (red) below the first, fast (green) from the second on.
 LIMITS = {"r": (100, 3000), "f": (50, 300), "b": (20, 200)}
 RED, YELLOW, GREEN, PLAIN = "\033[31m", "\033[33m", "\033[32m", "\033[0m"
-READER_BOUND = 0.3  # share of time spent waiting for data from which the log says so
+READER_BOUND = 0.3  # the log says so if steps wait for data during a larger share of the time
 
 
 def coloured(name: str, speed: float) -> str:
@@ -54,7 +54,7 @@ class SpeedMonitor:
         self._waited += time.perf_counter() - since
 
     def timing(self, part: str) -> contextlib.AbstractContextManager[None]:
-        """Time a `forward` pass, or a `backward` pass (to which the update counts)."""
+        """Time a `forward` pass, or a `backward` pass, which includes the update."""
         return self._watches[part].running()
 
     def report(self) -> SpeedReport:
@@ -71,7 +71,7 @@ class SpeedMonitor:
 
 
 class SpeedReport:
-    """How many seconds some steps spent on what, and the number of their clips."""
+    """The seconds that some steps spent on reading, forward and backward, and their clips."""
 
     def __init__(self, *, clips: int, reading: float, forward: float, backward: float, wall: float):
         self.clips, self.wall = clips, max(wall, 1e-9)

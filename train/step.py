@@ -27,9 +27,9 @@ from train.training_run import TrainingRun
 def train_step(run: TrainingRun, batch: Batch, monitor: SpeedMonitor) -> StepOutcome:
     """Take one optimiser step on this rank's part of a batch.
 
-    A step with a loss or gradients that are not finite changes no weights, no optimiser state, no
-    averaged weights and no scores; where the run can continue after it, no buffers either. The
-    previous step is checked here, after this one has been started; to check this one too, call
+    A step whose loss or gradients are not finite changes no weights, averaged weights, optimiser
+    state or scores. If the run can continue after it, it changes no buffers either. Only the
+    previous step is checked here, after this one has been started. To check this one, call
     `check_last_step`.
 
     Random choices depend on (seed, step, rank) only.
@@ -115,7 +115,7 @@ def number_of_micro_batches(run: TrainingRun, plan: StepPlan) -> int:
 
 
 def unscale_and_clip(run: TrainingRun) -> Tensor:
-    """Undo the loss scaling, clip the gradients with --clip-grad; return their norm before."""
+    """Undo the loss scaling and apply --clip-grad; return the gradients' norm before clipping."""
     run.scaler.unscale_(run.optimiser)
     if run.config.clip_grad:
         return nn.utils.clip_grad_norm_(run.net.parameters(), run.config.clip_grad)

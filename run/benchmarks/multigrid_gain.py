@@ -105,7 +105,14 @@ def _data_options(args: argparse.Namespace) -> list[str]:
     if args.dataset:
         return ["--dataset", str(args.dataset), "--labels", str(args.labels or "")]
     labels = demo.prepare(args.root, scale=args.scale)
-    return [*demo.RECIPE, *RECIPE.split(), "--dataset", str(args.root), "--labels", str(labels)]
+    return [
+        *demo.RECIPE.split(),
+        *RECIPE.split(),
+        "--dataset",
+        str(args.root),
+        "--labels",
+        str(labels),
+    ]
 
 
 def config_for(args: argparse.Namespace, where: list[str], policy: str, seed: int) -> Config:

@@ -1,6 +1,6 @@
-"""Checkpoints.
+"""Save checkpoints, read and check them, and resume from them.
 
-saving         write checkpoints, and delete or slim those of older epochs
+saving         write checkpoints; delete those of older epochs, or their optimiser state
 opening        read a checkpoint and check its content
 compatibility  check that a checkpoint belongs to the run that resumes from it
 resume         choose the newest checkpoint, and bring a run to its state

@@ -163,7 +163,7 @@ def _state_with_optimiser(run: TrainingRun, path: Path) -> tuple[dict[str, Any] 
     if shapes != {name: tensor.shape for name, tensor in run.net.state_dict().items()}:
         return None, f"{path} is of another network"
     if state["config"]["optimiser"] != run.config.optimiser:
-        return None, f"it was {state['config']['optimiser']}"
+        return None, f"{path} was trained with {state['config']['optimiser']}"
     if saved_groups(state[OPTIMISER]) != saved_groups(run.optimiser.state_dict()):
-        return None, "its groups of parameters were others"
+        return None, f"{path} has other parameter groups"
     return state, ""

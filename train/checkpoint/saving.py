@@ -53,7 +53,7 @@ def holds_optimiser(path: Path) -> bool:
         with zipfile.ZipFile(path) as archive:
             names = (name for name in archive.namelist() if name.endswith("/data.pkl"))
             return OPTIMISER.encode() in archive.read(next(names))
-    except Exception:  # zipfile raises a dozen kinds for a damaged file
+    except Exception:  # zipfile raises many kinds of errors for a damaged file
         return True
 
 
@@ -71,7 +71,7 @@ def save_epoch(
     last: bool,
     last_pth: bool = True,
 ) -> None:
-    """Save the checkpoints of a finished epoch, and delete or slim those of older epochs.
+    """Save the checkpoints of a finished epoch; delete older ones, or their optimiser state.
 
     `best.pth` is written first: a run that ends after that resumes within the epoch and writes it
     again. No file is a link to another, so damage to one leaves the others intact.

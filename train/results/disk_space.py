@@ -40,7 +40,7 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
 def check_space(
     folder: Path, config: Config, sizes: Sizes, *, first_epoch: int, last_epoch: int
 ) -> str:
-    """Return a line on what the run will write into `folder`, which exists, and what is free.
+    """Return a line on how much the run will write into `folder`, and how much space is free.
 
     Raises:
         TrainError: the disk has too little space.

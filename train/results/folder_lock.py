@@ -71,11 +71,11 @@ def _take(path: Path) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             # not flock: worker processes inherit it, and survive a killed owner for a while
-            reaches = _lock(descriptor, path)
+            has_locks = _lock(descriptor, path)
             if not _is_still(path, descriptor):  # its owner has just deleted it: make a new one
                 os.close(descriptor)
                 continue
-            _refuse_a_living_owner(path, _owner(descriptor), reaches)
+            _refuse_a_living_owner(path, _owner(descriptor), has_locks)
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(_myself()).encode(), 0)
             os.fsync(descriptor)
@@ -106,14 +106,14 @@ def _is_still(path: Path, descriptor: int) -> bool:
         return False
 
 
-def _refuse_a_living_owner(path: Path, owner: dict[str, Any] | None, reaches: bool) -> None:
+def _refuse_a_living_owner(path: Path, owner: dict[str, Any] | None, has_locks: bool) -> None:
     """Raise TrainError unless the process that wrote the lock file is known to have ended."""
     me = _myself()
-    if owner is None:  # no text: its writer ended before the first word, or is about to write it
-        ended = reaches
+    if owner is None:  # the file is empty: its process ended too early, or is about to write it
+        ended = has_locks
     elif owner["boot"] == me["boot"]:
         # another container on this machine has other process ids: there the lock alone can tell
-        ended = not _is_running(owner) and (reaches or owner["host"] == me["host"])
+        ended = not _is_running(owner) and (has_locks or owner["host"] == me["host"])
     else:
         ended = owner["host"] == me["host"]  # this machine, before it was started again
     if not ended:

@@ -27,7 +27,7 @@ class LogFile(logging.FileHandler):
         self._said = False
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Say on stderr what is wrong with the file, where logging would print a traceback."""
+        """Print one line on what is wrong with the file, instead of logging's traceback."""
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             super().handleError(record)
@@ -37,7 +37,7 @@ class LogFile(logging.FileHandler):
             print(f"warning: {self.baseFilename}: {reason}; lines are missing", file=sys.stderr)
 
     def close(self) -> None:
-        """Close the file; what it could not take stays missing, as was said."""
+        """Close the file. An error of the disk is ignored: `handleError` has reported it."""
         with contextlib.suppress(OSError):
             super().close()
 
@@ -54,8 +54,8 @@ class PlainFormatter(logging.Formatter):
 def log_file() -> Iterator[Callable[[Path], None]]:
     """Collect log lines; yield a function that writes them, and all later ones, to a file.
 
-    The file, to which lines are appended without colours, thus also has the lines that were logged
-    before its folder was made.
+    Lines are appended without colours, including those that were logged before the folder of the
+    file was made.
     """
     early = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
 

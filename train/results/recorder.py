@@ -1,4 +1,4 @@
-"""What a run writes down for people: csv rows, curves, TensorBoard, the log, the configuration."""
+"""Write a run's csv rows, curves, TensorBoard events and configuration."""
 
 from __future__ import annotations
 

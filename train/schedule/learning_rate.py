@@ -39,10 +39,10 @@ def learning_rates(
 
 
 def lr_levels(config: Config, lr_steps: Sequence[int], epoch: np.ndarray) -> np.ndarray:
-    """Count how many of the learning rate's steps lie before each epoch.
+    """Count how often the learning rate has been reduced before each epoch.
 
     Args:
-        config: with another policy than "step" there are no such steps.
+        config: with another policy than "step" there are no such reductions.
         lr_steps: epochs after which the learning rate is multiplied by `--lr-factor`, ascending.
         epoch: int (n,), from 1.
 

@@ -44,13 +44,13 @@ class Phase(NamedTuple):
 
 
 def multigrid_phases(config: Config, n_clips: int) -> tuple[list[Phase], list[int]]:
-    """Return the phases of a run on `n_clips` clips and the epochs after which the rate steps.
+    """Return the phases of a run on `n_clips` clips, and the epochs after which the rate falls.
 
     Phases with the same epochs share the clips of each epoch evenly. All others follow one another.
 
     ``--multigrid epoch`` divides the clips of each epoch evenly among the shapes of the long cycle.
-    The clips, not the steps: the full shape then has over half of the steps. With equal steps, the
-    coarsest of four shapes would take 8/15 of the clips, and a dataset of some thousand clips would
+    The full shape then has over half of the steps. If the steps were divided evenly instead, the
+    smallest of four shapes would use 8/15 of the clips, and a dataset of some thousand clips would
     get a dozen updates per epoch. A dataset with fewer full batches than shapes uses only the
     finest shapes, and the first of them has the full learning rate.
 
@@ -79,8 +79,9 @@ def _paper_phases(config: Config) -> tuple[list[Phase], list[int]]:
 
     There is a long cycle before each of `--lr-steps`, and fine-tuning at the full shape after the
     last. The phases of a long cycle have equally many steps, so their epochs are in proportion to
-    their mean batch. Fine-tuning has as many times fewer steps than without multigrid as the long
-    cycles have. In total there are `--multigrid-epochs` times the epochs. The ends of the phases
+    their mean batch. The long cycles have fewer steps than without multigrid by some factor;
+    fine-tuning has fewer by the same factor. In total there are `--multigrid-epochs` times the
+    epochs. The ends of the phases
     are rounded to whole epochs; phases without an epoch are left out.
     """
     cycle = paper_long_cycle(config)

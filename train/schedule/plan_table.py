@@ -84,9 +84,9 @@ def draw_plan(schedule: Schedule, path: Path) -> None:
 
 
 def run_curves(schedule: Schedule) -> dict[str, np.ndarray]:
-    """Return the shape and rate of each phase of each epoch: edges `x` (n + 1,), n values a curve.
+    """Return curves of the run: one value for each phase of each epoch, between the edges `x`.
 
-    `x` is in epochs. Shapes are those of the long cycle.
+    `x` (n + 1,) is in epochs, each curve has n values. Shapes are those of the long cycle.
     """
     table = schedule.table
     starts = np.flatnonzero(
@@ -106,9 +106,9 @@ def run_curves(schedule: Schedule) -> dict[str, np.ndarray]:
 
 
 def epoch_curves(schedule: Schedule) -> dict[str, np.ndarray]:
-    """Return the steps of the first epoch: edges `x` (steps + 1,), a value per step for each curve.
+    """Return curves of the first epoch: one value for each step, between the edges `x`.
 
-    `x` is the part of the epoch's work that is done.
+    `x` (steps + 1,) is the part of the epoch's work that is done.
     """
     steps = schedule.table[: schedule.epoch_steps(1).stop]
     work = work_of(steps).cumsum()
