@@ -615,15 +615,15 @@ def test_the_space_is_said_before_the_first_step_and_what_is_there_is_counted(tm
         assert f"free in {tmp_path}" in said
         return said
 
-    big = Sizes(full=3 * 10**9, slim=10**9)
-    line = check_space(tmp_path, CONFIG, big, first_epoch=1, last_epoch=10)
+    some = Sizes(full=30_000_000, slim=10_000_000)
+    line = check_space(tmp_path, CONFIG, some, first_epoch=1, last_epoch=10)
     # last, two whole epochs and eight slim ones, best, and room to save in
-    assert "will take 24.00 GB: last.pth 3.00 GB, 10 of epochs 14.00 GB, best.pth 1.00 GB" in line
-    assert "2 of epochs 6.00 GB" in check_space(
-        tmp_path, replace(CONFIG, keep=2), big, first_epoch=1, last_epoch=10
+    assert "will take 0.24 GB: last.pth 0.03 GB, 10 of epochs 0.14 GB, best.pth 0.01 GB" in line
+    assert "2 of epochs 0.06 GB" in check_space(
+        tmp_path, replace(CONFIG, keep=2), some, first_epoch=1, last_epoch=10
     )
-    assert "10 of epochs 30.00 GB, best.pth 3.00 GB" in check_space(
-        tmp_path, replace(CONFIG, keep_optimiser="all"), big, first_epoch=1, last_epoch=10
+    assert "10 of epochs 0.30 GB, best.pth 0.03 GB" in check_space(
+        tmp_path, replace(CONFIG, keep_optimiser="all"), some, first_epoch=1, last_epoch=10
     )
     assert "4 of epochs" in total(replace(CONFIG, save_frequency=3))  # 3, 6, 9 and the last
     assert "2 of epochs" in total(CONFIG, first=9)
