@@ -6,13 +6,14 @@ import argparse
 import functools
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Event
 
 import numpy as np
 
 from data.annotations.video_folders import video_folders
+from data.annotations.video_tree import VIDEO_ENDINGS, name_problem, videos_in_tree
 from data.data_error import DataError
 from data.store import is_finished, upgrade_store, write_store
 from data.store.ffmpeg import (
@@ -30,11 +31,6 @@ from train.option_bounds import Bounds, within
 
 log = logging.getLogger(__name__)
 
-ENDINGS = (
-    *(".3gp", ".asf", ".avi", ".f4v", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
-    *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
-)
-
 
 def build_parser() -> Parser:
     """Return the parser of the command's options."""
@@ -48,7 +44,7 @@ def build_parser() -> Parser:
         type=Path,
         default=argparse.SUPPRESS,
         metavar="DIR",
-        help="folder of class folders of videos, or of videos",
+        help="folder of class folders of videos, also below train/, val/ and test/, or of videos",
     )
     parser.add_argument(
         "--dataset",
@@ -155,7 +151,7 @@ def main(argv: list[str] | None = None) -> None:
 def find_videos_to_convert(
     videos: Path, jpg: Path
 ) -> tuple[list[VideoTask], list[tuple[Path, str]]]:
-    """List the videos in a folder and in its folders, in order of their names.
+    """List the videos of a tree of folders, in order of their names.
 
     Returns:
         The tasks, and (path, reason) of each video or folder that cannot be used because it is no
@@ -168,17 +164,17 @@ def find_videos_to_convert(
         raise DataError(f"{videos}: no such folder; --videos names one of class folders of videos")
     broken: list[tuple[Path, str]] = []
     sources: dict[Path, list[Path]] = {}
-    others = 0
-    for source in _files(videos, broken):
-        if source.suffix.lower() not in ENDINGS:
-            others += 1
-            continue
-        folder = (jpg / source.relative_to(videos)).with_name(source.stem)
-        sources.setdefault(folder, []).append(source)
+    for video in videos_in_tree(videos, broken):
+        problem = name_problem(video)
+        if problem:
+            broken.append((video.path, problem))
+        else:
+            sources.setdefault(jpg / video.label / video.id, []).append(video.path)
     if not sources and not broken:
-        raise DataError(f"{videos}: no videos in it, nor in the folders in it")
-    if others:
-        log.info("%d files are left out: their names do not end like those of videos", others)
+        raise DataError(
+            f"{videos}: no videos in it, nor in the folders in it (videos are files that end in "
+            f"{', '.join(VIDEO_ENDINGS)})"
+        )
     classes = {folder.parent for folder in sources}
     tasks = []
     for folder, same in sources.items():
@@ -196,23 +192,6 @@ def find_videos_to_convert(
         else:
             tasks.append(VideoTask(same[0], folder))
     return tasks, broken
-
-
-def _files(videos: Path, broken: list[tuple[Path, str]]) -> Iterator[Path]:
-    """Yield the files in `videos` and its folders; add what cannot be read to `broken`."""
-    for path in _listing(videos, broken):
-        if path.is_dir():
-            yield from (inner for inner in _listing(path, broken) if not inner.is_dir())
-        else:
-            yield path
-
-
-def _listing(folder: Path, broken: list[tuple[Path, str]]) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError as error:
-        broken.append((folder, f"{folder}: cannot be read ({error.strerror})"))
-        return []
 
 
 def _convert(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from data.annotations import published_lists as listings
 from data.annotations.label_csv import PARTS, TRAIN
 from data.annotations.label_csv_writer import Row, write_csvs
 from data.annotations.published_lists import Rejections, read_classes
+from data.annotations.tree_labels import label_tree
 from data.data_error import DataError
 from data.datasets import READY_MADE, dataset_spec
 from run.command_line import Parser, command
@@ -88,6 +90,13 @@ def build_parser() -> Parser:
     folders.add_argument(
         "--seed", type=int, default=0, help="seed for choosing the validation videos"
     )
+    folders.add_argument(
+        "--group",
+        type=regular_expression,
+        metavar="REGEX",
+        help="what videos of one source (recording, actor) have in common in their names, such as "
+        "'person[0-9]+'; they stay together (default: common forms of names are recognised)",
+    )
     lists = add("list", convert_lists, "FILE", "lines `path label`, as in other frameworks")
     lists.add_argument("--classes", type=Path, help="file of class names, one a line")
     for sub in (folders, lists):
@@ -108,6 +117,14 @@ def _fraction(text: str) -> float:
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to below 1")
     return value
+
+
+def regular_expression(text: str) -> re.Pattern[str]:
+    """Return an option's value as a regular expression. Raises ArgumentTypeError if it is none."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression ({error})") from None
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -170,7 +187,7 @@ def convert_diving48(args: argparse.Namespace) -> dict[Path, int]:
 
 def convert_tree(args: argparse.Namespace) -> dict[Path, int]:
     """Write the csvs of a tree of class folders; return the rows of each."""
-    rows = listings.tree(args.source, fraction=args.fraction, seed=args.seed)
+    rows = label_tree(args.source, fraction=args.fraction, seed=args.seed, group=args.group)
     return write_csvs(rows, lambda part: args.output / f"{args.name}_{part}.csv")
 
 

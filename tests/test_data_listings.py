@@ -12,6 +12,7 @@ from data.annotations import published_lists as listings
 from data.annotations.label_csv import load_labels
 from data.annotations.label_csv_writer import Row, write_csvs
 from data.annotations.published_lists import Rejections, read_classes
+from data.annotations.tree_labels import label_tree
 from data.data_error import DataError
 
 
@@ -122,15 +123,15 @@ class TestTree:
 
     def test_split_is_by_class_and_the_same_each_time(self, tmp_path):
         root = self.videos(tmp_path)
-        rows = list(listings.tree(root, fraction=0.3, seed=5))
-        assert rows == list(listings.tree(root, fraction=0.3, seed=5))
-        assert rows != list(listings.tree(root, fraction=0.3, seed=6))
+        rows = label_tree(root, fraction=0.3, seed=5)
+        assert rows == label_tree(root, fraction=0.3, seed=5)
+        assert rows != label_tree(root, fraction=0.3, seed=6)
         for label in ("run", "jump"):
             assert [r.part for r in rows if r.label == label].count("val") == 3
 
     @pytest.mark.parametrize("fraction", [0.01, 0.99])
     def test_both_parts_have_every_class(self, tmp_path, fraction):
-        rows = list(listings.tree(self.videos(tmp_path), fraction=fraction, seed=0))
+        rows = label_tree(self.videos(tmp_path), fraction=fraction, seed=0)
         assert {(r.label, r.part) for r in rows} == {
             (label, part) for label in ("run", "jump") for part in ("train", "val")
         }
@@ -138,13 +139,13 @@ class TestTree:
     def test_train_and_val_folders(self, tmp_path):
         self.videos(tmp_path / "train")
         self.videos(tmp_path / "validation", count=2)
-        rows = list(listings.tree(tmp_path, fraction=0.2, seed=0))
+        rows = label_tree(tmp_path, fraction=0.2, seed=0)
         parts = [row.part for row in rows]
         assert (parts.count("train"), parts.count("val")) == (20, 4)
 
     def test_stores(self, tmp_path):
         write(tmp_path / "jpg" / "run" / "a.b" / "frames.db", "")
-        assert list(listings.tree(tmp_path, fraction=0, seed=0)) == [Row("run", "a.b", "train")]
+        assert label_tree(tmp_path, fraction=0, seed=0) == [Row("run", "a.b", "train")]
 
 
 class TestPathList:

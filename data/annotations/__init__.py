@@ -5,6 +5,9 @@ label_csv_writer     write label csvs
 class_names          spellings of class names, their numbers, `dictionary.json`
 published_lists      read the official lists of the datasets and the lists of other frameworks
 splits               find the label csv of a split and open its videos
+video_tree           find the videos in a tree of folders
+tree_labels          label the videos of a tree of folders
+validation_split     divide videos into training and validation, by source
 video_folders        find the folder of each row's video
 duplicate_videos     warn of videos that labels name more than once
 near_duplicates      find videos that show the same pictures, also after they were encoded anew

@@ -8,8 +8,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from data.annotations.class_names import class_key
 from data.annotations.label_csv import PARTS, TEST, TRAIN, VAL, load_labels
 from data.annotations.label_csv_writer import Row
@@ -170,32 +168,6 @@ def diving48(path: Path, rejections: Rejections, *, part: str, classes: list[str
             rejections.append(f"{path}: entry {number}: {type(error).__name__}: {error}")
 
 
-def tree(root: Path, *, fraction: float, seed: int) -> Iterator[Row]:
-    """List videos or frame stores in class folders, below train/ and val/ or divided at random.
-
-    Args:
-        root: `<root>/{train,val}/<class>/<video>`, `<root>/<class>/<video>` or
-            `<root>/jpg/<class>/<id>`.
-        fraction: the share of each class to validate on, at least one video and not all of them; 0
-            for none. Not used where there are train/ and val/.
-        seed: of the random division, which is the same for the same names.
-    """
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder")
-    root = root / "jpg" if (root / "jpg").is_dir() else root
-    parts = {path: PARTS.get(path.name.lower()) for path in _folders(root)}
-    if parts and all(number is not None for number in parts.values()):
-        for folder in parts:
-            for label, ids in _classes_in(folder):
-                yield from (Row(label, video, _part_name(folder.name)) for video in ids)
-        return
-    for number, (label, ids) in enumerate(_classes_in(root)):
-        order = np.random.default_rng((seed, number)).permutation(len(ids))
-        held_out = min(max(round(fraction * len(ids)), 1), len(ids) - 1) if fraction else 0
-        for index, video in enumerate(ids):
-            yield Row(label, video, "val" if index in order[:held_out] else "train")
-
-
 def path_list(
     path: Path, rejections: Rejections, *, part: str, classes: list[str] | None
 ) -> Iterator[Row]:
@@ -276,18 +248,3 @@ def _part_name(word: str) -> str:
     if number is None:
         raise ValueError(f"{word!r} is neither train, val nor test")
     return {TRAIN: "train", VAL: "val", TEST: "test"}[number]
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(
-        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
-    )
-
-
-def _classes_in(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield the class and the ids of its videos for each class folder, in order of their names."""
-    for path in _folders(folder):
-        inside = (item for item in path.iterdir() if not item.name.startswith("."))
-        ids = sorted({item.name if item.is_dir() else item.stem for item in inside})
-        if ids:
-            yield path.name, ids
