@@ -187,10 +187,6 @@ def parse_config(dataset: str, argv: Sequence[str] | None = None) -> Config:
     config = complete(dataset, **vars(build_parser(dataset).parse_args(argv)))
     if not config.dataset:
         raise TrainError("--dataset is empty: give the folder that holds jpg/")
-    if dataset == "custom" and not config.labels:
-        raise TrainError(
-            "--labels is needed for a dataset of your own: give a training csv or its folder"
-        )
     return config
 
 

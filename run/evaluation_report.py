@@ -103,6 +103,7 @@ def evaluate_checkpoint(
             split=args.split or config.split,
             classes=trained.classes,
             skip_bad=config.skip_bad,
+            other_names=True,
         )
         if config.clip_fps:
             check_rate(videos)

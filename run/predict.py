@@ -1,6 +1,6 @@
 """Predict the actions in videos: `python -m run.predict --checkpoint best.pth clip.mp4 ...`.
 
-Videos are video files or folders of frame stores. Clips are taken from them as in validation.
+Videos are video files, frame stores or folders of both. Clips are taken from them as in validation.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ def build_parser() -> Parser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("videos", nargs="+", type=Path, help="video files or frame stores' folders")
+    parser.add_argument(
+        "videos", nargs="+", type=Path, help="video files, frame stores, or folders"
+    )
     parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
     parser.add_argument(
         "--views",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from data.annotations.video_folders import Videos
+from data.annotations.video_tree import videos_in_tree
 from data.clips.clip_dataset import ClipDataset
 from data.clips.loader import Batch, validation_loader
 from data.data_error import DataError
@@ -107,6 +109,14 @@ def _clips(trained: Trained, store: Path, views: int, clip_fps: float | None) ->
     )
 
 
+def videos_of(given: Path) -> list[Path]:
+    """Return the videos and frame stores in a folder, at any depth; `given` itself if it is one."""
+    if not os.path.isdir(given) or (given / DATABASE).is_file():  # noqa: PTH112 (any name)
+        return [given]
+    stores = [path.parent for path in sorted(given.rglob(DATABASE))]
+    return [*stores, *(video.path for video in videos_in_tree(given, []))] or [given]
+
+
 def predict_videos(args: argparse.Namespace) -> None:
     """Predict, print and write what the options of `run.predict` ask for.
 
@@ -115,12 +125,13 @@ def predict_videos(args: argparse.Namespace) -> None:
     """
     rows: list[dict[str, object]] = []
     failed = 0
+    sources = [source for given in args.videos for source in videos_of(given)]
     with (
         open_devices(args.gpus, args.precision, most=1) as devices,
         tempfile.TemporaryDirectory() as scratch,
     ):
         trained = open_checkpoint(args.checkpoint, devices)
-        for number, source in enumerate(args.videos):
+        for number, source in enumerate(sources):
             try:
                 answer = predict(
                     trained,
@@ -145,6 +156,4 @@ def predict_videos(args: argparse.Namespace) -> None:
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     if failed:
-        raise DataError(
-            f"{failed} of {len(args.videos)} videos have no answer, see the errors above"
-        )
+        raise DataError(f"{failed} of {len(sources)} videos have no answer, see the errors above")

@@ -105,6 +105,35 @@ def test_the_users_csvs_go_before_the_projects_own(dataset):
         find_csv(DATASETS["kinetics"], dataset, "train", **place)
 
 
+def test_csvs_of_other_names_in_the_datasets_own_folder(tmp_path):
+    """As for a checkpoint of UCF-101 that is scored on another dataset."""
+    place = {"labels": None, "split": 2, "other_names": True}
+    rows = "label,id\nwave,c\n"
+    root = tmp_path / "set"
+    (root / "labels").mkdir(parents=True)
+    own = [write(tmp_path, name, rows) for name in ("mine_train", "mine_val")]
+    for name in ("ucf101", "custom", "hmdb51"):
+        found = [find_csv(DATASETS[name], root, part, **place) for part in ("train", "val")]
+        assert found == own
+    # another split of the same dataset is not taken for the one that was asked for
+    for csv in own:
+        csv.rename(csv.with_name(csv.name.replace("mine", "ucf101_split1")))
+    assert find_csv(DATASETS["ucf101"], root, "val", **place).parent == READY_MADE
+    assert find_csv(DATASETS["hmdb51"], root, "val", **place).parent == root / "labels"
+    # with val and test there, val is for validation
+    for part in ("val", "test"):
+        write(tmp_path, f"x_{part}", rows)
+    (root / "labels" / "ucf101_split1_val.csv").unlink()
+    assert find_csv(DATASETS["custom"], root, "val", **place).name == "x_val.csv"
+
+
+def test_the_projects_csvs_are_never_offered_for_a_dataset_of_ones_own(tmp_path):
+    for root in (tmp_path, READY_MADE.parent / "a" / "b"):
+        with pytest.raises(DataError, match=r"no \*_val\.csv in") as error:
+            find_csv(DATASETS["custom"], root, "val", labels=None, split=1)
+        assert "hmdb" not in str(error.value) and f"{READY_MADE}," not in str(error.value)
+
+
 def test_flat_datasets_and_the_jpg_folder_itself(tmp_path):
     for video in ("a", "b"):
         (tmp_path / "jpg" / video).mkdir(parents=True)

@@ -1,10 +1,14 @@
 """Official lists and other frameworks' lists become rows; rows become csvs that load."""
 
 import gzip
+import itertools
 import json
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
+import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +18,8 @@ from data.annotations.label_csv_writer import Row, write_csvs
 from data.annotations.published_lists import Rejections, read_classes
 from data.annotations.tree_labels import label_tree
 from data.data_error import DataError
+from data.store import write_store
+from data.synthetic import render
 
 
 def write(path: Path, text: str) -> Path:
@@ -142,6 +148,45 @@ class TestTree:
         rows = label_tree(tmp_path, fraction=0.2, seed=0)
         parts = [row.part for row in rows]
         assert (parts.count("train"), parts.count("val")) == (20, 4)
+
+    def test_videos_of_one_source_stay_together(self, tmp_path):
+        for label in ("run", "jump"):
+            for group, clip in itertools.product(range(10), range(3)):
+                write(tmp_path / label / f"v_{label}_g{group:02}_c{clip:02}.avi", "")
+        rows = label_tree(tmp_path, fraction=0.2, seed=1)
+        assert Counter((row.label, row.part) for row in rows) == {
+            ("run", "train"): 24, ("run", "val"): 6, ("jump", "train"): 24, ("jump", "val"): 6,
+        }  # fmt: skip
+        parts = {(row.id[:-4], row.part) for row in rows}
+        assert len(parts) == 20  # one part for each group
+        rows = label_tree(tmp_path, fraction=0.5, seed=1, group=re.compile("_c[0-9]+"))
+        assert len({(row.id[-4:], row.part) for row in rows}) == 3
+        with pytest.raises(DataError, match="--group actor: is found in no video's name"):
+            label_tree(tmp_path, fraction=0.5, seed=1, group=re.compile("actor"))
+
+    def test_copies_stay_together(self, tmp_path, caplog):
+        """Stores with the same pictures are on one side, unless a whole class looks alike."""
+        for label in ("run", "jump"):
+            for number in range(12):
+                seed = number // 2 if label == "run" else 0
+                frames = render("grow", (seed, 1))[:8]
+                frames = [simplejpeg.encode_jpeg(f, quality=90 - number % 2) for f in frames]
+                write_store(tmp_path / "jpg" / label / f"{label}{number}", "x", frames)
+        rows = label_tree(tmp_path, fraction=0.34, seed=0)
+        parts = {row.id: row.part for row in rows}
+        assert all(parts[f"run{n}"] == parts[f"run{n + 1}"] for n in range(0, 12, 2))
+        assert Counter(parts.values()) == {"train": 16, "val": 8}
+        assert "all videos of 1 classes look alike" in caplog.text
+
+    def test_train_and_val_hold_folders(self, tmp_path):
+        """Class folders that are named like parts are classes."""
+        self.videos(tmp_path, classes=("train", "test"), count=4)
+        rows = label_tree(tmp_path, fraction=0.25, seed=0)
+        assert Counter((row.label, row.part) for row in rows) == {
+            ("train", "train"): 3, ("train", "val"): 1, ("test", "train"): 3, ("test", "val"): 1,
+        }  # fmt: skip
+        self.videos(tmp_path / "train", count=2)
+        assert {row.label for row in label_tree(tmp_path, fraction=0.2, seed=0)} == {"run", "jump"}
 
     def test_stores(self, tmp_path):
         write(tmp_path / "jpg" / "run" / "a.b" / "frames.db", "")

@@ -14,10 +14,13 @@ import numpy as np
 import pytest
 from test_data_frames import write_legacy
 
+from data.annotations.splits import open_split
+from data.datasets import DATASETS
 from data.store import FrameStore, verify_store
 from data.store.ffmpeg import _split_stream, extract_jpegs
 from data.synthetic import render, write_video
 from run.convert import find_videos_to_convert, main
+from run.labels import main as label_videos
 
 ROOT = Path(__file__).parent.parent
 
@@ -168,6 +171,31 @@ def test_classes_and_flat_videos(tmp_path):
         (tmp_path / name).touch()
     tasks, _ = find_videos_to_convert(tmp_path, Path("jpg"))
     assert [str(task.folder) for task in tasks] == ["jpg/b", "jpg/x/a"]
+
+
+def test_train_and_val_above_the_class_folders(rendered, tmp_path):
+    for part, number in (("train", 0), ("val", 1)):
+        for action in ("grow", "shrink"):
+            name = f"{action}-{number}.mp4"
+            (tmp_path / "v" / part / action).mkdir(parents=True)
+            shutil.copy(rendered / action / name, tmp_path / "v" / part / action / name)
+    main(["--videos", str(tmp_path / "v"), "--dataset", str(tmp_path / "d")])
+    label_videos(["folders", str(tmp_path / "v"), "--output", str(tmp_path / "d" / "labels")])
+    for part, number in (("train", 0), ("val", 1)):
+        videos = open_split(DATASETS["custom"], tmp_path / "d", part)
+        wanted = [f"{action}/{action}-{number}" for action in ("grow", "shrink")]
+        assert sorted(videos.folders.tolist()) == wanted
+
+
+def test_names_that_no_csv_can_hold(tmp_path):
+    names = [" a.mp4", "b .mp4", "c\nd.mp4", "e" * 240 + ".mp4", "f.mp4"]
+    (tmp_path / "x").mkdir()
+    for name in names:
+        (tmp_path / "x" / name).touch()
+    tasks, broken = find_videos_to_convert(tmp_path, Path("jpg"))
+    assert [str(task.folder) for task in tasks] == ["jpg/x/f"]
+    assert sorted(path.name for path, _ in broken) == sorted(names[:4])
+    assert all("rename it" in reason for _, reason in broken)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])

@@ -102,6 +102,24 @@ def test_each_input_gets_its_own_answer(checkpoint, videos, tmp_path, trials, ca
         trial.add(held and "Traceback" not in said.err, order)
 
 
+def test_folders_of_videos_and_stores(checkpoint, videos, tmp_path):
+    folder = tmp_path / "new"
+    for name, place in (("a", "jpg/x/a"), ("b", "b"), ("c.mp4", "class/c.mp4")):
+        copy = shutil.copytree if videos[name].is_dir() else shutil.copy
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        copy(videos[name], folder / place)
+    code, rows = predict(checkpoint, [folder], tmp_path / "all.json")
+    assert code == 0
+    assert [row["video"] for row in rows] == [
+        str(folder / place) for place in ("b", "jpg/x/a", "class/c.mp4")
+    ]
+    code, rows = predict(checkpoint, [folder / "class"], tmp_path / "one.json")
+    assert code == 0 and len(rows) == 1
+    (tmp_path / "empty").mkdir()
+    code, (row,) = predict(checkpoint, [tmp_path / "empty"], tmp_path / "none.json")
+    assert code == 2 and "is neither a video file nor" in row["error"]
+
+
 @pytest.fixture
 def damaged(tiny, tmp_path) -> Path:
     """The dataset `tiny` with one damaged validation video."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +32,7 @@ def open_split(
     split: int = 1,
     classes: Sequence[str] | None = None,
     skip_bad: bool = False,
+    other_names: bool = False,
 ) -> Videos:
     """Return the usable videos of the training or the validation part of a dataset.
 
@@ -40,17 +41,20 @@ def open_split(
         root: its folder, the one that holds jpg/.
         part: "train" or "val".
         labels: a folder of label csvs, or the training csv itself. None searches
-            `<root>/labels/`, then `<root>/../../labels/`, then the csvs of this project.
+            `<root>/labels/`, then `<root>/../../labels/`, then the csvs of this project, unless
+            the dataset is the user's own.
         split: which split, for datasets that have several.
         classes: the class names of the training part, when the validation part is opened.
         skip_bad: leave out rows that cannot be used instead of raising. Rows of this project's
             own csvs may always lack their video, since many people have a subset of a dataset.
+        other_names: take csvs in `<root>/labels/` that are not named as those of `spec`, since a
+            network can be scored on another dataset than it was trained on.
 
     Raises:
         DataError: there is no csv, no dataset or no usable video, or a row cannot be used.
     """
     root = Path(root)
-    path = find_csv(spec, root, part, labels=labels, split=split)
+    path = find_csv(spec, root, part, labels=labels, split=split, other_names=other_names)
     log.info("%s labels: %s", part, path)
     ready_made = path.parent == READY_MADE
     shared = part == "val" and labels is not None and path == Path(labels)
@@ -72,7 +76,13 @@ def open_split(
 
 
 def find_csv(
-    spec: DatasetSpec, root: Path, part: str, *, labels: str | Path | None, split: int
+    spec: DatasetSpec,
+    root: Path,
+    part: str,
+    *,
+    labels: str | Path | None,
+    split: int,
+    other_names: bool = False,
 ) -> Path:
     """Return the path of the label csv of one part; for the arguments see `open_split`.
 
@@ -83,15 +93,20 @@ def find_csv(
         raise DataError(f"{labels}: no such label csv or folder of label csvs (--labels)")
     if labels is not None and Path(labels).is_file():
         return _csv_beside(Path(labels), part)
-    places = (
-        [Path(labels)]
-        if labels is not None
-        else [root / "labels", root.absolute().parent.parent / "labels", READY_MADE]
-    )
     prefix = spec.csv_prefix.format(split=split)
+    beside = root / "labels"
+    places = [beside, root.absolute().parent.parent / "labels", READY_MADE]
+    if labels is not None:
+        places = [Path(labels)]
+    elif prefix == "*":  # the csvs of this project are of other datasets
+        places = [place for place in places if place.resolve() != READY_MADE.resolve()]
+    # names of the same dataset: another split or variant must not be taken for the one asked for
+    family = spec.csv_prefix.split("{")[0].rstrip("0123456789")
     for place in places:
-        found = sorted(path for name in _csv_names(prefix, part) for path in place.glob(name))
-        if len(found) > 1 and prefix == "*":
+        found = _csvs(place, prefix, part)
+        if other_names and not found and place == beside:
+            found = [path for path in _csvs(place, "*", part) if not path.name.startswith(family)]
+        if len(found) > 1:
             names = ", ".join(path.name for path in found)
             raise DataError(
                 f"{place}: holds several label csvs for {part}, choose one by --labels: {names}"
@@ -99,14 +114,21 @@ def find_csv(
         if found:
             return found[0]
     raise DataError(
-        f"no {next(_csv_names(prefix, part))} in {', '.join(map(str, places))}; make it from the "
-        "official lists by `python -m run.labels`, or name another csv by --labels"
+        f"no {prefix}_{PART_NAMES[part][0]}.csv in {', '.join(map(str, places))}; make it "
+        f"{'' if prefix == '*' else 'from the official lists '}by `python -m run.labels`, or name "
+        "another csv by --labels"
     )
 
 
-def _csv_names(prefix: str, part: str) -> Iterator[str]:
+def _csvs(place: Path, prefix: str, part: str) -> list[Path]:
+    """Return the csvs in a folder whose names fit, of the first of the part's words that does."""
     for word in PART_NAMES[part]:
-        yield from (f"{prefix}_{word}.csv", f"{prefix}_{word}.csv.gz")
+        found = sorted(place.glob(f"{prefix}_{word}.csv")) or sorted(
+            place.glob(f"{prefix}_{word}.csv.gz")
+        )
+        if found:
+            return found
+    return []
 
 
 def _csv_beside(train_csv: Path, part: str) -> Path:
