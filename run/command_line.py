@@ -28,6 +28,7 @@ from data.datasets import DatasetSpec, dataset_spec
 from network.network_error import NetworkError
 from train.config import Config
 from train.input_check import check_inputs
+from train.recipes import GOVERNED
 from train.results.log_file import PlainFormatter
 from train.train_errors import DivergedError, Interrupted, TrainError
 
@@ -42,6 +43,10 @@ SYSTEM_LIMITS = {
 }  # fmt: skip
 #: Folders of Python and of installed packages, which hold no files of the user.
 INSTALLED = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib"))
+
+
+#: Added to the help texts of the options that recipes set.
+BY_RECIPE = " (by --recipe; original: %(default)s)"
 
 
 class Parser(argparse.ArgumentParser):
@@ -60,6 +65,16 @@ class Parser(argparse.ArgumentParser):
             ):  # argparse would make an empty list of it
                 self.error(f"argument {word.removesuffix('=--')}: -- is not a value")
         return super().parse_known_args(words, namespace)
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        """Raise ArgumentError for a word that is none of the choices, naming the nearest one."""
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            choices = [str(choice) for choice in action.choices or ()]
+            near = difflib.get_close_matches(str(value), choices, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise argparse.ArgumentError(action, f"{error.message}{hint}") from None
 
     def parse_args(self, args=None, namespace=None):  # type: ignore[override]
         """Parse `args`. The error for an unknown option names the most similar ones."""
@@ -159,7 +174,7 @@ def _add_option(
     # instead of "default: None", the help texts of these options say in words what the default is
     settings: dict = {
         "default": default if default not in (None, "") else argparse.SUPPRESS,
-        "help": item.metadata["help"],
+        "help": item.metadata["help"] + (BY_RECIPE if item.name in GOVERNED else ""),
         "dest": item.name,
     }
     kind = str(item.type).removesuffix(" | None")
@@ -184,20 +199,36 @@ def parse_config(dataset: str, argv: Sequence[str] | None = None) -> Config:
         SystemExit: with exit code 2, for an unknown option or a wrong value.
         TrainError, DataError: options that are missing, out of bounds or contradict each other.
     """
-    config = complete(dataset, **vars(build_parser(dataset).parse_args(argv)))
+    config = complete(dataset, **given_options(build_parser(dataset), argv))
     if not config.dataset:
         raise TrainError("--dataset is empty: give the folder that holds jpg/")
     return config
 
 
+def given_options(parser: Parser, argv: Sequence[str] | None = None) -> dict[str, object]:
+    """Return the options that the words of the command line give, without any defaults.
+
+    Afterwards `parser` has no defaults, and its help does not show any.
+
+    Raises:
+        SystemExit: with exit code 2, for an unknown option or a wrong value.
+    """
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS
+    return vars(parser.parse_args(argv))
+
+
 def complete(benchmark: str, /, **options: object) -> Config:
     """Return the checked configuration of `options`, with the dataset's defaults for the others.
+
+    Options that `train.recipe_choice` sets once the data are known have the values of the recipe
+    `original` until then.
 
     Raises:
         TrainError, DataError: options that are missing, out of bounds or contradict each other.
         TypeError: an option does not exist.
     """
-    config = Config(benchmark=benchmark, **options)
+    config = Config(benchmark=benchmark, given=sorted(options), **options)
     config = config.with_defaults(**dataset_defaults(dataset_spec(benchmark, config.variant)))
     config.check()
     return config

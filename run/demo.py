@@ -27,8 +27,8 @@ NETWORK = "srtg_r3d_18"
 #: Options of training. A short training from scratch learns more with AdamW. Each rendered video
 #: is random, so none needs augmentation.
 RECIPE = (
-    "--clip-length 8 --clip-size 40 --batch-size 32 --train-frame-interval 3 4 5 "
-    "--val-frame-interval 4 --multigrid off --optimiser adamw --lr-base 0.0015 "
+    "--recipe original --clip-length 8 --clip-size 40 --batch-size 32 "
+    "--train-frame-interval 3 4 5 --val-frame-interval 4 --multigrid off --optimiser adamw --lr-base 0.0015 "
     "--weight-decay 0.02 --lr-policy cosine --warmup-epochs 0.7 --bn-clips 0 "
     "--end-epoch 4 --augmentation none --log-interval 10"
 )

@@ -12,22 +12,24 @@ import sys
 from pathlib import Path
 
 from data.datasets import DATASETS
-from run.command_line import Parser, add_options, command, complete
+from run.command_line import Parser, add_options, command, complete, given_options
 from train.option_bounds import Bounds, within
 
 
 def main(argv: list[str] | None = None) -> None:
     """Print the schedule, write its phases to --json and draw it to --png."""
-    args = vars(build_parser(argv).parse_args(argv))
-    defaults, clips = args.pop("defaults"), args.pop("dataset_size")
-    rows_file, picture = args.pop("json"), args.pop("png")
+    args = given_options(build_parser(argv), argv)
+    defaults, clips = args.pop("defaults", "custom"), args.pop("dataset_size")
+    rows_file, picture = args.pop("json", None), args.pop("png", None)
     config = complete(defaults, **args)
     # these import torch
+    from train.recipe_choice import complete_recipe
     from train.schedule.plan_table import draw_plan, plan_table
     from train.schedule.steps_table import make_schedule
 
+    config, choice = complete_recipe(config, clips)
     schedule = make_schedule(config, clips)
-    print(plan_table(schedule))
+    print("\n".join(choice.lines()), plan_table(schedule), sep="\n\n")
     if rows_file:
         rows_file.write_text(json.dumps(schedule.phases(), indent=1) + "\n")
     if picture:

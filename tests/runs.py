@@ -25,6 +25,7 @@ NETWORK = "ir_csn_50"  # the smallest there is: checkpoints of 23 MB
 # a rate at which batches of one to four clips do not diverge
 SHAPE = "--clip-length 4 --clip-size 32 --batch-size 4 --bn-clips 4 --lr-base 0.0005 --lr-steps 1"
 OPTIONS = f"--network {NETWORK} {SHAPE} --gpus 0 --log-interval 1 --end-epoch 2".split()
+OPTIONS += ["--recipe", "original"]
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(

@@ -45,7 +45,7 @@ CPU = Devices(torch.device("cpu"), 0, "fp32")
 
 def test_groups_follow_the_rule_and_hold_every_parameter_once():
     net = build_network("srtg_r3d_18", 4)
-    groups = parameter_groups(net, fine_tune=True, decay_norms=False)
+    groups = parameter_groups(net, Config(fine_tune=True, decay_norms=False))
     scales = {group["name"].split(",")[0]: group["lr_scale"] for group in groups}
     assert scales == {"convolution": 0.6, "recurrent": 0.5, "classifier": 1.0}
     held = [parameter for group in groups for parameter in group["params"]]

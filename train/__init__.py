@@ -2,6 +2,10 @@
 
 config             every option of a training run
 option_bounds      the bounds of options that are numbers
+recipes            the option values of --recipe, a row for each way of training
+recipe_choice      which recipe a run takes, and what its options become
+training_warnings  warnings of a run that will not learn
+freezing           layers that do not learn
 setup              build all that a run needs from its configuration
 training_run       the state of a run: all that the loop changes and a checkpoint saves
 loop               epoch after epoch: train, validate, save

@@ -63,6 +63,7 @@ class Config:
     """All options of one training run; `run.command_line` usually creates it."""
 
     benchmark: str = field(default="custom", metadata={"hidden": True})  # a key of data.datasets
+    given: list[str] = field(default_factory=list, metadata={"hidden": True})  # by the user
 
     # fmt: off
     dataset: str = option(DATA, "", help="folder of the dataset: the one that contains jpg/")
@@ -111,7 +112,23 @@ class Config:
         help="checkpoint whose weights the run starts with")
     fine_tune: bool = option(MODEL, False,
         help="use lower learning rates for all layers except the classifier")
+    backbone_lr: float = option(MODEL, 0.6, bounds=(0, 1000),
+        help="fine-tuning: learning rate of all other layers, as a factor of the classifier's")
+    recurrent_lr: float = option(MODEL, 0.5, bounds=(0, 1000),
+        help="fine-tuning: learning rate of LSTM and GRU layers, as a factor of the classifier's")
+    head_epochs: float = option(MODEL, 0.0, bounds=(0, 100_000),
+        help="epochs at the start in which only the classifier learns")
+    freeze_until: str = option(MODEL, "",
+        help="layers before this one do not learn: with layer3, the layers from layer3 on learn; "
+             "with fc, only the classifier does")
+    freeze_bn: bool = option(MODEL, False,
+        help="batch norm keeps the running statistics of the loaded weights")
 
+    recipe: str = option(SCHEDULE, "auto",
+        choices=("auto", "original", "scratch", "finetune", "probe"),
+        help="values of the options that are left out: original (the original code's), scratch "
+             "(few clips), finetune (with --pretrained-3d), probe (the classifier alone), or auto, "
+             "which chooses by weights and optimiser steps (docs/training.md)")
     batch_size: int | None = option(SCHEDULE, None, bounds=(1, 65_536),
         help="clips of a step on all devices together, at full clip length and size")
     multigrid: str = option(SCHEDULE, "epoch", choices=("epoch", "paper", "off"),
@@ -221,6 +238,7 @@ class Config:
         for item in fields(self):
             self._check_numbers(item)
         self._check_words()
+        self._check_weights()
         if not self.train_frame_interval:
             raise TrainError("--train-frame-interval: give at least one number")
         if any(after <= before for before, after in itertools.pairwise(self.lr_steps)):
@@ -269,6 +287,31 @@ class Config:
                 "--multigrid-frames and --multigrid-areas must go from coarse to fine: their "
                 "products must not increase, and the last of both is 1"
             )
+
+    def _check_weights(self) -> None:
+        """Raise TrainError if options keep or tune weights that the run does not load."""
+        if "freeze_until" in self.given and self.recipe == "probe" and self.freeze_until != "fc":
+            raise TrainError(
+                "--recipe probe trains the classifier alone: leave out --freeze-until, or give "
+                "--recipe finetune"
+            )
+        if self.precise_bn and (self.freeze_bn or self.freeze_until):
+            raise TrainError(
+                "--precise-bn computes the statistics that --freeze-bn, --freeze-until and "
+                "--recipe probe keep: leave one of them out"
+            )
+        if self.pretrained_3d or self.resume == "auto" or self.resume_epoch:
+            return
+        for name, asked in (
+            (f"--recipe {self.recipe}", self.recipe in ("finetune", "probe")),
+            (f"--freeze-until {self.freeze_until}", self.freeze_until),
+            ("--freeze-bn", self.freeze_bn),
+        ):
+            if asked:
+                raise TrainError(
+                    f"{name} needs trained weights, and a new run starts with random ones: give "
+                    "--pretrained-3d FILE"
+                )
 
     def _check_words(self) -> None:
         """Raise TrainError if `micro_batch` or `on_nan` is neither a known word nor a number."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
 
 from data.file_writing import write_atomically
@@ -13,6 +14,9 @@ from train.metrics import Meter
 from train.progress import log_epoch
 from train.results.recorder import Recorder
 from train.training_run import TrainingRun
+from train.training_warnings import warnings_after_epoch
+
+log = logging.getLogger(__name__)
 
 
 def finish_epoch(
@@ -46,6 +50,9 @@ def finish_epoch(
         finished, scores, lr=lr, gates=gates, seconds_left=left, best_top1=run.best_top1
     )
     log_epoch(run, finished, scores, gates, seconds_left=left)
+    if recorder:
+        for warning in warnings_after_epoch(run.history, len(run.classes)):
+            log.warning(warning)
     run.clock.begin_epoch()
     run.meter = Meter(run.devices.device)
     state = run.state_dict()

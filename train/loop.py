@@ -15,6 +15,7 @@ from train.devices import open_devices
 from train.distributed import DelayedMaximum
 from train.divergence import check_last_step
 from train.epoch_end import finish_epoch, save_last, seconds_left, update_last
+from train.freezing import set_training_mode
 from train.loaders import training_batches, validation_batches
 from train.mixing import scoring_note
 from train.prefetch import prefetched
@@ -24,13 +25,13 @@ from train.results.log_file import log_file
 from train.results.recorder import Recorder, write_config
 from train.results.results_folder import held_results, start_results
 from train.schedule.plan_table import draw_plan, plan_table
-from train.schedule.steps_table import Schedule
 from train.setup import prepare
 from train.signals import Signals, caught_signals
 from train.speed_monitor import SpeedMonitor
 from train.step import train_step
 from train.train_errors import DivergedError, Interrupted
 from train.training_run import TrainingRun
+from train.training_warnings import warnings_before
 from train.validation import validate
 
 log = logging.getLogger(__name__)
@@ -62,9 +63,10 @@ def train(config: Config) -> Path:
         run = prepare(config, devices)
         if config.plan:
             if devices.is_first:
-                print_plan(run.schedule)
+                print_plan(run)
             return run.folder
         run_in_all_ranks(devices, lambda: start_results(run, log_to) if writes else None)
+        report_recipe(run)
         log.info("%s, %d classes, on %s", config.network, len(run.classes), devices.describe())
         note = scoring_note(config)
         if note:
@@ -74,11 +76,27 @@ def train(config: Config) -> Path:
     return run.folder
 
 
-def print_plan(schedule: Schedule) -> None:
-    """Print the schedule, and draw it into the current folder."""
-    print(plan_table(schedule))
+def report_recipe(run: TrainingRun) -> None:
+    """Log the recipe and the warnings that can be given before the first step."""
+    for line in run.recipe.lines():
+        log.info(line)
+    if run.devices.is_first:
+        for warning in _warnings_of(run):
+            log.warning(warning)
+
+
+def _warnings_of(run: TrainingRun) -> Iterator[str]:
+    videos = run.train_clips.videos, run.val_clips.videos
+    return warnings_before(run.config, run.schedule, *videos)
+
+
+def print_plan(run: TrainingRun) -> None:
+    """Print recipe and schedule, and draw the schedule into the current folder."""
+    print("\n".join(run.recipe.lines()), plan_table(run.schedule), sep="\n\n")
+    for warning in _warnings_of(run):
+        print(f"warning: {warning}")
     try:
-        draw_plan(schedule, PICTURE)
+        draw_plan(run.schedule, PICTURE)
     except OSError as error:
         log.warning("the plan cannot be drawn: %s", error)
     else:
@@ -89,7 +107,13 @@ def train_epochs(run: TrainingRun, signals: Signals) -> None:
     """Train and validate from the current epoch to the last one."""
     recorder = None
     if run.devices.is_first:
-        write_config(run.folder, run.config, classes=run.classes, fingerprint=run.fingerprint)
+        write_config(
+            run.folder,
+            run.config,
+            classes=run.classes,
+            fingerprint=run.fingerprint,
+            recipe=run.recipe.facts(),
+        )
         recorder = Recorder(run.folder, run.config, run.history, first_epoch=run.epoch)
 
     def stop_waiting() -> None:
@@ -138,7 +162,7 @@ def train_epoch(run: TrainingRun, batches: Iterator[Batch], signals: Signals) ->
     config, monitor = run.config, SpeedMonitor(run.devices.device)
     steps, began = run.schedule.epoch_steps(run.epoch), time.monotonic()
     requests = DelayedMaximum(run.devices)
-    run.parallel_net.train()
+    set_training_mode(run.parallel_net, config)
     with progress_bar(run, steps) as bar:
         while run.step < steps.stop:
             since = time.monotonic()

@@ -13,32 +13,36 @@ from network.checkpoint_file import tensor_problem
 from train.config import Config
 from train.train_errors import TrainError
 
-#: Learning rates of fine-tuning, relative to the classifier's.
-FINE_TUNE = {"convolution": 0.6, "recurrent": 0.5, "classifier": 1.0}
+CLASSIFIER = "classifier"
 
 
-def parameter_groups(net: nn.Module, *, fine_tune: bool, decay_norms: bool) -> list[dict]:
-    """Group the parameters by the kind of their module, and by whether weight decay applies.
+def parameter_groups(net: nn.Module, config: Config) -> list[dict]:
+    """Group the parameters that learn by the kind of their module and by their weight decay.
 
     Kinds: `recurrent` (LSTM, GRU), `classifier` (linear layers), `convolution` (all else, with
     their norms). Every group has `name` and `lr_scale`, which `set_learning_rate` reads.
 
     Args:
-        net: the network.
-        fine_tune: scale the learning rates by `FINE_TUNE`; else all scales are 1.
-        decay_norms: if False, norms and biases (parameters of one dimension) have no weight decay.
+        net: the network; parameters that take no gradients are left out.
+        config: with `fine_tune`, the scales are `backbone_lr`, `recurrent_lr` and 1, otherwise all
+            are 1. Without `decay_norms`, norms and biases (parameters of one dimension) have no
+            weight decay.
     """
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for module in net.modules():
         kind = _kind(module)
         for parameter in module.parameters(recurse=False):
-            decayed = decay_norms or parameter.ndim > 1
-            groups.setdefault((kind, decayed), []).append(parameter)
+            if parameter.requires_grad:
+                decayed = config.decay_norms or parameter.ndim > 1
+                groups.setdefault((kind, decayed), []).append(parameter)
+    scales = dict.fromkeys(("convolution", "recurrent", CLASSIFIER), 1.0)
+    if config.fine_tune:
+        scales |= {"convolution": config.backbone_lr, "recurrent": config.recurrent_lr}
     return [
         {
             "params": parameters,
             "name": kind if decayed else f"{kind}, not decayed",
-            "lr_scale": FINE_TUNE[kind] if fine_tune else 1.0,
+            "lr_scale": scales[kind],
             **({} if decayed else {"weight_decay": 0.0}),
         }
         for (kind, decayed), parameters in sorted(groups.items())
@@ -48,12 +52,12 @@ def parameter_groups(net: nn.Module, *, fine_tune: bool, decay_norms: bool) -> l
 def _kind(module: nn.Module) -> str:
     if isinstance(module, nn.RNNBase):
         return "recurrent"
-    return "classifier" if isinstance(module, nn.Linear) else "convolution"
+    return CLASSIFIER if isinstance(module, nn.Linear) else "convolution"
 
 
 def build_optimiser(net: nn.Module, config: Config) -> torch.optim.Optimizer:
     """Build SGD with Nesterov momentum (as in the original) or AdamW over `parameter_groups`."""
-    groups = parameter_groups(net, fine_tune=config.fine_tune, decay_norms=config.decay_norms)
+    groups = parameter_groups(net, config)
     if config.optimiser == "adamw":
         return torch.optim.AdamW(
             groups, lr=config.lr_base, weight_decay=config.weight_decay, fused=True
@@ -164,10 +168,16 @@ def _state_names(optimiser: torch.optim.Optimizer) -> set[str]:
     return {"momentum_buffer"} if optimiser.param_groups[0]["momentum"] else set()
 
 
-def set_learning_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:
-    """Set the learning rate of every group: `lr` times the group's `lr_scale`."""
+def set_learning_rate(
+    optimiser: torch.optim.Optimizer, lr: float, *, classifier_alone: bool = False
+) -> None:
+    """Set the learning rate of every group: `lr` times the group's `lr_scale`.
+
+    With `classifier_alone` it is 0 in the groups of all other layers (`--head-epochs`).
+    """
     for group in optimiser.param_groups:
-        group["lr"] = lr * group["lr_scale"]
+        waits = classifier_alone and not group["name"].startswith(CLASSIFIER)
+        group["lr"] = 0.0 if waits else lr * group["lr_scale"]
 
 
 def groups_table(optimiser: torch.optim.Optimizer) -> str:

@@ -20,7 +20,9 @@ from train.train_errors import TrainError
 Result = TypeVar("Result")
 
 #: Options that may differ between the machines of a run: where files are, and how they are read.
-PER_MACHINE = {"dataset", "labels", "model_dir", "log_file", "pretrained_3d", "gpus", "workers"}
+PER_MACHINE = {
+    "given", "dataset", "labels", "model_dir", "log_file", "pretrained_3d", "gpus", "workers"
+}  # fmt: skip
 
 
 def run_in_all_ranks(devices: Devices, work: Callable[[], Result]) -> Result:

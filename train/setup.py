@@ -24,11 +24,15 @@ from train.checkpoint.saving import OPTIMISER
 from train.config import Config
 from train.cpu_cores import usable_cores
 from train.devices import Devices
+from train.distributed import broadcast_object
+from train.freezing import freeze, frozen_layers
 from train.input_check import check_names
 from train.memory import micro_batch_sizes
 from train.metrics import Meter
 from train.optimiser import build_optimiser, groups_table
 from train.rank_agreement import broadcast_state, check_same_run, check_same_state, run_in_all_ranks
+from train.recipe_choice import EarlierRecipe, RecipeChoice, complete_recipe
+from train.results.earlier_recipe import earlier_recipe
 from train.results.recorder import results_folder
 from train.run_clock import RunClock
 from train.schedule.steps_table import Schedule, make_schedule
@@ -45,8 +49,13 @@ def prepare(config: Config, devices: Devices) -> TrainingRun:
         TrainError, DataError, NetworkError: options, data or a checkpoint cannot be used.
     """
     config = replace(config, workers=_workers(config, devices), precision=devices.precision)
-    train_clips, val_clips, schedule, net = run_in_all_ranks(
-        devices, lambda: _open(config, devices)
+    # only rank 0 needs to see the results folder
+    earlier = run_in_all_ranks(
+        devices, lambda: earlier_recipe(config) if devices.is_first else None
+    )
+    earlier = broadcast_object(devices, earlier)
+    config, recipe, train_clips, val_clips, schedule, net = run_in_all_ranks(
+        devices, lambda: _open(config, devices, earlier)
     )
     dataset = run_in_all_ranks(devices, lambda: fingerprint(train_clips.videos, val_clips.videos))
     check_same_run(devices, config, dataset)
@@ -60,6 +69,7 @@ def prepare(config: Config, devices: Devices) -> TrainingRun:
         folder=results_folder(config),
         classes=train_clips.videos.classes,
         fingerprint=str(dataset),
+        recipe=recipe,
         schedule=schedule,
         train_clips=train_clips,
         val_clips=val_clips,
@@ -104,20 +114,32 @@ def _log_setup(config: Config, devices: Devices, optimiser: torch.optim.Optimize
             "each of %d devices takes its share of a step's %d clips; the learning rate, %g, is "
             "that of the whole step", devices.device_count, config.batch_size, config.lr_base,
         )  # fmt: skip
-    if config.fine_tune or config.debug_mode:
+    if config.fine_tune or config.freeze_until or config.debug_mode:
         log.info("parameter groups\n%s", groups_table(optimiser))
 
 
-def _open(config: Config, devices: Devices) -> tuple[ClipDataset, ClipDataset, Schedule, nn.Module]:
-    """Build what each rank builds for itself: clips, schedule and network."""
+def _open(
+    config: Config, devices: Devices, earlier: EarlierRecipe | None
+) -> tuple[Config, RecipeChoice, ClipDataset, ClipDataset, Schedule, nn.Module]:
+    """Build what each rank builds for itself: options by recipe, clips, schedule and network."""
     _check_names(config, devices)
     spec = dataset_spec(config.benchmark, config.variant)
-    train_clips, val_clips = _open_clips(config, spec)
+    train, val = _open_videos(config, spec)
+    config, recipe = complete_recipe(config, len(train), train.classes, earlier)
+    train_clips, val_clips = (
+        ClipDataset(
+            videos,
+            clip_options(config, spec, training=training),
+            training=training,
+            seed=config.random_seed,
+        )
+        for videos, training in ((train, True), (val, False))
+    )
     schedule = make_schedule(config, len(train_clips))
     check_shares(schedule, devices.world_size)
     torch.manual_seed(config.random_seed)
     net = _build_with_weights(config, len(train_clips.videos.classes), devices)
-    return train_clips, val_clips, schedule, net
+    return config, recipe, train_clips, val_clips, schedule, net
 
 
 def _shapes(schedule: Schedule) -> list[StepPlan]:
@@ -146,7 +168,7 @@ def _check_names(config: Config, devices: Devices) -> None:
     """Check the names in the options before the dataset is scanned, which can take minutes."""
     check_names(config, reads_weights=devices.is_first)  # the others receive the weights
     with torch.device("meta"):  # needs no memory and hardly any time
-        _build(config, 2)
+        frozen_layers(_build(config, 2), config.freeze_until)
 
 
 def _workers(config: Config, devices: Devices) -> int:
@@ -176,7 +198,8 @@ def clip_options(config: Config, spec: DatasetSpec, *, training: bool) -> ClipOp
     )
 
 
-def _open_clips(config: Config, spec: DatasetSpec) -> tuple[ClipDataset, ClipDataset]:
+def _open_videos(config: Config, spec: DatasetSpec) -> tuple[Videos, Videos]:
+    """Open the training and the validation split."""
     where = {"labels": config.labels, "split": config.split, "skip_bad": config.skip_bad}
     train = open_split(spec, config.dataset, "train", **where)
     if len(train.classes) < 2:
@@ -191,16 +214,7 @@ def _open_clips(config: Config, spec: DatasetSpec) -> tuple[ClipDataset, ClipDat
         log.info("clips have %g frames per second; frame intervals are not used", config.clip_fps)
         check_rate(train)
         check_rate(val)
-    train_clips, val_clips = (
-        ClipDataset(
-            videos,
-            clip_options(config, spec, training=training),
-            training=training,
-            seed=config.random_seed,
-        )
-        for videos, training in ((train, True), (val, False))
-    )
-    return train_clips, val_clips
+    return train, val
 
 
 def check_rate(videos: Videos) -> None:
@@ -224,4 +238,5 @@ def _build_with_weights(config: Config, n_classes: int, devices: Devices) -> nn.
     if config.pretrained_3d and devices.is_first:  # the others receive its weights
         report = load_weights(net, config.pretrained_3d)
         log.info("%s\n%s", config.pretrained_3d, report)
+    freeze(net, config.freeze_until)
     return net.to(devices.device)

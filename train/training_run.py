@@ -19,6 +19,7 @@ from train.devices import Devices
 from train.distributed import all_reduce_sum
 from train.metrics import Meter
 from train.optimiser import restore_optimiser
+from train.recipe_choice import RecipeChoice
 from train.results.history import History, restored_history
 from train.run_clock import RunClock
 from train.save_clock import SaveClock
@@ -36,6 +37,7 @@ class TrainingRun:
     folder: Path  # of the results
     classes: tuple[str, ...]
     fingerprint: str  # of the dataset
+    recipe: RecipeChoice
     schedule: Schedule
     train_clips: ClipDataset
     val_clips: ClipDataset

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 #: Options that may change when a run is resumed. Those of the machine (devices, micro-batches)
 #: change how sums are rounded and how batch norm's batches are divided, but not what is trained.
 FREE_OPTIONS = {
+    "given",
     "dataset",
     "labels",
     "gpus",

@@ -61,7 +61,7 @@ def _resume_epoch(run: TrainingRun) -> None:
     run.step = run.schedule.epoch_steps(run.epoch).start
     run.history = read_history(run.folder)
     run.history.keep_until(run.epoch - 1)
-    if config.pretrained_3d and not config.fine_tune:
+    if config.pretrained_3d and not (config.fine_tune and "fine_tune" in config.given):
         load_optimiser(run, Path(config.pretrained_3d))
 
 
