@@ -174,9 +174,11 @@ def _add_option(
     # instead of "default: None", the help texts of these options say in words what the default is
     settings: dict = {
         "default": default if default not in (None, "") else argparse.SUPPRESS,
-        "help": item.metadata["help"] + (BY_RECIPE if item.name in GOVERNED else ""),
+        "help": item.metadata["help"],
         "dest": item.name,
     }
+    if item.name in GOVERNED:
+        settings["help"] += BY_RECIPE if default not in (None, "") else " (by --recipe)"
     kind = str(item.type).removesuffix(" | None")
     if kind == "bool":
         settings.update(nargs="?", const=True, type=boolean, metavar="True|False")

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from data.datasets import dataset_spec
 from run import check, convert, doctor, download, evaluate, labels, networks, plan, predict
-from run.command_line import build_parser, command, dataset_defaults
+from run.command_line import BY_RECIPE, build_parser, command, dataset_defaults
 from train.config import Config
+from train.recipes import GOVERNED
 
 ROOT = Path(__file__).parent.parent
 
@@ -38,7 +39,8 @@ TRAINING = """\
 ## Training
 
 All `train_<dataset>.py` scripts have the same options; only `train_kinetics.py` has `--variant`.
-"by dataset": the README has a table of these defaults.
+"by dataset": the README has a table of these defaults. "by recipe": `docs/training.md` has a table
+of recipes.
 """
 #: For each heading of the page, the functions that make the parsers of its commands.
 COMMANDS: dict[str, tuple[Callable[[], argparse.ArgumentParser], ...]] = {
@@ -72,6 +74,11 @@ def _training_tables() -> Iterator[str]:
     parser = build_parser("kinetics")  # the only one with --variant
     for group in parser._action_groups:
         actions = [action for action in group._group_actions if action.dest != "help"]
+        for action in actions:
+            if action.dest in GOVERNED:
+                action.help = action.help.replace(BY_RECIPE, "").replace(" (by --recipe)", "")
+                original = defaults.get(action.dest) or _default(action) or "none"
+                defaults[action.dest] = f"by recipe; original: {original}"
         if actions:
             yield f"### {group.title.capitalize()}\n"
             yield _table(actions, defaults)

@@ -39,7 +39,16 @@ def measure(args: argparse.Namespace) -> list[dict]:
     batch, frames, size = map(str, args.shape)
     words = ["--dataset", str(root), "--labels", str(labels), "--network", args.network]
     words += ["--batch-size", batch, "--clip-length", frames, "--clip-size", size]
-    words += ["--recipe", "original", "--multigrid", "off", "--workers", str(args.workers), "--save-minutes", "0"]
+    words += [
+        "--recipe",
+        "original",
+        "--multigrid",
+        "off",
+        "--workers",
+        str(args.workers),
+        "--save-minutes",
+        "0",
+    ]
     words += ["--end-epoch", str(args.epochs + 1), "--log-interval", str(10**9)]
     config = parse_config("custom", words)
     reports = []
