@@ -32,7 +32,8 @@ COMMANDS = [
 NETWORK = "ir_csn_50"  # takes the place of every network: the smallest there is
 SMALL = (
     f"--network {NETWORK} --clip-length 4 --clip-size 32 --batch-size 4 --bn-clips 4 --gpus 0 "
-    "--workers 0 --lr-base 0.0005 --lr-steps 1 --multigrid off --tensorboard False"
+    "--workers 0 --lr-base 0.0005 --lr-steps 1 --multigrid off --tensorboard False "
+    "--recipe original"
 ).split()
 
 

@@ -254,7 +254,7 @@ def test_a_run_says_its_recipe_and_resuming_keeps_it(tiny, tmp_path):
     answer = train(tiny, tmp_path, *AUTO, "--end-epoch", "1")
     assert answer.returncode == 0, answer.stderr
     assert "recipe scratch: the original's options need 2,000 optimiser steps" in answer.stderr
-    assert "clips are not mirrored: the names of 1 classes say left or right" in answer.stderr
+    assert "clips are not mirrored: class names say left or right (move_left)" in answer.stderr
     assert "WARNING the run has" in answer.stderr and "--end-epoch to" in answer.stderr
     path = folder(tmp_path) / "config.json"
     content = json.loads(path.read_text())

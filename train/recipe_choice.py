@@ -152,8 +152,7 @@ def _notes(
             notes.append(f"the learning rate follows {' and '.join(what)}: {values['lr_base']:.4g}")
     if recipe.values["flip"] and sided and "flip" not in config.given:
         notes.append(
-            f"clips are not mirrored: the names of {len(sided)} classes say left or right "
-            f"({sided[0]}, ...)"
+            f"clips are not mirrored: class names say left or right ({', '.join(sided[:3])})"
         )
     return notes
 

@@ -54,7 +54,6 @@ _SCRATCH = {
     "warmup_epochs": 5.0,
     "label_smoothing": 0.1,
     "multigrid": "off",
-    "augmentation": "none",
     "flip": True,
 }
 
@@ -94,6 +93,7 @@ RECIPES = {
             {
                 **_SCRATCH,
                 "lr_base": 2e-3,
+                "augmentation": "none",
                 "freeze_until": "fc",
             },
         ),
