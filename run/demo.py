@@ -28,9 +28,9 @@ NETWORK = "srtg_r3d_18"
 #: is random, so none needs augmentation.
 RECIPE = (
     "--recipe original --clip-length 8 --clip-size 40 --batch-size 32 "
-    "--train-frame-interval 3 4 5 --val-frame-interval 4 --multigrid off --optimiser adamw --lr-base 0.0015 "
-    "--weight-decay 0.02 --lr-policy cosine --warmup-epochs 0.7 --bn-clips 0 "
-    "--end-epoch 4 --augmentation none --log-interval 10"
+    "--train-frame-interval 3 4 5 --val-frame-interval 4 --multigrid off "
+    "--optimiser adamw --lr-base 0.0015 --weight-decay 0.02 --lr-policy cosine "
+    "--warmup-epochs 0.7 --bn-clips 0 --end-epoch 4 --augmentation none --log-interval 10"
 )
 
 
