@@ -1,46 +1,170 @@
-"""Read and decode every frame of a dataset, and list each frame store that is damaged."""
+"""Check a dataset: read and decode every frame, judge videos and labels, and write a report.
+
+The report is one html file, `<dataset>/check/report.html`. Damaged videos are also listed in
+`<dataset>/bad_stores.csv`. The exit code is 2 if training would fail.
+"""
 
 from __future__ import annotations
 
 import argparse
+import functools
+import logging
 import sys
 from pathlib import Path
-from threading import Event
 
-from data.annotations.video_folders import video_folders
-from data.data_error import DataError
-from data.store import verify_store
-from run.command_line import Parser, command
-from run.worker_pool import VideoTask, add_workers, report, run_tasks
+from tqdm import tqdm
+
+from data.augment.presets import check_pipeline
+from data.datasets import DATASETS
+from run.checks.crash_safe_pool import Crash, results_of
+from run.checks.dataset_findings import judge_dataset
+from run.checks.finding import ERROR, NOTE, as_lines, worst
+from run.checks.labelled_parts import Labelled, open_parts
+from run.checks.machine import check_machine
+from run.checks.store_facts import StoreFacts, read_facts
+from run.checks.usable_rows import usable, write_usable
+from run.command_line import BAD_INPUT, Parser, command
+from run.worker_pool import add_workers, positive, report
+from train.signals import caught_signals
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 600  # seconds
 
 
 def build_parser() -> Parser:
-    """The command's options."""
+    """Return the parser of the command's options."""
     parser = Parser(
         prog="python -m run.check",
         description=__doc__,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
+    add = functools.partial(parser.add_argument, default=argparse.SUPPRESS)
     parser.add_argument("dataset", type=Path, help="the folder that holds jpg/")
+    add(
+        "--labels",
+        type=Path,
+        metavar="PATH",
+        help="a training csv or a folder of label csvs (default: searched as for training)",
+    )
+    add(
+        "--defaults",
+        choices=tuple(DATASETS),
+        help="the dataset whose label csvs and clip shape are used (default: recognised by the "
+        "class folders, otherwise custom)",
+    )
+    add("--variant", type=int, metavar="N", help="number of classes, for Kinetics")
+    parser.add_argument("--split", type=int, default=1, metavar="N", help="split of the labels")
+    parser.add_argument(
+        "--fix",
+        action="store_true",
+        help="write the rows that can be used to <dataset>/check/usable.csv: without damaged, "
+        "black and one-coloured videos, repeats, and training videos that are in validation too",
+    )
+    parser.add_argument(
+        "--augmentation",
+        default="readme",
+        metavar="NAME",
+        help="augmentation of the contact sheets, as for training",
+    )
+    add(
+        "--output", type=Path, metavar="DIR", help="folder of the report (default: <dataset>/check)"
+    )
+    parser.add_argument(
+        "--no-report", action="store_true", help="write no html, which saves some seconds"
+    )
     add_workers(parser)
+    parser.add_argument(
+        "--patience",
+        type=positive,
+        default=PATIENCE,
+        metavar="SECONDS",
+        help="give up a video that takes longer than this",
+    )
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Check `<dataset>/jpg`. Damaged stores are listed in a csv, and the exit code is 2 then."""
+    """Check `<dataset>/jpg` and its labels.
+
+    Raises:
+        DataError: there is no dataset, or an option names something that does not exist.
+        SystemExit: with exit code 2 if training would fail; 128 + signal after an interruption.
+    """
     args = build_parser().parse_args(argv)
-    tasks = [VideoTask(folder, folder) for folder in video_folders(args.dataset)]
-    bad = run_tasks(tasks, check, args.workers)
-    report(bad, args.dataset / "bad_stores.csv", done=len(tasks) - len(bad))
+    check_pipeline(args.augmentation)
+    labelled = open_parts(
+        args.dataset,
+        labels=getattr(args, "labels", None),
+        name=getattr(args, "defaults", None),
+        variant=getattr(args, "variant", None),
+        split=args.split,
+    )
+    facts = read_all(labelled.folders_to_read(), args.workers, args.patience)
+    findings, machine = judge_dataset(labelled, facts), check_machine(args.dataset)
+    output = getattr(args, "output", args.dataset / "check")
+    if not args.no_report:
+        write_page(output / "report.html", args, labelled, facts, findings, machine)
+    shown = [f for f in (*findings, *machine) if f.level != NOTE or f in findings]
+    print(as_lines(f for f in shown if f.level != "ok"))
+    if args.fix:
+        fix(output / "usable.csv", labelled, facts)
+    bad = [(Path(fact.folder), fact.error) for fact in facts.values() if fact.error]
+    report(bad, args.dataset / "bad_stores.csv", done=len(facts) - len(bad))
+    if worst(findings) == ERROR:
+        raise SystemExit(BAD_INPUT)
 
 
-def check(task: VideoTask, _stop: Event) -> str | None:
-    """Return what is wrong with a frame store, in one line, or None."""
-    try:
-        verify_store(task.folder)
-    except DataError as error:
-        return str(error)
-    return None
+def read_all(folders: list[str], workers: int, patience: float) -> dict[str, StoreFacts]:
+    """Read each store in a process of its own pool; return what was found, in their order.
+
+    Raises:
+        SystemExit: SIGINT or SIGTERM came; the exit code is 128 + signal.
+    """
+    facts: dict[str, StoreFacts] = {}
+    with caught_signals() as signals:
+        results = results_of(
+            folders,
+            read_facts,
+            workers,
+            patience=patience,
+            stopped=lambda: bool(signals.number),
+        )
+        # disable=None: no bar where stderr is no terminal
+        for folder, found in tqdm(results, total=len(folders), unit="video", disable=None):
+            if isinstance(found, Crash):
+                found = StoreFacts(folder, error=f"{folder}: {found.reason}")
+            if found.error:
+                log.error("%s", found.error)
+            facts[folder] = found
+    if signals.number:
+        print("interrupted; nothing was written", file=sys.stderr)
+        raise SystemExit(128 + signals.number)
+    return {folder: facts[folder] for folder in folders}
+
+
+def write_page(path, args, labelled: Labelled, facts, findings, machine) -> None:
+    """Write the html report, with contact sheets."""
+    from run.checks.contact_sheets import contact_sheets  # imports torch
+    from run.checks.report_page import write_report
+
+    write_report(
+        path,
+        title=f"Check of {args.dataset.absolute().name}",
+        findings=findings,
+        machine=machine,
+        labelled=labelled,
+        facts=facts,
+        sheets=contact_sheets(labelled, facts, args.augmentation),
+    )
+    log.info("report: %s", path)
+
+
+def fix(path: Path, labelled: Labelled, facts: dict[str, StoreFacts]) -> None:
+    """Write the csv of usable rows, and say how to train with it."""
+    counts = write_usable(path, labelled, usable(labelled, facts))
+    said = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+    log.info("%s: %s rows; train with --labels %s", path, said, path)
 
 
 if __name__ == "__main__":

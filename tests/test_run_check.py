@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def check(root: Path) -> subprocess.CompletedProcess:
-    words = [sys.executable, "-m", "run.check", str(root)]
+    words = [sys.executable, "-m", "run.check", str(root), "--no-report"]
     return subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
 
 

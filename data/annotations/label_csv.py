@@ -107,6 +107,17 @@ def load_labels(path: str | Path, classes: Sequence[str] | None = None) -> Label
     )
 
 
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield line number and fields of each row of a label csv as they stand there, by COLUMNS.
+
+    Fields that a short row lacks are left out.
+    """
+    with _open(path) as file:
+        reader, columns = _reader(path, file)
+        for line, row in _lines(reader, []):
+            yield line, {name: row[at].strip() for name, at in columns.items() if at < len(row)}
+
+
 def _open(path: Path) -> TextIO:
     # surrogateescape keeps bytes that are not UTF-8, so that they still name files on the disk.
     options = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}

@@ -1,0 +1,95 @@
+"""Pictures of some videos of each class, as they are stored and as training sees them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import simplejpeg
+from tqdm import tqdm
+
+from data.clips.clip_dataset import ClipDataset, ClipOptions, ClipRequest
+from data.data_error import DataError
+from data.datasets import DatasetSpec
+from data.store import open_store
+from run.checks.labelled_parts import Labelled
+from run.checks.store_facts import StoreFacts
+
+log = logging.getLogger(__name__)
+
+SIDE = 96  # pixels: height of a picture
+FRAMES = 3  # pictures of a video
+QUALITY = 70
+#: Up to so many classes -> videos of each, so that the page stays below some 10 MB.
+VIDEOS = {40: 3, 150: 2, 1000: 1}
+CLASSES = max(VIDEOS)
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One video: JPEGs of frames as they are stored, and of a training clip's frames."""
+
+    name: str
+    stored: list[bytes]
+    augmented: list[bytes]
+
+
+def contact_sheets(
+    labelled: Labelled, facts: Mapping[str, StoreFacts], augmentation: str
+) -> dict[str, list[Strip]]:
+    """Return the strips of each class, of videos that are spread over the class evenly.
+
+    Raises:
+        DataError: there is no such augmentation.
+    """
+    videos = next(iter(labelled.parts.values()), None)
+    if videos is None:
+        return {}
+    spec = labelled.spec
+    clips = ClipDataset(videos, _options(spec, augmentation), training=True, seed=1)
+    of_class = [np.flatnonzero(videos.labels == number) for number in range(len(videos.classes))]
+    used = [number for number, indices in enumerate(of_class) if len(indices)][:CLASSES]
+    count = next(videos_ for most, videos_ in VIDEOS.items() if len(used) <= most)
+    sheets = {}
+    for number in tqdm(used, desc="contact sheets", unit="class", disable=None):
+        good = [i for i in of_class[number].tolist() if not facts[videos.path(i)].error]
+        spread = np.linspace(0, len(good) - 1, min(count, len(good))).round().astype(int)
+        strips = []
+        for index in (good[place] for place in spread.tolist()):
+            try:
+                strips.append(_strip(clips, index, spec))
+            except DataError as error:  # it was replaced since it was read
+                log.warning("%s", error)
+        sheets[videos.classes[number]] = strips
+    return sheets
+
+
+def _options(spec: DatasetSpec, augmentation: str) -> ClipOptions:
+    return ClipOptions(
+        intervals=spec.train_intervals,
+        short_side=spec.short_side,
+        clip_size=spec.clip_size,
+        augmentation=augmentation,
+    )
+
+
+def _strip(clips: ClipDataset, index: int, spec: DatasetSpec) -> Strip:
+    store = open_store(clips.videos.path(index))
+    places = (np.arange(FRAMES) * 2 + 1) * store.n_frames // (2 * FRAMES)
+    stored = [_small(frame) for frame in store.read_at_least(places, SIDE)]
+    sample = clips[ClipRequest(index, epoch=1, frames=spec.clip_length, size=spec.clip_size)]
+    frames = sample.clip.permute(1, 2, 3, 0).numpy()  # (T, S, S, 3)
+    shown = np.linspace(0, len(frames) - 1, FRAMES).round().astype(int)
+    augmented = [_small(frames[i]) for i in shown]
+    return Strip(str(clips.videos.folders[index]), stored, augmented)
+
+
+def _small(frame: np.ndarray) -> bytes:
+    """Return a JPEG of a frame, SIDE pixels high."""
+    height, width = frame.shape[:2]
+    method = cv2.INTER_AREA if height > SIDE else cv2.INTER_LINEAR
+    small = cv2.resize(frame, (max(1, round(width * SIDE / height)), SIDE), interpolation=method)
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(small), quality=QUALITY)
