@@ -2,17 +2,17 @@
 
 datasets     the six datasets and your own: facts and training defaults
 annotations  which videos there are, and of which class: label csvs, splits, folders on the disk
-store        `frames.db`, the file that holds a video's frames: write, read, check, convert to
-augment      how a training clip is changed, written as an imgaug pipeline
-clips        which frames and which crop of a video make a clip, and the data loader
+store        `frames.db`, the file with a video's frames: convert to it, write, read, check
+augment      the augmentation of training clips: imgaug pipelines, crop, random erasing
+clips        which frames of a video make a clip, the clip itself, and the data loader
 synthetic    a rendered dataset for the demo and the tests
-file_writing write files atomically: the old file or the new one is whole after a crash
-data_error   the errors for bad data and for a machine that is short of something
-resource_shortage  which resource has run out, told from the error that it caused
+file_writing write files atomically: after a crash, a file is the old one or the new one
+data_error   errors for bad data, and for a machine that lacks memory, disk or file descriptors
+resource_shortage  find out from an error which of these has run out
 
 `FrameStore` reads the frames of one video, `load_labels` reads one label csv, and both raise
-`DataError` for what cannot be used. They are imported when they are first asked for, so that
-`import data.datasets` stays fast.
+`DataError` for data that cannot be used. Their modules are imported when they are first used, so
+that `import data.datasets` stays fast.
 """
 
 import importlib

@@ -1,8 +1,8 @@
-"""The errors of this package: for bad data, and for a machine that is short of something."""
+"""The errors of this package: for bad data, and for a machine that lacks resources."""
 
 
 class DataError(ValueError):
-    """Input data is bad. The message is one line: file and row, what is wrong, the remedy."""
+    """Input data is bad. The message is one line: file and row, what is wrong, what to do."""
 
 
 class Unusable(ValueError):

@@ -1,6 +1,6 @@
-"""The six datasets, and your own, as one table: facts, and the defaults of training on each.
+"""A table of the six datasets and your own, with facts and training defaults.
 
-Which videos a dataset's label csvs name is the job of `data.annotations.splits`.
+`data.annotations.splits` finds the videos of a dataset.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class DatasetSpec:
 
     name: str
     results_name: str  # name of its folder below results/
-    classes: int  # in the whole dataset; 0 stands for as many as the label csv has
+    classes: int  # in the whole dataset; 0: as many as the label csv names
     csv_prefix: str  # label csvs are `<prefix>_train.csv`, `<prefix>_val.csv`
     lr: float = 0.1
     lr_steps: tuple[int, ...] = (15, 30, 40)

@@ -1,4 +1,4 @@
-"""Write files atomically: after a crash or on a full disk, the old file or the new one is whole."""
+"""Write files atomically: even after a crash, a file has its old or its new content as a whole."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from data import FrameStore
+from data.augment.crop import draw_crop
 from data.augment.program import load_augmentation
-from data.clips.crop import draw_crop
 
 parser = argparse.ArgumentParser()
 parser.add_argument("folder")

@@ -7,13 +7,13 @@ Prepare data:
 - `check`: check a dataset; `run.checks` has one module for each kind of check
 - `labels`: label csvs from official lists, folders or other frameworks' lists
 
-Inform:
+Look things up:
 
 - `doctor`: check this machine
 - `plan`: the schedule of a run, before it starts
 - `networks`: the networks with their parameters and multiply-accumulates
 - `options_page`: docs/options.md, the page of all options
-- `benchmark`: measure speed; each module of `run.benchmarks` is one benchmark
+- `benchmark`: measure speed; `run.benchmarks` has a module for each benchmark
 
 Use a trained network:
 

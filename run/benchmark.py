@@ -1,27 +1,64 @@
-"""Measure speed as ratios taken side by side: `python -m run.benchmark <what> [--json FILE]`."""
+"""Measure speed: each benchmark compares ways of doing the same, in the same run.
+
+`python -m run.benchmark <what>` prints a table; `--json FILE` also writes its rows to a file.
+"""
 
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
+import importlib.util
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
-from run.command_line import command
+from run.benchmarks import options
+from run.command_line import HelpFormatter, Parser, command
 
-#: Name on the command line -> module in run/benchmarks, and what it measures.
+
+class Benchmark(NamedTuple):
+    """One benchmark: its module in run/benchmarks, its options, and what it measures."""
+
+    module: str
+    add_options: Callable[[argparse.ArgumentParser], None]
+    summary: str
+
+
+#: By the name that the command line takes.
 BENCHMARKS = {
-    "networks": ("network_speed", "forward passes and training steps of the networks"),
-    "step": ("step_overhead", "the time that the training loop adds to the network's own"),
-    "multigrid": ("multigrid_gain", "training with and without multigrid"),
-    "init": ("recurrent_start", "training from each initialisation of the recurrent layers"),
-    "loader": ("loader_speed", "loading a training clip, compared with other ways"),
-    "augment": ("augmentation_speed", "the compiled augmentation, compared with imgaug"),
-    "storage": ("storage_speed", "reading and converting videos, compared with other ways"),
-    "labels": ("label_csv_speed", "loading a label csv of a million rows"),
-    "startup": ("startup_time", "`--help` of the commands, compared with importing torch"),
-    "gpu": ("gpu_page", "the tests and benchmarks that need a GPU, written to docs/gpu.md"),
+    "networks": Benchmark(
+        "network_speed", options.networks, "forward passes and training steps of the networks"
+    ),
+    "step": Benchmark(
+        "step_overhead", options.step, "the time that the training loop adds to the network's own"
+    ),
+    "multigrid": Benchmark(
+        "multigrid_gain", options.multigrid, "training with and without multigrid"
+    ),
+    "init": Benchmark(
+        "recurrent_start",
+        options.init,
+        "training from each initialisation of the recurrent layers",
+    ),
+    "loader": Benchmark(
+        "loader_speed", options.loader, "loading a training clip, compared with other ways"
+    ),
+    "augment": Benchmark(
+        "augmentation_speed", options.augment, "the compiled augmentation, compared with imgaug"
+    ),
+    "storage": Benchmark(
+        "storage_speed", options.storage, "reading and converting videos, compared with other ways"
+    ),
+    "labels": Benchmark("label_csv_speed", options.labels, "loading a label csv of a million rows"),
+    "startup": Benchmark(
+        "startup_time", options.startup, "`--help` of the commands, compared with importing torch"
+    ),
+    "gpu": Benchmark(
+        "gpu_page", options.gpu, "the tests and benchmarks that need a GPU, written to docs/gpu.md"
+    ),
 }
 
 
@@ -42,22 +79,33 @@ def _cell(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def build_parser() -> Parser:
+    """Return the parser, which has a sub-command for each benchmark."""
+    parser = Parser(prog="python -m run.benchmark", description=__doc__)
+    subparsers = parser.add_subparsers(dest="what", required=True, parser_class=Parser)
+    for name, benchmark in BENCHMARKS.items():
+        subparser = subparsers.add_parser(
+            name,
+            help=benchmark.summary,
+            description=_docstring(benchmark.module),
+            formatter_class=HelpFormatter,
+        )
+        subparser.add_argument("--json", type=Path, metavar="FILE", help="write the rows to FILE")
+        benchmark.add_options(subparser)
+    return parser
+
+
+def _docstring(module: str) -> str:
+    """Return the docstring of a benchmark's module without importing it, and torch with it."""
+    source = Path(importlib.util.find_spec(f"run.benchmarks.{module}").origin).read_text()
+    return ast.get_docstring(ast.parse(source))
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run one benchmark, print its rows and write them to the file of --json, if given."""
-    parser = argparse.ArgumentParser(prog="python -m run.benchmark", description=__doc__)
-    subparsers = parser.add_subparsers(dest="what", required=True)
-    words = sys.argv[1:] if argv is None else argv
-    for name, (module, summary) in BENCHMARKS.items():
-        subparser = subparsers.add_parser(name, help=summary)
-        if name not in words[:1]:  # import only the benchmark that is asked for
-            continue
-        benchmark = importlib.import_module(f"run.benchmarks.{module}")
-        subparser.description = benchmark.__doc__
-        subparser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
-        benchmark.add_arguments(subparser)
-        subparser.set_defaults(measure=benchmark.measure)
-    args = parser.parse_args(argv)
-    rows = args.measure(args)
+    args = build_parser().parse_args(argv)
+    benchmark = importlib.import_module(f"run.benchmarks.{BENCHMARKS[args.what].module}")
+    rows = benchmark.measure(args)
     print(as_table(rows))
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n")

@@ -26,8 +26,9 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from data.data_error import DataError, MachineError
 from data.datasets import DatasetSpec, dataset_spec
 from network.network_error import NetworkError
-from train.config import Config
+from train.config import Config, bounds_of
 from train.input_check import check_inputs
+from train.option_bounds import within
 from train.recipes import GOVERNED
 from train.results.log_file import PlainFormatter
 from train.train_errors import DivergedError, Interrupted, TrainError
@@ -60,9 +61,8 @@ class Parser(argparse.ArgumentParser):
         """Parse `args`, in which options may be written with `-` or `_`."""
         words = [_dashed(word) for word in (sys.argv[1:] if args is None else args)]
         for word in words:
-            if word.startswith("--") and word.endswith(
-                "=--"
-            ):  # argparse would make an empty list of it
+            # argparse would read the value of `--name=--` as an empty list
+            if word.startswith("--") and word.endswith("=--"):
                 self.error(f"argument {word.removesuffix('=--')}: -- is not a value")
         return super().parse_known_args(words, namespace)
 
@@ -85,6 +85,14 @@ class Parser(argparse.ArgumentParser):
             hint = f"; did you mean {', '.join(near)}?" if near else ""
             self.error(f"unrecognised {' '.join(unknown)}{hint}")
         return parsed
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """Keeps the line breaks of the description, and adds the default to an option's help text."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        says_it = action.default in (None, False, [], "") or "default" in (action.help or "")
+        return action.help if says_it else super()._get_help_string(action)
 
 
 def _dashed(word: str) -> str:
@@ -138,7 +146,7 @@ def build_parser(dataset: str) -> Parser:
     """Return the parser of one dataset's training script, with the groups of options of Config."""
     parser = Parser(
         description=f"Train a 3D CNN on {dataset_spec(dataset).results_name}.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
     add_options(parser, dataset)
@@ -210,11 +218,12 @@ def parse_config(dataset: str, argv: Sequence[str] | None = None) -> Config:
 def given_options(parser: Parser, argv: Sequence[str] | None = None) -> dict[str, object]:
     """Return the options that the words of the command line give, without any defaults.
 
-    Afterwards `parser` has no defaults, and its help does not show any.
+    Afterwards `parser` has no defaults.
 
     Raises:
         SystemExit: with exit code 2, for an unknown option or a wrong value.
     """
+    parser.parse_args(argv)  # prints the help, which shows the defaults, if that is asked for
     for action in parser._actions:
         action.default = argparse.SUPPRESS
     return vars(parser.parse_args(argv))
@@ -234,6 +243,24 @@ def complete(benchmark: str, /, **options: object) -> Config:
     config = config.with_defaults(**dataset_defaults(dataset_spec(benchmark, config.variant)))
     config.check()
     return config
+
+
+def add_trained_network(parser: Parser) -> None:
+    """Add the options of a command that opens a trained network."""
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, metavar="FILE", help="checkpoint of the network"
+    )
+    parser.add_argument(
+        "--gpus",
+        type=within(bounds_of("gpus")),
+        help="number of GPUs; 0: the CPU (default: one GPU if there is one)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16", "fp16"),
+        default="auto",
+        help="number format; auto: mixed precision on a GPU, fp32 on the CPU",
+    )
 
 
 def check_checkpoint(path: Path) -> None:

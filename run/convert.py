@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import functools
 import logging
 import sys
@@ -25,7 +24,7 @@ from data.store.ffmpeg import (
     frame_times,
 )
 from data.store.unfinished_folders import sweep_unfinished
-from run.command_line import Parser, command
+from run.command_line import HelpFormatter, Parser, command
 from run.worker_pool import VideoTask, add_workers, positive, report, run_tasks
 from train.option_bounds import Bounds, within
 
@@ -37,22 +36,20 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="python -m run.convert",
         description=__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument(
         "--videos",
         type=Path,
-        default=argparse.SUPPRESS,
         metavar="DIR",
         help="folder of class folders of videos, also below train/, val/ and test/, or of videos",
     )
     parser.add_argument(
         "--dataset",
         type=Path,
-        default=argparse.SUPPRESS,
         required=True,
         metavar="DIR",
-        help="folder in which jpg/ is made; videos that are finished there are skipped",
+        help="folder that gets jpg/; videos that are already converted are skipped",
     )
     parser.add_argument(
         "--short-side",
@@ -75,21 +72,21 @@ def build_parser() -> Parser:
         nargs="+",
         default=[],
         metavar="PIXELS",
-        help="also store each frame in this size or these sizes (short side, such as 128), which "
-        "small clips read faster",
+        help="also store each frame with these short sides, such as 128: small clips then read "
+        "faster",
     )
     add_workers(parser)
     parser.add_argument(
         "--keep-damaged",
         action="store_true",
-        help="store the frames of broken videos that can be decoded",
+        help="of a damaged video, store the frames that can be decoded",
     )
     parser.add_argument(
         "--patience",
         type=positive,
         default=int(PATIENCE),
         metavar="SECONDS",
-        help="give up a video when ffmpeg has produced no frame for this long",
+        help="give up a video if ffmpeg produces no frame for this long",
     )
     parser.add_argument(
         "--upgrade",
@@ -107,10 +104,10 @@ def build_parser() -> Parser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Convert or upgrade. If a video is broken the others are done, and the exit code is 2."""
+    """Convert or upgrade. If some videos fail, the others are converted, and the exit code is 2."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    has_videos = "videos" in args
+    has_videos = bool(args.videos)
     if not (args.upgrade or has_videos):
         parser.error("give --videos, or --upgrade")
     if args.fps and (has_videos or not args.upgrade):
@@ -154,14 +151,14 @@ def find_videos_to_convert(
     """List the videos of a tree of folders, in order of their names.
 
     Returns:
-        The tasks, and (path, reason) of each video or folder that cannot be used because it is no
-        regular file, cannot be read, or would become the same frame store as another video.
+        The tasks, and (path, reason) of each video or folder that cannot be used: it is no regular
+        file, cannot be read, or would be converted to the same frame store as another video.
 
     Raises:
         DataError: the folder does not exist, or holds no video.
     """
     if not videos.is_dir():
-        raise DataError(f"{videos}: no such folder; --videos names one of class folders of videos")
+        raise DataError(f"{videos}: no such folder; give --videos the folder of the videos")
     broken: list[tuple[Path, str]] = []
     sources: dict[Path, list[Path]] = {}
     for video in videos_in_tree(videos, broken):

@@ -1,8 +1,7 @@
-"""Download the videos that a label csv lists, each cut to its seconds, into class folders."""
+"""Download the videos that a label csv lists, cut to the seconds named there."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import hashlib
@@ -21,14 +20,14 @@ from data.annotations.label_csv_writer import Row
 from data.annotations.published_lists import Rejections, labelled_csv
 from data.data_error import DataError
 from data.store.ffmpeg import ffmpeg_executable
-from run.command_line import Parser, command
+from run.command_line import HelpFormatter, Parser, command
 from run.worker_pool import VideoTask, positive, report, run_tasks
 
 log = logging.getLogger(__name__)
 
 ADDRESS = "https://www.youtube.com/watch?v={}"
 UNFINISHED = (".part", ".ytdl", ".temp")
-SCRATCH = ".download"  # the folder of unfinished downloads
+SCRATCH = ".download"  # folder of unfinished downloads, in the folder of the videos
 
 
 def build_parser() -> Parser:
@@ -36,12 +35,12 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="python -m run.download",
         description=__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("labels", type=Path, help="csv with youtube_id, time_start and time_end")
-    parser.add_argument("videos", type=Path, help="folder that gets a folder for each class")
+    parser.add_argument("videos", type=Path, help="folder for the class folders of videos")
     parser.add_argument(
-        "--height", type=positive, default=360, metavar="PIXELS", help="largest height of a video"
+        "--height", type=positive, default=360, metavar="PIXELS", help="greatest height of a video"
     )
     parser.add_argument(
         "--workers", type=positive, default=4, metavar="N", help="number of downloads at a time"
@@ -50,23 +49,21 @@ def build_parser() -> Parser:
         "--address",
         default=ADDRESS,
         metavar="URL",
-        help="address of a video, any that yt-dlp takes, with {} in place of the id",
+        help="address of a video, of any site that yt-dlp supports, with {} for the id",
     )
-    parser.add_argument(
-        "--cookies", default=argparse.SUPPRESS, metavar="FILE", help="file with a browser's cookies"
-    )
+    parser.add_argument("--cookies", metavar="FILE", help="file with a browser's cookies")
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Download the videos that are missing. If one cannot be downloaded the exit code is 2."""
+    """Download the videos that are missing. If some cannot be downloaded, the exit code is 2."""
     parser = build_parser()
     args = parser.parse_args(argv)
     if "{}" not in args.address:
         parser.error(f"--address {args.address!r}: must have {{}} in place of the id")
     load_labels(args.labels)  # raises if the file as a whole is wrong
     rejections = Rejections()
-    # the part is only needed for reading: the csv's split does not matter here
+    # reading needs a value for `part`, but all parts are downloaded
     rows = {
         _target(args.videos, row): row for row in labelled_csv(args.labels, rejections, part="val")
     }
@@ -79,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
         rows=rows,
         address=args.address,
         height=args.height,
-        cookies=getattr(args, "cookies", None),
+        cookies=args.cookies,
     )
     with _ffmpeg_on_path():
         failed = run_tasks(tasks, work, args.workers)
@@ -89,7 +86,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _target(videos: Path, row: Row) -> Path:
-    """Return the path of a video without its suffix, which depends on the format downloaded."""
+    """Return the path of a video, without the suffix that depends on its format."""
     stamp = "" if row.start is None else f"_{row.start:06d}_{row.end:06d}"
     return videos / row.label.replace("/", "_") / f"{row.id}{stamp}"
 
@@ -102,10 +99,10 @@ def _is_there(target: Path) -> bool:
 
 
 def _scratch(videos: Path, target: Path) -> Path:
-    """Return the folder that one video is downloaded to before it is moved to its place.
+    """Return the folder that a video is downloaded into before it is moved to its place.
 
-    It is the same each time, so that an interrupted download continues. Labels and ids are no part
-    of its name, as yt-dlp expands variables in file names.
+    It is the same each time, so that an interrupted download continues. Its name is a hash and not
+    the id, in which yt-dlp would expand variables.
     """
     digest = hashlib.sha256(os.fsencode(target.relative_to(videos))).hexdigest()
     return videos / SCRATCH / digest[:16]
@@ -163,7 +160,7 @@ def _download(
         for folder in (scratch, scratch.parent):
             with contextlib.suppress(OSError):  # not empty: an unfinished download is in it
                 folder.rmdir()
-    return None if done else f"{task.source}: its address is not that of one video"
+    return None if done else f"{task.source}: its address is not that of a single video"
 
 
 def _move_into_place(scratch: Path, target: Path) -> bool:
@@ -177,13 +174,13 @@ def _move_into_place(scratch: Path, target: Path) -> bool:
 
 
 def _no_playlist(video: dict, *, incomplete: bool) -> str | None:
-    """Return why yt-dlp should skip a video: a row is one video, not all those of a playlist."""
+    """Return why yt-dlp should skip a video of a playlist, or None: a row is a single video."""
     return "it is part of a playlist" if video.get("playlist_index") is not None else None
 
 
 @contextlib.contextmanager
 def _ffmpeg_on_path() -> Iterator[None]:
-    """Put ffmpeg on PATH: that is the only place where yt-dlp looks for it to cut videos."""
+    """Put ffmpeg on PATH, where yt-dlp looks for it to cut videos."""
     before = os.environ.get("PATH", "")
     with tempfile.TemporaryDirectory() as tools:
         (Path(tools) / "ffmpeg").symlink_to(ffmpeg_executable())

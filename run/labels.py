@@ -16,12 +16,12 @@ from data.annotations.published_lists import Rejections, read_classes
 from data.annotations.tree_labels import label_tree
 from data.data_error import DataError
 from data.datasets import READY_MADE, dataset_spec
-from run.command_line import Parser, command
+from run.command_line import HelpFormatter, Parser, command
 
 log = logging.getLogger(__name__)
 
 SPLITS = (1, 2, 3)
-#: The official list, below `--source`, that `build` reads for each class list of this project.
+#: For each class list in labels/: the official file, in the folder `--source`, that it comes from.
 CLASS_LISTS = {
     "ucf101": "ucf101/classInd.txt",
     "hmdb51": "hmdb51/mmaction2_label_map.txt",
@@ -43,7 +43,7 @@ MINI_KINETICS_IDS = "mini_kinetics200/val_ytid_list.txt"
 
 
 def class_list(name: str, folder: Path = READY_MADE) -> Path:
-    """Return the path of the file that lists a dataset's classes, one a line."""
+    """Return the path of the file that lists a dataset's classes, one per line."""
     return folder / f"{name}_classes.txt"
 
 
@@ -59,7 +59,7 @@ def build_parser() -> Parser:
             name,
             help=text,
             description=text,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            formatter_class=HelpFormatter,
         )
         sub.add_argument("source", type=Path, nargs="+" if source == "FILE" else None, help=source)
         sub.add_argument("--output", type=Path, default=output, help="folder for the csvs")
@@ -70,17 +70,26 @@ def build_parser() -> Parser:
         "build", help="make the csvs and class lists of this project's labels/"
     )
     build.add_argument("--source", type=Path, required=True, help="folder of the official lists")
-    build.add_argument("--output", type=Path, default=READY_MADE)
+    build.add_argument("--output", type=Path, default=READY_MADE, help="folder for the csvs")
     build.set_defaults(work=build_all)
     add("ucf101", convert_ucf101, "folder", "UCF-101's trainlist0N.txt and testlist0N.txt")
     add("hmdb51", convert_hmdb51, "folder", "HMDB-51's <class>_test_splitN.txt")
-    kinetics = add("kinetics", convert_kinetics, "FILE", "Kinetics' csvs, in any dialect")
-    kinetics.add_argument("--variant", type=int, default=400, choices=(200, 400, 600, 700))
-    kinetics.add_argument("--ids", type=Path, help="file of video ids, one a line: keep only these")
+    kinetics = add("kinetics", convert_kinetics, "FILE", "Kinetics' csvs, in any of their formats")
+    kinetics.add_argument(
+        "--variant", type=int, default=400, choices=(200, 400, 600, 700), help="number of classes"
+    )
+    kinetics.add_argument(
+        "--ids", type=Path, help="file of video ids, one per line; other videos are left out"
+    )
     add("hacs", convert_hacs, "FILE", "HACS's csv; segments without the action (-1) are left out")
     mit = add("mit", convert_mit, "FILE", "Moments in Time's trainingSet.csv, validationSet.csv")
     diving = add("diving48", convert_diving48, "FILE", "Diving48's json files")
-    folders = add("folders", convert_tree, "folder", "a tree of class folders of videos or stores")
+    folders = add(
+        "folders",
+        convert_tree,
+        "folder",
+        "class folders of videos or frame stores",
+    )
     folders.add_argument(
         "--fraction",
         type=_fraction,
@@ -97,14 +106,14 @@ def build_parser() -> Parser:
         help="what videos of one source (recording, actor) have in common in their names, such as "
         "'person[0-9]+'; they stay together (default: common forms of names are recognised)",
     )
-    lists = add("list", convert_lists, "FILE", "lines `path label`, as in other frameworks")
-    lists.add_argument("--classes", type=Path, help="file of class names, one a line")
+    lists = add("list", convert_lists, "FILE", "files with lines `path label`")
+    lists.add_argument("--classes", type=Path, help="file of class names, one per line")
     for sub in (folders, lists):
         sub.add_argument(
             "--name", default="custom", help="the csvs are called NAME_train.csv and NAME_val.csv"
         )
     for sub in (kinetics, mit, diving, lists):
-        text = "part of the rows that name none (default: the one in the file's name)"
+        text = "part for rows that do not name one (default: as in the file's name)"
         sub.add_argument("--part", choices=("train", "val", "test"), help=text)
     return parser
 

@@ -1,25 +1,24 @@
 """List the networks: `python -m run.networks [NAME ...] [--clip-length 16] [--clip-size 224]`.
 
-The table has the parameters in millions, the multiply-accumulates of one clip in thousands of
-millions (convolutions, linear layers, recurrent products), and the top-1 and top-5 accuracy on
-HACS of the authors' released checkpoints. For another clip or number of classes the figures are
-computed, which takes seconds a network: name the networks that you want to know about.
+The table has the parameters in millions, the multiply-accumulates of one clip in billions (of
+convolutions, linear and recurrent layers), and the top-1 and top-5 accuracy on HACS that the
+authors published for their checkpoints. With --clip-length, --clip-size or --classes the figures
+are computed, which takes a few seconds for each network: name those that you want to know about.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 from network.figures import CLASSES, FRAMES, SIZE, compute_figures, read_figures
 from network.registry import find_builder, list_networks
 from run.benchmark import as_table
-from run.command_line import Parser, command
+from run.command_line import HelpFormatter, Parser, command
 from train.config import bounds_of
 from train.option_bounds import Bounds, within
 
-#: Top-1 / top-5 in percent on HACS, 16 frames, as the authors published them beside the weights.
-HACS_ON_RECORD = {
+#: Top-1 / top-5 accuracy in percent on HACS with 16 frames, as published by the authors.
+PUBLISHED_ON_HACS = {
     "srtg_r3d_34": "78.60 / 93.57",
     "srtg_r3d_50": "80.36 / 95.55",
     "srtg_r3d_101": "81.66 / 96.33",
@@ -32,23 +31,23 @@ HACS_ON_RECORD = {
 
 
 def build_parser() -> Parser:
-    """The command's options."""
+    """Return the parser of the command's options."""
     parser = Parser(
         prog="python -m run.networks",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="networks (default: all)")
     for flag, name, default, help in (
-        ("--clip-length", "clip_length", FRAMES, "frames (default: %(default)s)"),
-        ("--clip-size", "clip_size", SIZE, "height and width in pixels (default: %(default)s)"),
+        ("--clip-length", "clip_length", FRAMES, "frames of a clip"),
+        ("--clip-size", "clip_size", SIZE, "height and width of a clip, in pixels"),
     ):
         parser.add_argument(flag, type=within(bounds_of(name)), default=default, help=help)
     parser.add_argument(
         "--classes",
         type=within(Bounds(2, 100_000)),
         default=CLASSES,
-        help="classes (default: %(default)s)",
+        help="number of classes",
     )
     return parser
 
@@ -67,13 +66,13 @@ def main(argv: list[str] | None = None) -> None:
     elif args.names:
         figures = {name: compute_figures(name, **asked) for name in names}
     else:
-        parser.error("name the networks whose figures are to be computed for another clip")
+        parser.error("name the networks whose figures should be computed")
     rows = [
         {
             "network": name,
             "parameters_M": f"{row.parameters / 1e6:.3f}",
             "GMACs": f"{row.macs / 1e9:.2f}",
-            "HACS top1 / top5": HACS_ON_RECORD.get(name, ""),
+            "HACS top1 / top5": PUBLISHED_ON_HACS.get(name, ""),
         }
         for name, row in figures.items()
     ]

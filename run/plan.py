@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from data.datasets import DATASETS
-from run.command_line import Parser, add_options, command, complete, given_options
+from run.command_line import HelpFormatter, Parser, add_options, command, complete, given_options
 from train.option_bounds import Bounds, within
 
 
@@ -41,7 +41,7 @@ def build_parser(argv: list[str] | None = None) -> Parser:
     parser = Parser(
         prog="python -m run.plan",
         description=__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
         allow_abbrev=False,
         add_help=False,
     )

@@ -5,11 +5,10 @@ Videos are video files, frame stores or folders of both. Clips are taken from th
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
-from run.command_line import Parser, check_checkpoint, command
+from run.command_line import HelpFormatter, Parser, add_trained_network, check_checkpoint, command
 from train.config import bounds_of
 from train.option_bounds import Bounds, within
 
@@ -19,17 +18,16 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="python -m run.predict",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument(
         "videos", nargs="+", type=Path, help="video files, frame stores, or folders"
     )
-    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
     parser.add_argument(
         "--views",
         type=within(Bounds(1, 1000)),
         default=3,
-        help="clips of a video that are averaged (default 3)",
+        help="clips of each video; their predictions are averaged",
     )
     parser.add_argument(
         "--clip-fps",
@@ -40,28 +38,23 @@ def build_parser() -> Parser:
         "--top",
         type=within(Bounds(1, 100_000)),
         default=5,
-        help="number of classes to print (default 5)",
+        help="number of classes to print for each video",
     )
     parser.add_argument(
         "--short-side",
         type=within(Bounds(16, 4096)),
         default=256,
-        help="short side of the frames of video files, in pixels (default 256)",
+        help="short side to which the frames of video files are resized, in pixels",
     )
+    add_trained_network(parser)
     parser.add_argument(
-        "--gpus",
-        type=within(bounds_of("gpus")),
-        help="0 is the CPU (default: one GPU if there is one)",
-    )
-    parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write all probabilities to this file"
+        "--json", type=Path, metavar="FILE", help="write the probabilities of all classes to FILE"
     )
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Print each video's most likely classes, or what is wrong with it.
+    """Print the most likely classes of each video, or an error for it.
 
     Raises:
         TrainError, NetworkError: the checkpoint cannot be used.

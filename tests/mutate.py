@@ -1,7 +1,7 @@
 """Put small faults into a module, one at a time, and see whether the fast tests notice.
 
     python tests/mutate.py                      every module of TABLE, a sample of 40 faults each
-    python tests/mutate.py data/clips/crop.py --all  every fault of one module
+    python tests/mutate.py data/augment/crop.py --all  every fault of one module
 
 Each fault is put into a copy of the tree and the module's tests run there, in a process forked from
 this one, which has imported torch already. A fault that no test sees is printed with its line.
@@ -42,7 +42,7 @@ STORE_TESTS = (
 #: Module -> its fast tests, as arguments of pytest. Tests that start other processes are left out.
 TABLE: dict[str, str] = {
     "data/clips/frame_sampling.py": "test_data_sampling.py",
-    "data/clips/crop.py": "test_data_crops.py",
+    "data/augment/crop.py": "test_data_crops.py",
     "data/clips/clip_dataset.py": "test_data_clips.py",
     "data/annotations/label_csv.py": "test_data_labels.py test_data_bad_labels.py",
     "data/clips/loader.py": "test_data_loading.py -k 'not number_of_workers'",

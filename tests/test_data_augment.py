@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, ks_2samp
 
+from data.augment.crop import SCALES, Crop, draw_crop
+from data.augment.erasing import AREA, erase_box
 from data.augment.imgaug_compiler import RULES, compile_pipeline, perspective
 from data.augment.imgaug_parameters import make_sampler
 from data.augment.operations import ColourMatrix, Noise, Warp, rotation
 from data.augment.presets import PRESETS, import_imgaug, load_pipeline
 from data.augment.program import Program, load_augmentation, merge_neighbours
-from data.clips.crop import SCALES, Crop, draw_crop
-from data.clips.erasing import AREA, erase_box
 from data.data_error import DataError
 from data.synthetic import texture
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.clips.crop import SCALES, Crop, Window, draw_crop
+from data.augment.crop import SCALES, Crop, Window, draw_crop
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.annotations.label_csv import TEST, TRAIN, UNSAID, VAL, load_labels
+from data.annotations.label_csv import NO_SPLIT, TEST, TRAIN, VAL, load_labels
 from data.data_error import DataError
 from data.datasets import READY_MADE
 
@@ -85,7 +85,7 @@ def test_parts(tmp_path):
     words = ["train", "validate", "val", "Validation", "testing", "test", "", " "]
     text = "label,id,split\n" + "".join(f"x,{n},{word}\n" for n, word in enumerate(words))
     parts = table_of(tmp_path, text).parts.tolist()
-    assert parts == [TRAIN, VAL, VAL, VAL, TEST, TEST, UNSAID, UNSAID]
+    assert parts == [TRAIN, VAL, VAL, VAL, TEST, TEST, NO_SPLIT, NO_SPLIT]
 
 
 def test_one_class_in_several_spellings(tmp_path):

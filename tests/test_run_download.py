@@ -174,7 +174,7 @@ def test_a_playlist_is_no_video(site, tmp_path, monkeypatch):
     assert fetch(monkeypatch, site, labels, videos, address) == 2
     assert site.asked[0] == "/feed.xml" and "/one.mp4" in site.asked
     assert files(videos) == ["jump/one.mp4.mp4", "not_downloaded.csv"]
-    assert "feed.xml,its address is not that of one video" in (
+    assert "feed.xml,its address is not that of a single video" in (
         (videos / "not_downloaded.csv").read_text()
     )
 

@@ -1,7 +1,6 @@
 """`make gpu`: its page, and what it does where there is no GPU."""
 
 import argparse
-import importlib
 
 import pytest
 import torch
@@ -13,15 +12,14 @@ from train.train_errors import TrainError
 
 def options(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    gpu.add_arguments(parser)
+    BENCHMARKS["gpu"].add_options(parser)
     return parser.parse_args(words)
 
 
 @pytest.mark.parametrize("name", gpu.RUNS)
 def test_the_benchmarks_take_the_options_that_they_are_run_with(name):
-    module = importlib.import_module(f"run.benchmarks.{BENCHMARKS[name][0]}")
     parser = argparse.ArgumentParser()
-    module.add_arguments(parser)
+    BENCHMARKS[name].add_options(parser)
     parser.parse_args(gpu.RUNS[name].split())
     assert name in gpu.TITLES
 

@@ -60,6 +60,7 @@ def run_each(commands: list[list[str]], folder: Path) -> list[tuple[list[str], i
 def test_help_needs_no_torch(tmp_path):
     commands = [[name, "--help"] for name in (*SCRIPTS, *(f"run.{name}" for name in COMMANDS))]
     commands += [["run.labels", "kinetics", "--help"], ["run.networks"]]
+    commands += [["run.benchmark", name, "--help"] for name in ("networks", "multigrid", "gpu")]
     for words, code, imported, said in run_each(commands, tmp_path):
         assert (code, imported) == (0, []), (words, said[-500:])
         assert "usage:" in said or words == ["run.networks"]
@@ -108,6 +109,7 @@ def test_errors_that_need_no_tensor_need_no_torch(dataset, tmp_path):
         "--dataset-size": ["run.plan"],
         "unrecognised --bogus": ["run.demo", "--bogus"],
         "invalid choice": ["run.benchmark", "bogus"],
+        "argument --rounds": ["run.benchmark", "networks", "--rounds", "x"],
     }  # fmt: skip
     for said, (words, code, imported, output) in zip(
         wrong, run_each(list(wrong.values()), tmp_path), strict=True

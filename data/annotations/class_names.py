@@ -18,7 +18,9 @@ def class_key(name: str) -> str:
 
 
 class ClassNumbers(dict):
-    """Class name as a row spells it -> number. Without given `classes`, new names are numbered on.
+    """A dictionary from class names, in any spelling, to their numbers.
+
+    If no `classes` are given, each new name gets the next number.
 
     Raises (when looked up):
         Unusable: the name is empty, not among the given classes, or cannot be that of a folder.
@@ -47,10 +49,10 @@ class ClassNumbers(dict):
 
 
 def class_dictionary(path: Path) -> list[str] | None:
-    """Return the class names, in order, from the `<prefix>dictionary.json` of a csv, or None.
+    """Return the class names from the `<prefix>dictionary.json` of a csv, or None without one.
 
-    It lies beside the csv, whose name must begin with that prefix; the longest such prefix wins.
-    The json is {class: number} or {number: class}.
+    The file is beside the csv, and the name of the csv begins with <prefix>. If several such files
+    exist, the one with the longest prefix is used. It contains {class: number} or {number: class}.
 
     Raises:
         DataError: the file is not such a json, or its numbers are not 0, 1, 2, ..., each once.

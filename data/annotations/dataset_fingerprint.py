@@ -1,8 +1,8 @@
-"""Tell one dataset from another, so that a run is not resumed on videos that it did not begin with.
+"""Compute the fingerprint of a dataset, so that a run is not resumed with other videos.
 
-Compared are:
+It covers:
 
-- the names, labels and classes of all videos, which the label csvs tell;
+- the names, labels and classes of all videos, as the label csvs say;
 - the number of frames and the size of `frames.db`, for up to COUNTED videos of each part. Larger
   datasets are sampled evenly, since a million small files take minutes to open on a network disk;
 - the number of frames and the bytes of the first frame, for up to OPENED videos of each part.
@@ -53,7 +53,7 @@ class Fingerprint(NamedTuple):
         return cls(text, *[UNKNOWN] * (len(cls._fields) - 1))
 
     def conflict(self, earlier: Fingerprint) -> str | None:
-        """Say in words how this dataset differs from an earlier one; None if it is the same."""
+        """Return in words how this dataset differs from an earlier one; None if it is the same."""
         words = {
             "training": "other videos or labels",
             "validation": "other validation videos or labels",
@@ -66,7 +66,7 @@ class Fingerprint(NamedTuple):
         return None
 
     def remark(self, earlier: Fingerprint) -> str | None:
-        """Say what to warn of although there is no `conflict`; None if there is nothing."""
+        """Return a warning about a difference that may be harmless; None if there is none."""
         if earlier.validation == UNKNOWN:
             return (
                 "it was written by an earlier version, so only the names of the training videos "
@@ -85,7 +85,7 @@ class Fingerprint(NamedTuple):
 
 
 def fingerprint(training: Videos, validation: Videos) -> Fingerprint:
-    """Compute the fingerprint of a dataset; a file that cannot be read just changes it."""
+    """Compute the fingerprint of a dataset. A file that cannot be read raises no error here."""
     frames, sizes, pictures = [], [], []
     with ThreadPoolExecutor(THREADS) as threads:
         for videos in (training, validation):

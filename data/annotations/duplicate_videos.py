@@ -1,4 +1,4 @@
-"""Warn of videos that label csvs name twice, within one part or in training and validation."""
+"""Warn of videos that label csvs name twice, in one part, or in both training and validation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read one label csv into numpy arrays: which videos, of which class, and which rows are unusable.
+"""Read one label csv into numpy arrays: the videos, their classes, and the unusable rows.
 
 The csv has a header and a row for each video. Columns are found by name, in any order and in upper
 or lower case: `label`; `youtube_id` or `id`; optionally `time_start` and `time_end`, both or
@@ -29,13 +29,13 @@ COLUMNS = {
     "end": ("time_end", "end_time", "end"),
     "split": ("split", "subset"),
 }
-UNSAID, TRAIN, VAL, TEST = -1, 0, 1, 2
+NO_SPLIT, TRAIN, VAL, TEST = -1, 0, 1, 2
 PARTS = {
     **dict.fromkeys(("train", "training"), TRAIN),
     **dict.fromkeys(("val", "validate", "validation", "valid"), VAL),
     **dict.fromkeys(("test", "testing"), TEST),
 }
-CHUNK = 16_384  # rows that are Python objects at the same time, which take far more memory
+CHUNK = 16_384  # rows that are held as Python objects, which take far more memory than arrays
 LONGEST_HEADER = 100_000  # characters; the module csv limits a field to little more
 LONGEST_ID = 230  # bytes, as a folder's name may have 255 and the times add to the id
 
@@ -46,11 +46,11 @@ class LabelTable:
 
     Attributes:
         path: the csv.
-        ids: str (N,), names of the videos' folders: the id, for time-sliced sets
-            `<youtube_id>_<start>_<end>` with the seconds as six digits.
+        ids: str (N,), names of the videos' folders: the id, or for rows with times
+            `<id>_<start>_<end>`, in seconds, with six digits each.
         labels: int64 (N,), indices into `classes`.
         classes: names of the classes.
-        parts: int8 (N,), TRAIN, VAL or TEST as the row's split says, UNSAID if it is empty.
+        parts: int8 (N,), TRAIN, VAL or TEST as the row's split says, NO_SPLIT if it is empty.
         rows: int32 (N,), line numbers in the csv. The header is line 1.
         rejected: (line number, reason) of each row that cannot be used.
     """
@@ -73,9 +73,9 @@ def load_labels(path: str | Path, classes: Sequence[str] | None = None) -> Label
     Args:
         path: the csv or csv.gz.
         classes: names of the classes in the order of their numbers; rows of other classes are
-            rejected. None takes the numbers from the `<prefix>dictionary.json` beside the csv whose
-            prefix begins the csv's name. Without such a file the classes are numbered in the order
-            in which they first appear.
+            rejected. None takes them from the `<prefix>dictionary.json` of the csv (see
+            `data.annotations.class_names`). Without such a file the classes are numbered in the
+            order in which they first appear.
 
     Raises:
         DataError: there is no such file, it is not a csv, lacks a column, or has no row.
@@ -179,7 +179,7 @@ def _chunks(
 
 
 def _lines(reader, rejected: list[tuple[int, str]]) -> Iterator[tuple[int, list[str]]]:
-    """Yield line number and fields of the rows that are not blank, below the header on line 1."""
+    """Yield the line number and the fields of each row below the header that is not blank."""
     end = reader.line_num + 1  # the line on which the previous row ends
     while True:
         line = end + 1
@@ -223,13 +223,13 @@ class _RowParser:
                 raise Unusable("has only one of time_start and time_end")
             name += start + end
         split = self.split
-        part = self.parts[row[split]] if split is not None and split < len(row) else UNSAID
+        part = self.parts[row[split]] if split is not None and split < len(row) else NO_SPLIT
         number = self.numbers[row[self.label]]  # last, since a rejected row must not number a class
         return name, number, part
 
 
 class _Stamps(dict):
-    """Seconds as text -> what they add to the folder's name: "10.0" -> "_000010", "" -> ""."""
+    """A dictionary from a time, as text, to its part of the folder's name: "10.0" -> "_000010"."""
 
     def __missing__(self, text: str) -> str:
         try:
@@ -245,11 +245,11 @@ class _Stamps(dict):
 
 
 class _Parts(dict):
-    """Text of a row's split -> TRAIN, VAL or TEST, or UNSAID if it is empty."""
+    """A dictionary from the text of a row's split to TRAIN, VAL, TEST, or NO_SPLIT if empty."""
 
     def __missing__(self, text: str) -> int:
         word = text.strip().lower()
         if word and word not in PARTS:
             raise Unusable(f"has the split {text[:20]!r}, which is none of train, val and test")
-        self[text] = PARTS.get(word, UNSAID)
+        self[text] = PARTS.get(word, NO_SPLIT)
         return self[text]

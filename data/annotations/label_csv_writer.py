@@ -31,12 +31,12 @@ def write_csvs(
 
     Args:
         rows: the rows of all parts.
-        name: part -> path of its csv, which is compressed if it ends in .gz.
+        name: returns the path of a part's csv, which is compressed if the path ends in .gz.
         classes: class names in the order of their numbers. The rows are sorted by it, because
             readers number the classes in the order in which they first appear.
 
     Returns:
-        path of each csv -> its number of rows.
+        The number of rows of each csv, by its path.
 
     Raises:
         DataError: there is no row, or a row's class is not among `classes`.
@@ -75,7 +75,7 @@ def _as_csv(rows: list[Row]) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace a file by a complete new one."""
+    """Write a file atomically."""
     content = text.encode(errors="surrogateescape")
     if path.suffix == ".gz":
         content = gzip.compress(content, mtime=0)  # without the time, so that the bytes repeat

@@ -16,15 +16,15 @@ from data.data_error import DataError
 log = logging.getLogger(__name__)
 
 SHOWN = 3  # unusable lines that a warning quotes
-HMDB_PARTS = {"1": "train", "2": "val"}  # "0" is for videos in neither part
-STAMP = len("_000010_000020")  # of start and end behind a YouTube id
+HMDB_PARTS = {"1": "train", "2": "val"}  # "0": the video is in neither part
+STAMP = len("_000010_000020")  # length of the times that follow a YouTube id
 
 
 class Rejections(list):
     """The lines that cannot be used, each as "file:line: reason"."""
 
     def log(self) -> None:
-        """Log one warning, with their number and the first few."""
+        """Log a warning with the number of these lines and the first few of them."""
         if self:
             more = f"; and {len(self) - SHOWN} more" if len(self) > SHOWN else ""
             log.warning("%d lines are left out: %s%s", len(self), "; ".join(self[:SHOWN]), more)
@@ -91,7 +91,7 @@ def labelled_csv(
 
     Args:
         path: the csv.
-        rejections: is extended by the lines that cannot be used.
+        rejections: gets the lines that cannot be used.
         part: the part of rows without a split; None rejects such rows.
         classes: names of the classes; rows of other classes are rejected.
     """
@@ -175,13 +175,13 @@ def path_list(
 
     Args:
         path: the list.
-        rejections: is extended by the lines that cannot be used.
+        rejections: gets the lines that cannot be used.
         part: the part of all rows.
-        classes: names of the classes for labels that are numbers. None takes the name of the folder
-            that holds the videos of that number.
+        classes: names of the classes, for labels that are numbers. None names a class after the
+            folder of its videos.
 
     Raises:
-        DataError: `classes` is None and the videos of one number lie in several folders.
+        DataError: `classes` is None, and the videos with one number are in several folders.
     """
     found: list[tuple[int, Path, str]] = []
     lines = read_lines(path)
@@ -210,8 +210,8 @@ def _names_by_folder(path: Path, found: list[tuple[int, Path, str]]) -> dict[int
             name = names.setdefault(int(label), video.parent.name)
             if not name or name != video.parent.name:
                 raise DataError(
-                    f"{path}:{number}: the videos of class {label} lie in several folders, none of "
-                    "which can name it; give --classes a file with one class name on each line"
+                    f"{path}:{number}: the videos of class {label} are in several folders, so none "
+                    "of them can name it; give --classes a file with one class name on each line"
                 )
     return names
 
@@ -223,7 +223,7 @@ def _is_number(label: str) -> bool:
 def _records(
     path: Path, rejections: Rejections, needed: tuple[str, ...]
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield line number and fields by name of the rows below the header."""
+    """Yield the line number of each row below the header, and its fields by column name."""
     reader = csv.DictReader(read_lines(path))
     try:
         reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]

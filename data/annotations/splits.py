@@ -1,4 +1,4 @@
-"""The videos of a dataset's training or validation split: find its label csv, choose its rows."""
+"""Find the label csv of a dataset's training or validation part, and its videos."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from data.annotations.class_names import class_key
 from data.annotations.duplicate_videos import warn_of_repeats
-from data.annotations.label_csv import TEST, TRAIN, UNSAID, VAL, LabelTable, load_labels
+from data.annotations.label_csv import NO_SPLIT, TEST, TRAIN, VAL, LabelTable, load_labels
 from data.annotations.video_folders import Videos, find_videos
 from data.data_error import DataError
 from data.datasets import READY_MADE, DatasetSpec
@@ -163,8 +163,8 @@ def _rows_of_part(table: LabelTable, part: str, *, shared: bool) -> LabelTable:
         return table
     present = set(np.unique(table.parts).tolist())
     order = (TRAIN,) if part == "train" else (VAL, TEST)
-    wanted = next((number for number in order if number in present), UNSAID)
-    if part == "val" and wanted == UNSAID and (shared or TRAIN in present):
+    wanted = next((number for number in order if number in present), NO_SPLIT)
+    if part == "val" and wanted == NO_SPLIT and (shared or TRAIN in present):
         raise DataError(
             f"{table.path}: holds no validation rows; put a csv with `val` for `train` in its "
             "name beside it, or add rows whose split is `val`"
@@ -175,11 +175,11 @@ def _rows_of_part(table: LabelTable, part: str, *, shared: bool) -> LabelTable:
             "every row is val or test"
         )
     rejected = table.rejected
-    unsaid_is_training = shared and TRAIN not in present
-    if wanted != UNSAID and UNSAID in present and not unsaid_is_training:
+    others_are_training = shared and TRAIN not in present
+    if wanted != NO_SPLIT and NO_SPLIT in present and not others_are_training:
         reason = "has no split, but other rows of the csv have one"
-        unsaid = table.rows[table.parts == UNSAID].tolist()
-        rejected = sorted([*rejected, *((row, reason) for row in unsaid)])
+        no_split = table.rows[table.parts == NO_SPLIT].tolist()
+        rejected = sorted([*rejected, *((row, reason) for row in no_split)])
     keep = table.parts == wanted
     return replace(
         table,
@@ -192,9 +192,9 @@ def _rows_of_part(table: LabelTable, part: str, *, shared: bool) -> LabelTable:
 
 
 def _keep_classes(videos: Videos, classes: Sequence[str] | None) -> Videos:
-    """Keep the videos of the given classes, or drop classes without videos, and renumber them.
+    """Keep the videos of the given classes, or the classes that have videos; renumber the classes.
 
-    The order of the classes stays.
+    The order of the classes is kept.
     """
     if classes is None:
         classes = [videos.classes[number] for number in np.unique(videos.labels)]

@@ -45,13 +45,13 @@ class Videos:
         return Path(self.path(index))
 
     def path(self, index: int) -> str:
-        """Return the same as `folder` as text, which takes less time."""
+        """Return the folder of one video as text, which takes less time than a Path."""
         return os.path.join(self.root, self.folders[index])  # noqa: PTH118
 
     def fingerprint(self) -> str:
-        """Return a hash of the videos' names, labels and classes, wherever the dataset lies.
+        """Return a hash of the videos' names, labels and classes; paths of the disk do not matter.
 
-        `data.annotations.dataset_fingerprint` also compares the videos' contents.
+        `data.annotations.dataset_fingerprint` also covers the contents of the videos.
         """
         digest = hashlib.sha256("\n".join(self.classes).encode(errors="surrogateescape"))
         digest.update("\n".join(self.folders).encode(errors="surrogateescape"))
@@ -60,11 +60,11 @@ class Videos:
 
 
 def find_videos(root: str | Path, table: LabelTable) -> Videos:
-    """Return the videos of the rows of `table` that have a folder, in the csv's order.
+    """Find the folder of each row's video; return the videos that have one, in the csv's order.
 
-    A video's folder is `<root>/jpg/<class>/<id>` or `<root>/jpg/<id>`; `root` may also be jpg/
-    itself. The name of a class folder may have spaces or underscores, and upper or lower case. The
-    videos' folders are not opened, so an incomplete store is only noticed when it is read.
+    The folder is `<root>/jpg/<class>/<id>` or `<root>/jpg/<id>`; `root` may also be jpg/ itself.
+    The name of a class folder may have spaces or underscores, and upper or lower case. The folders
+    are not opened: a damaged store is only noticed when it is read.
 
     Raises:
         DataError: there is no such dataset, it is empty, or no row has a folder.
@@ -112,7 +112,7 @@ def find_videos(root: str | Path, table: LabelTable) -> Videos:
 
 
 def video_folders(root: str | Path) -> list[Path]:
-    """Return every video's folder below a dataset's jpg/, in order, with or without a store.
+    """Return the folders of all videos below a dataset's jpg/, sorted by name.
 
     Raises:
         DataError: there is no such dataset, or it has no folder jpg/.
@@ -129,7 +129,7 @@ def video_folders(root: str | Path) -> list[Path]:
 def frames_root(root: Path) -> Path:
     """Return the folder jpg/ of a dataset. Raises DataError if there is none or it is empty."""
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder; --dataset names the one that holds jpg/")
+        raise DataError(f"{root}: no such folder; give --dataset the folder that holds jpg/")
     jpg = root if root.name == "jpg" and not (root / "jpg").is_dir() else root / "jpg"
     if not jpg.is_dir():
         raise DataError(f"{root}: holds no folder jpg/; `python -m run.convert` makes it")

@@ -282,7 +282,7 @@ def _motion_blur(augmenter):
 
 
 def _linear_on_black(augmenter: Any) -> bool:
-    """Tell whether an Affine interpolates bilinearly, keeps the size and fills with black."""
+    """Return whether an Affine interpolates bilinearly, keeps the size and fills with black."""
     return (
         constant_value(augmenter.order) == 1
         and constant_value(augmenter.mode) == "constant"
@@ -345,7 +345,7 @@ def perspective(jitter: np.ndarray, size: int) -> np.ndarray:
 
     Args:
         jitter: (4, 2), how far each corner of the square (top left, top right, bottom right, bottom
-            left) moves inwards along x and y, as a fraction of the side; the sign is ignored.
+            left) moves inwards along x and y, as a fraction of the side. Signs are ignored.
         size: the square's side in pixels.
     """
     inward = np.mod(np.abs(jitter), 1)
@@ -353,7 +353,7 @@ def perspective(jitter: np.ndarray, size: int) -> np.ndarray:
     sides = [math.dist(corners[i - 1], corners[i]) for i in (1, 2, 3, 0)]
     width, height = (int(max(sides[i], sides[i + 2], 2)) for i in (0, 1))
     # imgaug warps to (width, height), then resizes to (size, size); resizing maps pixel corners,
-    # not pixel centres, hence the halves.
+    # not pixel centres, hence the 0.5.
     x, y = width / size, height / size
     to_flat = np.array([[x, 0, x / 2 - 0.5], [0, y, y / 2 - 0.5], [0, 0, 1]])
     flat = CORNERS * np.float32([width, height])

@@ -1,4 +1,4 @@
-"""Draw from imgaug's random parameters by a `numpy.random.Generator`, one number at a time.
+"""Draw single numbers from imgaug's random parameters with a `numpy.random.Generator`.
 
 imgaug itself draws an array for each parameter, which takes tens of microseconds; a clip needs
 single numbers. The common distributions are drawn here, any other one by imgaug.

@@ -62,7 +62,7 @@ class ColourMatrix:
         return ColourMatrix(matrix)
 
     def clips(self) -> bool:
-        """Tell whether some colour would leave 0..255 and be clipped."""
+        """Return whether some colour would leave 0..255 and be clipped."""
         scale, offset = self.matrix[:, :3], self.matrix[:, 3]
         lowest = np.minimum(scale, 0).sum(axis=1) * 255 + offset
         highest = np.maximum(scale, 0).sum(axis=1) * 255 + offset
@@ -71,13 +71,17 @@ class ColourMatrix:
 
 @dataclass(frozen=True)
 class HueSaturation:
-    """Add to each pixel's hue (-180 to 180, of a circle of 180) and saturation (-255 to 255)."""
+    """Add to each pixel's hue and saturation.
+
+    The addends are -180 to 180 for the hue, whose full circle is 180 as in OpenCV, and -255 to 255
+    for the saturation.
+    """
 
     hue: int
     saturation: int
 
     def __call__(self, source: np.ndarray, target: np.ndarray) -> None:
-        # With red and blue exchanged hues run the other way, so that none is ever subtracted.
+        # With red and blue exchanged, hues run the other way: a negative hue becomes an addition.
         backward = self.hue < 0
         to_hsv, to_rgb = (
             (cv2.COLOR_BGR2HSV, cv2.COLOR_HSV2BGR)
@@ -157,14 +161,13 @@ class RunImgaug:
 def as_one_row(frames: np.ndarray) -> np.ndarray:
     """Return contiguous frames as one row of pixels, (1, n * H * W, 3).
 
-    OpenCV's fast loops stop short of each row's end, and one call for many small frames costs as
-    much as a call for one of them.
+    This is faster: OpenCV uses slower code at the end of each row, and each call has a fixed cost.
     """
     return frames.reshape(1, -1, 3)
 
 
 def warp_operation(warp: Warp, size: int, crop: np.ndarray | None = None) -> Operation:
-    """Return the operation that warps frames, interpolating bilinearly once.
+    """Return the operation that warps frames, with a single bilinear interpolation.
 
     Args:
         warp: the change.

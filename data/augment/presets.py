@@ -42,7 +42,7 @@ def _numpy_sctypes() -> Iterator[None]:
 
 
 def _readme(iaa: ModuleType) -> Any:
-    """The original project's list: each operation at 40 %, in 80 % of the clips."""
+    """The original's pipeline: 80 % of the clips get each operation with a probability of 40 %."""
     return _sometimes(
         iaa,
         iaa.GaussianBlur(sigma=[0.1, 0.2, 0.3]),
@@ -58,7 +58,7 @@ def _readme(iaa: ModuleType) -> Any:
 
 
 def _colour(iaa: ModuleType) -> Any:
-    """The operations of the original's list that change colours and move nothing."""
+    """The operations of the original's pipeline that only change colours."""
     return _sometimes(
         iaa,
         iaa.Add((-5, 15), per_channel=True),
@@ -83,7 +83,7 @@ def _none(iaa: ModuleType) -> Any:
 
 PRESETS: dict[str, Callable[[ModuleType], Any]] = {
     "readme": _readme,
-    "imgaug": _readme,  # the same pipeline, which data.augment.program then has imgaug run
+    "imgaug": _readme,  # the same pipeline, run by imgaug itself; see data.augment.program
     "colour": _colour,
     "randaugment": _randaugment,
     "none": _none,
@@ -91,7 +91,7 @@ PRESETS: dict[str, Callable[[ModuleType], Any]] = {
 
 
 def check_pipeline(name: str) -> None:
-    """Raise early, before any video is read, what `load_pipeline(name)` would raise."""
+    """Raise DataError if `load_pipeline` would, without loading a preset, which takes a second."""
     if name not in PRESETS:
         load_pipeline(name)
 

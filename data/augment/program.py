@@ -13,12 +13,12 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
+from data.augment.crop import Crop, Window
 from data.augment.imgaug_compiler import DrawOperations, compile_pipeline
 from data.augment.operations import ColourMatrix, Operation, RunImgaug, Warp, warp_operation
 from data.augment.presets import load_pipeline
-from data.clips.crop import Crop, Window
 
-GROUP_BYTES = 2**18  # of the frames that are processed together, small enough for a core's cache
+GROUP_BYTES = 2**18  # frames are processed in groups that fit into the cache of a core
 
 
 class Augmentation(Protocol):
@@ -63,7 +63,7 @@ class Program:
 
 
 def merge_neighbours(operations: list[Operation]) -> list[Operation]:
-    """Merge warps that follow each other, and colour matrices of which the first clips nothing."""
+    """Merge neighbouring warps, and neighbouring colour matrices if the first one clips nothing."""
     merged: list[Operation] = []
     for operation in operations:
         last = merged[-1] if merged else None
@@ -79,7 +79,7 @@ def merge_neighbours(operations: list[Operation]) -> list[Operation]:
 def build_steps(
     operations: list[Operation], window: Window, *, flip: bool, size: int
 ) -> list[Operation]:
-    """Return what to run, in order, on the frames' windows: resizing first, then the operations.
+    """Return the operations to run on the cropped frames: resizing, then the given ones.
 
     A warp that comes first is merged with the crop, so that pixels are interpolated once, unless
     the window is so much larger than the clip that pixels would be skipped.
@@ -124,7 +124,7 @@ class CompiledAugmentation:
 
 
 class ImgaugAugmentation:
-    """An imgaug pipeline that imgaug itself runs, frame by frame: slow, the reference."""
+    """An imgaug pipeline that imgaug itself runs, frame by frame. It is slow."""
 
     def __init__(self, pipeline: Any):
         self.pipeline = pipeline

@@ -1,8 +1,6 @@
-"""Turn videos into clips: which frames, which crop, the clip itself, the data loader.
+"""Turn videos into clips: which frames, the clip itself, the data loader.
 
 frame_sampling  which frames of a video make a clip
-crop            which square of the frames a clip shows
-erasing         random erasing
 clip_dataset    one clip, determined by the seed and the request
 loader          batches for the steps of a run, and for validation
 loader_workers  the worker processes: start, wait for batches, notice failures

@@ -1,6 +1,6 @@
-"""Make one clip, which depends on nothing but the seed and the request.
+"""Make one clip, which depends on the seed and the request only.
 
-The same request therefore gives the same bytes with any number of workers, and in a resumed run.
+The same request therefore gives the same clip with any number of workers, and in a resumed run.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch
 from torch.utils.data import Dataset
 
 from data.annotations.video_folders import Videos
+from data.augment.crop import Crop, draw_crop
+from data.augment.erasing import erase_box
 from data.augment.program import Program, load_augmentation
-from data.clips.crop import Crop, draw_crop
-from data.clips.erasing import erase_box
 from data.clips.frame_sampling import frame_indices, frames_at_rate
 from data.data_error import DataError
 from data.store import open_store
@@ -54,7 +54,7 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class ClipOptions:
-    """What all the clips of a run have in common; see the options of the same names."""
+    """Options of all the clips of a run. The command line has options of the same names."""
 
     intervals: tuple[int, ...]  # frame intervals to draw from
     # A clip shows a square of clip_size / short_side of the frame's short side, whatever its size
@@ -101,7 +101,7 @@ class ClipDataset(Dataset):
         With the option `skip_bad`, a clip of another video replaces that of an unreadable video.
 
         Raises:
-            DataError: the video cannot be read, nor, with `skip_bad`, REPLACEMENTS others.
+            DataError: the video cannot be read; with `skip_bad`, nor can REPLACEMENTS others.
         """
         try:
             return self._sample(request, replaced=-1)

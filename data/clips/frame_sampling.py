@@ -41,14 +41,14 @@ def frame_indices(
             interval that need not be a whole number.
         rng: source of the random interval and first frame. Without it the clip is view `view` of
             `views`, and the interval is the middle value of the list.
-        stretch: for multigrid, whose clips of fewer frames may span the time of a longer clip: an
-            interval tau is replaced by a random one of tau, tau + 1, ..., floor(tau * stretch),
-            or, if it is a float, by a random number from tau to tau * stretch.
+        stretch: for multigrid. A clip with fewer frames may then span as much time as a longer one:
+            an interval tau is replaced by a random one of tau, tau + 1, ..., floor(tau * stretch),
+            or, if it is a float, a random number from tau to tau * stretch.
         start: distribution of the first frame: "uniform", or "normal" around the centre with three
             standard deviations to either end.
         view: number of the view, from 0.
-        views: number of views. One view is centred; of several the first begins at the first frame
-            and the last ends at the last frame.
+        views: number of views. A single view is centred. Of several views, the first begins at the
+            first frame and the last ends at the last frame.
         short_videos: what to do if even the smallest interval is too long for the video: "loop"
             begins again at the first frame, "hold" repeats the last frame.
 

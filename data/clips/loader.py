@@ -1,7 +1,7 @@
 """Load batches: one loader for all the steps of a run, and one for validation.
 
-The batch sampler tells the workers the shape of each step's clips, so that they need not be started
-anew when the shape changes.
+The batch sampler tells the workers the shape of each step's clips, so that the same workers load
+clips of every shape.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class StepSampler(Sampler[list[ClipRequest]]):
 
 
 class ViewSampler(Sampler[list[ClipRequest]]):
-    """Yield requests for every video once, in order, all views of a video in the same batch."""
+    """Yield requests for each video once, in order; a batch has all views of its videos."""
 
     def __init__(
         self,
@@ -125,14 +125,14 @@ def training_loader(
 
     Args:
         clips: the training clips.
-        plan: step number -> its clips and their shape.
+        plan: returns the clips and the shape of a step, by its number.
         steps: the numbers of the steps.
         seed: of the order of the clips.
         workers: number of worker processes; 0 reads in this process.
         rank: number of this process.
         world_size: number of ranks.
         pin_memory: put batches into pinned memory.
-        timeout: seconds to wait for a batch; 0 for ever.
+        timeout: seconds to wait for a batch; 0: no limit.
         check_signals: called several times a second while waiting for a batch; see `Batches`.
 
     Raises (while iterating):

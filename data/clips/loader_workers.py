@@ -1,7 +1,7 @@
 """The worker processes that read clips: how they start, and how the run waits for their batches.
 
 PyTorch's own loader waits for ever for a worker that has stopped, and raises an error at a random
-moment if one is killed. Here both are noticed while a batch is waited for, as are signals.
+moment if one is killed. Here both are noticed while waiting for a batch, and so are signals.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Batches(Generic[Item]):
         loader: its dataset returns whole batches, or errors, which are raised here; see
             `errors_as_values`.
         name: request of the loader's batch sampler -> name of the video, for error messages.
-        timeout: seconds to wait for one batch; 0 for ever.
+        timeout: seconds to wait for one batch; 0: no limit.
         check_signals: called several times a second while waiting for a batch. It may raise an
             error to end the wait, for example because a signal has arrived.
 

@@ -1,4 +1,4 @@
-"""Turn a video file into JPEGs of its frames, by ffmpeg and a pipe, without temporary images."""
+"""Extract the frames of a video file as JPEGs, through a pipe from ffmpeg."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def extract_jpegs(
     stop: Event | None = None,
     times: list[float] | None = None,
 ) -> Iterator[bytes]:
-    """Yield every frame of a video's first picture stream as a JPEG, in order and upright.
+    """Yield every frame of a file's first video stream as a JPEG, in order and upright.
 
     Damage that ffmpeg repairs, or a missing end that the format does not reveal, is not an error:
     the frames that can be decoded are yielded and a warning is logged.
@@ -83,7 +83,7 @@ def extract_jpegs(
 
     Raises:
         DataError: before the first frame, if this is not a regular file; after the last good
-            frame, if the video is damaged, has no frame or is none, or if ffmpeg hangs.
+            frame, if the video is damaged or has no frames, if it is no video, or if ffmpeg hangs.
         Stopped: `stop` was set.
     """
     check_regular_file(video)
@@ -129,7 +129,7 @@ class Stopped(Exception):
 
 
 class _Watched(io.RawIOBase):
-    """A pipe; reading raises `Stopped` on request, `TimeoutError` after `patience` seconds."""
+    """A pipe. Reading raises Stopped once `stop` is set, TimeoutError after `patience` seconds."""
 
     def __init__(self, pipe: int, patience: float, stop: Event | None):
         self.pipe, self.patience, self.stop = pipe, patience, stop

@@ -1,15 +1,15 @@
 """The format of `frames.db`: its header, its tables and its versions, called layouts.
 
-Written is layout 3. The table `Images` has one row for each frame, clustered by the integer key
-`frame` (from 1), so that the frames of a clip lie side by side on the disk. Each row has a checksum
-of its JPEG, and the columns that older tools select. Tables named `Companions<side>` hold smaller
-copies of the frames. The view `Summary` holds constants that opening a store needs. They come with
-the file's first page, because the text of the view is parsed and the view never executed. Stores
-of video files also hold the frame rate; see `data.store.frame_times`.
+Stores are written in layout 3. The table `Images` has one row for each frame, clustered by the
+integer key `frame` (from 1), so that the frames of a clip lie side by side on the disk. Each row
+has a checksum of its JPEG, and the columns that older tools select. Tables named `Companions<side>`
+hold smaller copies of the frames. The view `Summary` holds numbers that are needed to open a store.
+The view is never executed: its text is parsed, which the first page of the file contains.
+Stores of video files also hold the frame rate; see `data.store.frame_times`.
 
-Also read are layout 2, in which the checksums of companion frames depend on their bytes only, and
-layout 0: the table `Images(ObjId, frames, size)` without key, index or order that the package
-dataset2database writes.
+Two other layouts can be read. In layout 2, the checksums of companion frames cover only the bytes
+of the JPEG. Layout 0 is the table `Images(ObjId, frames, size)` that the package dataset2database
+writes, without key, index or order.
 
 Only this package contains SQL.
 """
@@ -46,7 +46,7 @@ SUMMARY_PATTERN = re.compile(SUMMARY.replace("{}", r"(\d{1,9})", 1).replace("{}"
 
 
 class Header(NamedTuple):
-    """What the first bytes of the file say; one flipped bit can make either wrong."""
+    """What the header of the file says. A single flipped bit can make it wrong."""
 
     ours: bool  # the application id is APPLICATION_ID
     layout: int
@@ -58,7 +58,7 @@ class Contents:
 
     Attributes:
         layout: its version; 0 for a store of dataset2database.
-        companions: short side in pixels, rising -> table of companion frames of that size.
+        companions: the table of companion frames for each short side in pixels, in rising order.
         n_frames: the number of frames in the summary; None in layout 0.
         places: for each table, the first byte of its frames and the byte after them; and under
             "knots" the result of `data.store.read_ahead.byte_shares`. None in layout 0.
@@ -80,8 +80,8 @@ def frame_name(video_id: str, number: int) -> str:
 def checksum(jpeg: bytes, number: int, table: str, layout: int = LAYOUT) -> int:
     """Return the `crc32` of a row.
 
-    A companion frame has no `ObjId` to tell which frame it is. Its checksum therefore includes its
-    table and number, so that a row is noticed that a damaged page has put in another row's place.
+    A companion frame has no `ObjId` that says which frame it is. Its checksum therefore includes
+    its table and number: so it is noticed if a damaged page returns another row instead.
     """
     if table == "Images" or layout < 3:
         return zlib.crc32(jpeg)
@@ -182,7 +182,7 @@ def _check_table(objects: dict[str, tuple[str, str]], name: str) -> None:
 
 
 def _parse_summary(sql: str) -> tuple[int, dict[str, list[int]]]:
-    """Return the number of frames and the places that the text of the view says."""
+    """Parse the text of the view; return the number of frames and `Contents.places`."""
     match = SUMMARY_PATTERN.fullmatch(sql)
     try:
         places = json.loads(match[2])

@@ -19,7 +19,7 @@ def check_jpeg(jpeg: bytes) -> tuple[int, int]:
 
     Raises:
         BadJpeg: the start, the header or the end marker is missing, or it has more than MOST_PIXELS
-            pixels. Nothing has been allocated for them then.
+            pixels. No memory has been allocated for the pixels then.
     """
     if not jpeg.startswith(START):
         raise BadJpeg("is not a JPEG")
@@ -97,7 +97,7 @@ def _scale(size: tuple[int, int], factor: int) -> dict[str, int]:
 
 
 def _what_is_wrong(jpeg: bytes, size: tuple[int, int], error: ValueError) -> str:
-    """Say why a JPEG could not be decoded, if possible more clearly than the decoder does."""
+    """Return why a JPEG could not be decoded, if possible more clearly than the decoder says it."""
     try:
         found = check_jpeg(jpeg)
     except BadJpeg as better:

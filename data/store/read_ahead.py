@@ -17,7 +17,7 @@ import numpy as np
 SEGMENTS = 64  # into which a video is divided
 WHOLE = 10_000  # the unit of shares: all bytes of the frames
 MARGIN = 4096  # bytes by which a frame may lie beside the computed place
-LARGEST_REQUEST = 2**20  # bytes; of a larger range too much would be read in vain
+LARGEST_REQUEST = 2**20  # bytes; larger ranges contain too many frames that are not needed
 
 
 def byte_shares(sizes: Sequence[int]) -> list[int]:

@@ -253,7 +253,7 @@ class FrameStore:
     def _check_row(
         self, index: int, table: str, jpeg: bytes, crc32: object, name: str | None
     ) -> None:
-        """Check that a row is undamaged and that of this frame, as keys may be damaged too."""
+        """Check that a row is undamaged and belongs to this frame; its key may be damaged too."""
         if crc32 is None:
             raise self._bad_frame(index, "is damaged (its crc32 is missing)")
         if checksum(jpeg, index + 1, table, self.layout) != crc32:
@@ -350,7 +350,7 @@ class FrameStore:
             ) from error
 
     def _shortage(self) -> Exception | None:
-        """Try whether a file can be opened, because SQLite does not say that it could not."""
+        """Return an error if no file can be opened any more, which SQLite does not say clearly."""
         try:
             os.close(os.dup(self._file))
         except OSError as error:
@@ -389,9 +389,10 @@ def open_store(folder: str | os.PathLike) -> FrameStore:
 
 
 def _most_open() -> int:
-    """Return OPEN_STORES, or fewer, so that their files are at most a quarter of the open files.
+    """Return how many stores may stay open: at most OPEN_STORES.
 
-    A store has two files open.
+    A store has two open files. Together they are at most a quarter of the files that this process
+    may open.
     """
     if resource is None:
         return OPEN_STORES

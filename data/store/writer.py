@@ -188,9 +188,9 @@ def upgrade_store(
 
     Args:
         folder: the video's folder.
-        companions: short sides of the companion frames to make; none: as the store has.
-        times: number of frames -> the seconds of each frame, called if the store does not say its
-            frame rate.
+        companions: short sides of the companion frames to make; if empty, those of the store.
+        times: returns the seconds of each frame, given their number; called if the store does not
+            say its frame rate.
 
     Returns:
         False if the store has the newest layout, these companions and a frame rate already.
@@ -215,7 +215,7 @@ def verify_store(folder: str | os.PathLike) -> int:
     """Read and decode every frame of a store, and return the number of frames.
 
     Raises:
-        DataError: names the file, and the frame, of the first thing found wrong.
+        DataError: names the file and the frame of the first fault.
     """
     with FrameStore(folder) as store:
         verify_frames(store)

@@ -1,4 +1,4 @@
-"""The benchmarks of `python -m run.benchmark`, one module each.
+"""The benchmarks of `python -m run.benchmark`, one module for each.
 
 - `network_speed`: forward passes and training steps of the networks
 - `step_overhead`: the time that the training loop adds to the network's own
@@ -10,4 +10,9 @@
 - `label_csv_speed`: loading a label csv of a million rows
 - `startup_time`: `--help` of the commands, compared with importing torch
 - `gpu_page`: the tests and benchmarks that need a GPU, written to docs/gpu.md
+
+Shared by the benchmarks:
+
+- `options`: the options of each benchmark
+- `example_videos`: the videos that `loader_speed` and `storage_speed` read
 """

@@ -1,7 +1,8 @@
-"""Time the compiled augmentation against imgaug itself, operation by operation; draw it with --png.
+"""Compare the speed of the compiled augmentation with that of imgaug, operation by operation.
 
-16 frames of 340 x 256 become a clip of 16 x 224 x 224, on one core; crop and resizing included on
-both sides, measured alternately. Times are medians, for the whole pipeline over its random draws.
+Each turns 16 frames of 340 x 256 pixels into a clip of 16 x 224 x 224, on one core, including the
+crop and the resizing. The two take turns on equal clips. Times are medians over the clips. --png
+draws augmented clips.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from data.augment.crop import draw_crop
 from data.augment.presets import load_pipeline
 from data.augment.program import (
     Augmentation,
@@ -21,24 +23,13 @@ from data.augment.program import (
     ImgaugAugmentation,
     load_augmentation,
 )
-from data.clips.crop import draw_crop
 from data.synthetic import ACTIONS, render
 
 FRAMES, HEIGHT, WIDTH, SIZE, SHARE = 16, 256, 340, 224, 224 / 256
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of this benchmark."""
-    parser.add_argument("--repeats", type=int, default=30, help="clips to time for each row")
-    parser.add_argument("--video", type=Path, help="a video file to use instead of a rendered one")
-    parser.add_argument(
-        "--augmentation", default="readme", help="what to draw with --png (default: readme)"
-    )
-    parser.add_argument("--png", type=Path, metavar="FILE", help="draw one clip, augmented, there")
-
-
 def measure(args: argparse.Namespace) -> list[dict]:
-    """Rows of operation, ours_ms, imgaug_ms, ratio."""
+    """Return a row for each operation: operation, ours_ms, imgaug_ms, ratio."""
     cv2.setNumThreads(0)
     frames = load_frames(args.video)
     if args.png:
@@ -59,20 +50,23 @@ def measure(args: argparse.Namespace) -> list[dict]:
 
 
 def race(ways: list[Augmentation], frames: np.ndarray, repeats: int) -> list[float]:
-    """Return the median milliseconds per clip of each way."""
+    """Return the median CPU time of each way in milliseconds per clip. The ways take turns."""
     times = [[] for _ in ways]
     for number in range(-2, repeats):
         for way, taken in zip(ways, times, strict=True):
             rng = np.random.default_rng(number + 2)
             start = time.process_time()
             way.draw(rng, SIZE).render(frames, draw_crop(SHARE, rng), SIZE)
-            if number >= 0:  # those before warm up
+            if number >= 0:  # the first two clips are not counted
                 taken.append(1e3 * (time.process_time() - start))
     return [statistics.median(taken) for taken in times]
 
 
 def load_frames(path: Path | None) -> np.ndarray:
-    """uint8 (FRAMES, HEIGHT, WIDTH, 3) RGB: every second frame of a video, or a rendered one."""
+    """Return the frames of one clip: uint8 (FRAMES, HEIGHT, WIDTH, 3) RGB.
+
+    They are every second frame at the start of the video file, or of a rendered video for None.
+    """
     if path is None:
         frames = render(next(iter(ACTIONS)), 1)
     else:
@@ -85,7 +79,7 @@ def load_frames(path: Path | None) -> np.ndarray:
 
 
 def draw(path: Path, frames: np.ndarray, augmentation: Augmentation, clips: int = 4) -> None:
-    """Write a picture: frames of the clip in the first row, of an augmented one in each other."""
+    """Draw the stored clip in the first row and an augmented clip in each row below it."""
     from matplotlib.figure import Figure
 
     shown = range(0, FRAMES, 4)

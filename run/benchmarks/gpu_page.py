@@ -1,7 +1,8 @@
-"""What this machine's GPU does: networks, training step and multigrid on it, as docs/gpu.md.
+"""Measure networks, training step and multigrid on this machine's GPU, and write docs/gpu.md.
 
-`make gpu` runs the tests that need a GPU, then this, within about ten minutes. The page names the
-device, its driver, torch and the day; --tests adds the outcome of the tests, from pytest's file.
+`make gpu` first runs the tests that need a GPU. Together they take about ten minutes. The page
+names the device, its driver, the version of torch and the date; with --tests also the outcome of
+the tests, which is read from the file that pytest wrote.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from run.benchmark import BENCHMARKS
 from train.devices import open_devices
 from train.train_errors import TrainError
 
-#: Benchmark -> what it is run with: clips and networks that a GPU needs some time for, and few
-#: repetitions, so that all of it takes a few minutes.
+#: Benchmark -> its options: clips and networks large enough for a GPU, and few repetitions, so that
+#: all of them take a few minutes.
 RUNS = {
     "networks": "--gpus 1 --shape 8 16 112 --rounds 10",
     "step": "--shape 16 16 112 --network srtg_r3d_34 --epochs 2 --scale 0.2",
@@ -34,18 +35,11 @@ TITLES = {
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where the page goes, and the tests' outcome."""
-    parser.add_argument("--root", type=Path, default=Path("demo"), help="default: demo")
-    parser.add_argument("--out", type=Path, default=Path("docs/gpu.md"), help="the page")
-    parser.add_argument("--tests", type=Path, help="pytest's --junit-xml of the tests marked gpu")
-
-
 def measure(args: argparse.Namespace) -> list[dict]:
-    """All rows of the three benchmarks, each with its name; writes the page.
+    """Run the three benchmarks, write the page, and return all their rows.
 
     Raises:
-        TrainError: this machine has no GPU; the page stays as it is.
+        TrainError: this machine has no GPU. The page is not changed then.
     """
     with open_devices(None, "auto") as devices:
         if not devices.gpus:
@@ -59,19 +53,20 @@ def measure(args: argparse.Namespace) -> list[dict]:
 
 
 def _run(name: str, words: str, root: Path) -> list[dict]:
-    module = importlib.import_module(f"run.benchmarks.{BENCHMARKS[name][0]}")
+    benchmark = BENCHMARKS[name]
     parser = argparse.ArgumentParser()
-    module.add_arguments(parser)
+    benchmark.add_options(parser)
     options = words.split()
     if name != "networks":
         options += ["--root", str(root)]
     if name == "multigrid":
         options += ["--png", str(root / "multigrid.png")]
+    module = importlib.import_module(f"run.benchmarks.{benchmark.module}")
     return module.measure(parser.parse_args(options))
 
 
 def machine(device: str) -> dict[str, str]:
-    """What was measured on: device, driver, libraries, processor and day."""
+    """Return facts about this machine: device, driver, libraries, processor, date."""
     return {
         "device": device,
         "driver": driver(),
@@ -85,7 +80,7 @@ def machine(device: str) -> dict[str, str]:
 
 
 def driver() -> str:
-    """The version of the GPU's driver, or "unknown"."""
+    """Return the version of the GPU's driver, or "unknown"."""
     words = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
         answer = subprocess.run(words, capture_output=True, text=True, timeout=60)
@@ -96,10 +91,10 @@ def driver() -> str:
 
 
 def outcome(junit: Path) -> str:
-    """How many tests passed, failed (by name) and were skipped, from pytest's file.
+    """Return how many tests passed, failed (with their names) and were skipped, as text.
 
     Raises:
-        TrainError: the file is missing or is no such file.
+        TrainError: the file is missing, or is not one that pytest --junit-xml wrote.
     """
     try:
         cases = list(ElementTree.parse(junit).iter("testcase"))
@@ -114,7 +109,7 @@ def outcome(junit: Path) -> str:
 
 
 def write_page(path: Path, facts: dict[str, str], results: dict[str, list[dict]]) -> None:
-    """The page: the facts, and a table and its command for each benchmark."""
+    """Write the page: the facts, then the command and the table of each benchmark."""
     parts = ["# On a GPU\n\nWritten by `make gpu`; the command above each table prints it alone.\n"]
     parts.append(markdown([{"what": name, "": value} for name, value in facts.items()]))
     for name, rows in results.items():
@@ -124,7 +119,7 @@ def write_page(path: Path, facts: dict[str, str], results: dict[str, list[dict]]
 
 
 def markdown(rows: list[dict]) -> str:
-    """Rows of equal or differing keys as a table; floats with four digits."""
+    """Return rows as a Markdown table with a column for each key that a row has."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     cells = [
         [f"{v:.4g}" if isinstance(v := row.get(c, ""), float) else str(v) for c in columns]

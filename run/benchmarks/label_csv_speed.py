@@ -1,8 +1,9 @@
-"""Load a label csv of a million rows, as numpy arrays and as Python objects: time, memory, workers.
+"""Compare ways to hold a label csv of a million rows: numpy arrays (ours) and Python objects.
 
-Each way runs in a process of its own. `growth` is the MB that a worker's own memory grows by while
-it reads every row once, minus the growth of a worker that reads nothing. Python objects are copied
-to each worker as their reference counts change, arrays are not.
+It measures the time and memory of loading, in a process of its own for each way, and how much
+memory each loader worker takes. Workers are forked and share the table's memory with the main
+process until either of them writes to it. Reading a Python object changes its reference count and
+so copies it to the worker; reading an array copies nothing.
 """
 
 from __future__ import annotations
@@ -24,15 +25,13 @@ from data.annotations.label_csv import load_labels
 MIB = 2**20
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of this benchmark."""
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=3)
-
-
 def measure(args: argparse.Namespace) -> list[dict]:
-    """Rows of way, cpu_s, peak_mb and kept_mb and growth_mb for each worker."""
+    """Return a row for each way.
+
+    cpu_s is the CPU time of loading; peak_mb and kept_mb are the memory that loading takes at its
+    peak and in the end. growth_mb_a_worker is the memory that a worker takes for itself by reading
+    every row once, and growth_percent its share of kept_mb. All are medians.
+    """
     spawn = multiprocessing.get_context("spawn")
     results: dict[str, list[dict]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory() as folder:
@@ -60,7 +59,7 @@ def measure(args: argparse.Namespace) -> list[dict]:
 
 
 def write_csv(path: Path, rows: int) -> Path:
-    """A csv like Kinetics' train list."""
+    """Write a csv in the format of Kinetics' training list, and return its path."""
     with path.open("w") as file:
         file.write("label,youtube_id,time_start,time_end,split\n")
         for n in range(rows):
@@ -71,7 +70,7 @@ def write_csv(path: Path, rows: int) -> Path:
 
 
 def as_objects(path: Path) -> list[tuple[str, int]]:
-    """The plain way: a list of (folder, label)."""
+    """Load the csv as a list of (folder, label)."""
     numbers: dict[str, int] = {}
     with path.open(newline="") as file:
         return [
@@ -84,12 +83,12 @@ def as_objects(path: Path) -> list[tuple[str, int]]:
 
 
 def read_objects(table: list[tuple[str, int]]) -> int:
-    """Look at every row."""
+    """Read every row of the list."""
     return sum(len(name) + label for name, label in table)
 
 
 def read_arrays(table) -> int:
-    """Look at every row, one by one, as a loader does."""
+    """Read every row of the arrays, one by one, as a loader does."""
     return sum(len(table.ids[i]) + int(table.labels[i]) for i in range(len(table)))
 
 
@@ -100,7 +99,7 @@ WAYS: dict[str, tuple[Callable, Callable]] = {
 
 
 def measure_one(way: str, path: Path) -> dict:
-    """Seconds of CPU time and MB that loading takes, in this fresh process."""
+    """Load the csv in one way; return cpu_s, peak_mb and kept_mb. Call it in a new process."""
     process = psutil.Process()
     gc.collect()
     before = process.memory_info().rss
@@ -120,12 +119,12 @@ def measure_one(way: str, path: Path) -> dict:
 
 
 def reset_peak() -> None:
-    """Let the kernel forget the process's highest memory use (Linux; see proc(5), clear_refs)."""
+    """Reset the kernel's record of this process's peak memory (Linux: clear_refs in proc(5))."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_rss() -> int:
-    """Bytes of the process's highest memory use since."""
+    """Return the peak memory of this process since `reset_peak`, in bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
@@ -133,7 +132,10 @@ def peak_rss() -> int:
 
 
 def measure_workers(way: str, path: Path, workers: int, sender) -> None:
-    """Median growth of a forked worker's own memory in MB, over that of one that reads nothing."""
+    """Send how many MB a forked worker takes for itself when it reads every row (median).
+
+    The memory of a worker that reads nothing is subtracted.
+    """
     load, read = WAYS[way]
     table = load(path)
     fork = multiprocessing.get_context("fork")
@@ -142,7 +144,7 @@ def measure_workers(way: str, path: Path, workers: int, sender) -> None:
         if busy:
             read(table)
         pipe.send(psutil.Process().memory_full_info().uss)
-        pipe.recv()  # stay until all are measured: shared pages must stay shared
+        pipe.recv()  # wait until all are measured: pages of an ended process would not be shared
 
     def own_memory(busy: bool) -> list[int]:
         pipes = [fork.Pipe() for _ in range(workers)]

@@ -1,10 +1,9 @@
-"""Time a training clip, from disk to tensor, against the original's way and against mp4 decoders.
+"""Compare ways to load a training clip: this project's, the original's, and decoders of mp4 files.
 
-Everything on one core, in one process, taking turns; times are medians of CPU time, which other
-jobs on the machine disturb less than the clock. Every way gets the same videos: 300 frames of
-340 x 256, as JPEGs (ffmpeg's quality 3) in frame stores of the original's layout for the original's
-way and of ours for ours, and as H.264 for the decoders. All apply the README's augmentation and end
-with a tensor.
+Every way reads the same videos of 300 frames of 340 x 256 pixels, applies the augmentation
+`readme`, and makes a tensor. The original's way and ours read JPEGs (ffmpeg's quality 3), each from
+frame stores of its own layout; the decoders read H.264. The ways take turns, in one process on one
+core. Times are medians of CPU time, which other programs disturb less than the wall-clock time.
 """
 
 from __future__ import annotations
@@ -12,63 +11,56 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import logging
-import sqlite3
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
-import imageio_ffmpeg
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from data.annotations.video_folders import Videos
+from data.augment.crop import Crop, draw_crop
 from data.augment.presets import load_pipeline
 from data.augment.program import load_augmentation
 from data.clips.clip_dataset import ClipDataset, ClipOptions, ClipRequest
-from data.clips.crop import Crop, draw_crop
-from data.data_error import DataError
 from data.store import open_store, write_store
-from data.synthetic import write_videos
+from run.benchmarks.example_videos import (
+    FRAMES,
+    HEIGHT,
+    WIDTH,
+    extract_jpegs,
+    find_videos,
+    read_original_store,
+    run_ffmpeg,
+    write_original_store,
+)
 
 SHAPES = ((4, 80), (8, 112), (16, 158), (16, 224))
-HEIGHT, WIDTH, FRAMES, INTERVAL = 256, 340, 300, 2
+INTERVAL = 2  # frames from one frame of a clip to the next
 OPTIONS = ClipOptions(intervals=(INTERVAL,), short_side=256, clip_size=224)
-TURN = 5  # clips in a row, as in a worker's life: a single one would find cold caches
-VIDEO_SUFFIXES = {".avi", ".mp4", ".mkv", ".webm", ".mov"}
+TURN = 5  # clips in a row: after another way's turn, the processor's caches must warm up
 
 log = logging.getLogger(__name__)
 Read = Callable[[int, int, int, int], object]  # (video, epoch, frames, size) -> the clip
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of this benchmark."""
-    parser.add_argument("--videos", type=Path, help="folder of videos (default: rendered ones)")
-    parser.add_argument("--count", type=int, default=10, help="videos to take, evenly spread")
-    parser.add_argument("--clips", type=int, default=100, help="clips to time for each row")
-    parser.add_argument(
-        "--companion",
-        type=int,
-        nargs="+",
-        default=[],
-        help="also store frames of these short sides, as run.convert does",
-    )
-
-
 def measure(args: argparse.Namespace) -> list[dict]:
-    """Rows of shape, peer, ours_ms, peer_ms, ratio.
+    """Return a row for each clip shape and each other way (`peer`).
 
-    Each row also says how much of ours_ms is reading and decoding, and the JPEGs' mean size.
+    ours_ms and peer_ms are milliseconds per clip, and ratio is peer_ms / ours_ms. reading_ms is the
+    part of ours_ms spent on reading and decoding. jpeg_bytes is the mean size of the JPEGs.
     """
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        videos, jpeg_bytes = prepare(root, find(args.videos, root, args.count), args.companion)
+        videos, jpeg_bytes = prepare(
+            root, find_videos(args.videos, root, args.count), args.companion
+        )
         ways = {
             "ours": ours(videos),
             "reading": reading(videos),
@@ -99,7 +91,7 @@ def measure(args: argparse.Namespace) -> list[dict]:
 
 
 def race(ways: dict[str, Read], frames: int, size: int, clips: int, videos: int) -> dict:
-    """Return each way's median milliseconds per clip; they take turns of TURN clips each."""
+    """Return the milliseconds per clip (median) of each way; a turn of a way is TURN clips."""
     times = {name: [] for name in ways}
     turns = range(-(-clips // TURN))
     for turn in tqdm(turns, desc=f"{frames} x {size}", unit="turn", disable=None):
@@ -108,35 +100,29 @@ def race(ways: dict[str, Read], frames: int, size: int, clips: int, videos: int)
                 start = time.process_time()
                 read(clip % videos, clip, frames, size)
                 times[name].append(1e3 * (time.process_time() - start))
-            del times[name][-TURN - 1]  # warmed up after the others' turns
+            del times[name][-TURN - 1]  # the first clip only warms up the caches
     return {name: statistics.median(values) for name, values in times.items()}
 
 
 # The videos
 
 
-def find(folder: Path | None, scratch: Path, count: int) -> list[Path]:
-    """`count` videos of the folder, or rendered ones."""
-    if folder is None:
-        folder = scratch / "rendered"
-        write_videos(folder, 2, seed=1, prefix="bench")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
-    if not paths:
-        raise DataError(f"{folder}: holds no videos")
-    return paths[:: max(1, len(paths) // count)][:count]
-
-
 def prepare(root: Path, paths: list[Path], companions: list[int]) -> tuple[Videos, float]:
-    """Each video in the three forms, under `root`, and the JPEGs' mean size in bytes."""
+    """Write each video in the three forms below `root`: frame stores, original stores, mp4 files.
+
+    Returns:
+        The videos, as folders of frame stores, and the mean size of their JPEGs in bytes.
+    """
     names = [f"video_{number:03d}" for number in range(len(paths))]
     sizes = []
     (root / "mp4").mkdir()
     bar = tqdm(paths, desc="converting", unit="video", disable=None)
     for name, path in zip(names, bar, strict=True):
-        jpegs = split_jpegs(ffmpeg(path, "-q:v", "3", "-f", "mjpeg", "-"))
+        jpegs = extract_jpegs(path)
         write_store(root / "ours" / name, name, jpegs, companions=companions)
         write_original_store(root / "original" / name, name, jpegs)
-        ffmpeg(path, "-pix_fmt", "yuv420p", "-c:v", "libx264", str(root / "mp4" / f"{name}.mp4"))
+        h264 = ("-pix_fmt", "yuv420p", "-c:v", "libx264")
+        run_ffmpeg(path, *h264, str(root / "mp4" / f"{name}.mp4"))
         sizes += map(len, jpegs)
     videos = Videos(
         root=root / "ours",
@@ -149,45 +135,20 @@ def prepare(root: Path, paths: list[Path], companions: list[int]) -> tuple[Video
     return videos, statistics.mean(sizes)
 
 
-def ffmpeg(path: Path, *output: str) -> bytes:
-    """ffmpeg's output for the first frames of the video, repeated if it has fewer, resized."""
-    source = ["-v", "error", "-stream_loop", "-1", "-i", str(path), "-an"]
-    shape = ["-frames:v", str(FRAMES), "-vf", f"scale={WIDTH}:{HEIGHT},fps=25"]
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), *source, *shape, *output]
-    return subprocess.run(command, check=True, capture_output=True).stdout
-
-
-def split_jpegs(stream: bytes) -> list[bytes]:
-    """Return an MJPEG stream's JPEGs, split at end markers: JPEG data cannot contain those."""
-    end = b"\xff\xd9"
-    return [part + end for part in stream.split(end) if part]
-
-
-def write_original_store(folder: Path, name: str, jpegs: list[bytes]) -> None:
-    """A store as the package dataset2database leaves it: no index, rows in no order."""
-    folder.mkdir(parents=True)
-    order = np.random.default_rng(0).permutation(len(jpegs)).tolist()
-    with sqlite3.connect(folder / "frames.db") as connection:
-        connection.execute("CREATE TABLE Images(ObjId STRING, frames BLOB, size INT)")
-        rows = [(f"{name}/frame_{i + 1:05d}", jpegs[i], WIDTH) for i in order]
-        connection.executemany("INSERT INTO Images VALUES (?, ?, ?)", rows)
-    connection.close()
-
-
-# The ways
+# The ways to load a clip: each function returns one, as a function of type Read
 
 
 def ours(videos: Videos) -> Read:
-    """This project's dataset."""
+    """Load clips as training does."""
     clips = ClipDataset(videos, OPTIONS, training=True, seed=1)
     return lambda video, epoch, frames, size: clips[ClipRequest(video, epoch, frames, size)].clip
 
 
 def reading(videos: Videos) -> Read:
-    """Our reader without augmentation: the lower bound of our time."""
+    """Read and decode the frames as training does, without augmentation."""
 
     def read(video, epoch, frames, size):
-        indices = start_of(np.random.default_rng((epoch, video)), frames)
+        indices = draw_frames(np.random.default_rng((epoch, video)), frames)
         short_side = Crop(OPTIONS.share).short_side(size)
         return open_store(videos.folder(video)).read_at_least(indices, short_side)
 
@@ -195,27 +156,22 @@ def reading(videos: Videos) -> Read:
 
 
 def original(folder: Path, videos: Videos) -> Read:
-    """The original's way: a new connection per clip, an unindexed table, OpenCV, imgaug frame by
-    frame, a normalised float tensor.
+    """Load clips as the original does.
+
+    It opens the database anew for each clip, searches a table without an index, decodes with
+    OpenCV, runs imgaug on one frame after another, and makes a normalised float tensor.
     """
     pipeline = load_pipeline("readme")
     mean, deviation = np.float32([124, 117, 104]), np.float32(0.0167)
 
     def read(video, epoch, frames, size):
         rng = np.random.default_rng((epoch, video))
-        name = videos.folders[video]
-        wanted = [f"{name}/frame_{i + 1:05d}" for i in start_of(rng, frames)]
-        connection = sqlite3.connect(folder / name / "frames.db")
-        marks = ",".join("?" * len(wanted))
-        sql = f"SELECT ObjId, frames FROM Images WHERE ObjId IN ({marks})"
-        found = dict(connection.execute(sql, wanted).fetchall())
-        connection.close()
+        jpegs = read_original_store(folder / videos.folders[video], draw_frames(rng, frames))
         images = [
             cv2.cvtColor(
-                cv2.imdecode(np.frombuffer(found[key], np.uint8), cv2.IMREAD_COLOR),
-                cv2.COLOR_BGR2RGB,
+                cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB
             )
-            for key in wanted
+            for jpeg in jpegs
         ]
         left, top, side = draw_crop(OPTIONS.share, rng).window(HEIGHT, WIDTH)
         pipeline.seed_(entropy=int(rng.integers(2**31)))
@@ -233,7 +189,7 @@ def original(folder: Path, videos: Videos) -> Read:
 
 
 def pyav(folder: Path, videos: Videos) -> Read:
-    """PyAV: seek to the key frame before, decode up to the last frame; then our augmentation."""
+    """Decode with PyAV, from the last key frame before the clip; then augment as training does."""
     import av
 
     def decode(path, indices):
@@ -254,7 +210,7 @@ def pyav(folder: Path, videos: Videos) -> Read:
 
 
 def torchcodec(folder: Path, videos: Videos) -> Read:
-    """torchcodec: one decoder per clip, which seeks approximately; then our augmentation."""
+    """Decode with torchcodec, in its mode of approximate seeking; then augment as training does."""
     from torchcodec.decoders import VideoDecoder
 
     def decode(path, indices):
@@ -267,12 +223,12 @@ def torchcodec(folder: Path, videos: Videos) -> Read:
 
 
 def from_mp4(folder: Path, videos: Videos, decode: Callable[[Path, list[int]], np.ndarray]) -> Read:
-    """A decoder's frames through the augmentation that ours gets."""
+    """Decode mp4 files with `decode(file, frame numbers)`; then augment as training does."""
     augmentation = load_augmentation("readme")
 
     def read(video, epoch, frames, size):
         rng = np.random.default_rng((epoch, video))
-        images = decode(folder / f"{videos.folders[video]}.mp4", start_of(rng, frames))
+        images = decode(folder / f"{videos.folders[video]}.mp4", draw_frames(rng, frames))
         crop: Crop = draw_crop(OPTIONS.share, rng)
         clip = augmentation.draw(rng, size).render(images, crop, size)
         return torch.from_numpy(clip).permute(3, 0, 1, 2)
@@ -280,7 +236,7 @@ def from_mp4(folder: Path, videos: Videos, decode: Callable[[Path, list[int]], n
     return read
 
 
-def start_of(rng: np.random.Generator, frames: int) -> list[int]:
-    """Frame numbers of a random clip."""
+def draw_frames(rng: np.random.Generator, frames: int) -> list[int]:
+    """Return the frame numbers of a random clip of `frames` frames."""
     first = int(rng.integers(FRAMES - (frames - 1) * INTERVAL))
     return list(range(first, first + frames * INTERVAL, INTERVAL))

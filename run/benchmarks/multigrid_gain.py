@@ -1,8 +1,8 @@
-"""Train with and without multigrid: validation top-1 over wall-clock, and what shape changes cost.
+"""Compare training with and without multigrid: accuracy, time, and the cost of shape changes.
 
-By default on the embedded dataset, rendered below --root; on videos of your own with --dataset and
---labels. Every policy trains with every seed, in turn, by the engine that the training scripts use;
-wall-clock is from the start of the run to the end of an epoch, validation included.
+Each policy is trained with each seed, as the training scripts do. The data are the demo's videos,
+rendered into --root, or those of --dataset. Times are wall-clock times from the start of a run to
+the end of an epoch, with its validation. The picture shows validation accuracy over time.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from train.step import train_step
 from train.training_run import TrainingRun
 
 BASELINE = "off"
-#: Small batches, as a thousand videos make few updates. The statistics of norms are taken anew at
-#: the full shape, in all trainings, before each validation.
+#: Small batches, since a thousand videos give few updates. Before each validation, batch norm's
+#: statistics are estimated at the full shape (--precise-bn), in all runs.
 RECIPE = "--clip-size 48 --batch-size 8 --bn-clips 8 --precise-bn 8 --val-frequency 4"
-#: Coarse clips keep four frames, in fewer of which little motion is left to see, and have a quarter
-#: of the pixels instead; as many epochs as without multigrid, and no short cycles, whose clips of
-#: 24 pixels would come until the end. Higher rates for larger batches teach less here.
+#: The smallest clips keep four frames, since fewer show little motion, and have a quarter of the
+#: pixels instead. There are no short cycles: they would use clips of 24 pixels until the end. The
+#: learning rate does not rise with the batch, as that learnt less here.
 MULTIGRID_RECIPE = (
     "--multigrid-frames 2 2 1 1 --multigrid-areas 4 2 2 1 --multigrid-epochs 1 "
     "--short-cycles False --multigrid-lr-power 0"
@@ -50,7 +50,7 @@ MULTIGRID_RECIPE = (
 
 
 class Run(NamedTuple):
-    """One training: minutes since its start and top-1 in percent, for each validated epoch."""
+    """One training: for each validated epoch, the minutes since the start and top-1 in percent."""
 
     policy: str
     seed: int
@@ -60,40 +60,16 @@ class Run(NamedTuple):
     top1: list[float]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The data, how long to train, and where the picture goes."""
-    parser.add_argument("--dataset", type=Path, help="folder with jpg/ (default: embedded videos)")
-    parser.add_argument("--labels", type=Path, help="csv of --dataset's training videos")
-    parser.add_argument("--root", type=Path, default=Path("demo"), help="default: demo")
-    parser.add_argument("--scale", type=float, default=1.0, help="share of the embedded videos")
-    parser.add_argument("--network", default="r3d_18")
-    parser.add_argument("--policies", nargs="+", default=["epoch", "paper"])
-    parser.add_argument("--epochs", type=int, default=12, help="of the training without multigrid")
-    parser.add_argument(
-        "--epoch-factor",
-        type=float,
-        default=1.5,
-        help="epochs of --multigrid epoch, relative to --epochs (paper has --multigrid-epochs)",
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--options", default="", help='further training options: "--flip True"')
-    parser.add_argument("--multigrid-options", default="", help="those of multigrid's alone")
-    parser.add_argument(
-        "--changes-only", action="store_true", help="time the shape changes, train nothing"
-    )
-    parser.add_argument("--png", type=Path, default=Path("multigrid.png"))
-
-
 def measure(args: argparse.Namespace) -> list[dict]:
-    """Rows of every run, of every policy beside the baseline, and of the first steps of a shape."""
+    """Return rows of each run, of each policy's means over the seeds, and of each clip shape."""
     where = _data_options(args)
     rows: list[dict] = []
     if not args.changes_only:
         names = [BASELINE, *args.policies]
-        runs = [(policy, seed) for seed in args.seeds for policy in names]  # taking turns
+        pairs = [(policy, seed) for seed in args.seeds for policy in names]  # policies take turns
         runs = [
             run_once(config_for(args, where, policy, seed), policy)
-            for policy, seed in tqdm(runs, desc="trainings", disable=None)
+            for policy, seed in tqdm(pairs, desc="trainings", disable=None)
         ]
         rows += [_run_row(run) for run in runs] + comparison(runs, args.policies)
         draw(runs, args.png)
@@ -116,7 +92,7 @@ def _data_options(args: argparse.Namespace) -> list[str]:
 
 
 def config_for(args: argparse.Namespace, where: list[str], policy: str, seed: int) -> Config:
-    """The training of one policy and seed; its results are beside those of the others."""
+    """Return the configuration of the run with this policy and seed."""
     folder = (args.dataset or args.root) / "benchmark_multigrid"
     options = ["--network", args.network, "--multigrid", policy, "--random-seed", str(seed)]
     options += ["--model-dir", str(folder), "--task-name", f"{policy}_{seed}"]
@@ -127,10 +103,9 @@ def config_for(args: argparse.Namespace, where: list[str], policy: str, seed: in
         options += shlex.split(args.multigrid_options)
     config = parse_config("custom", [*where, *options])
     epochs = round(args.epochs * args.epoch_factor) if policy == "epoch" else args.epochs
-    # the paper's cycles multiply the rate for larger batches, the epoch's divide it for smaller
-    # ones: here --lr-base is the largest batch's rate with both
+    # paper raises the learning rate for larger batches, epoch lowers it for smaller ones: here
+    # both get the same rate for their largest batch
     highest = paper_long_cycle(config)[0].lr_factor if policy == "paper" else 1.0
-    # without --lr-steps of its own, the paper's long cycles end where its example's last one does
     return replace(
         config,
         end_epoch=epochs,
@@ -142,7 +117,7 @@ def config_for(args: argparse.Namespace, where: list[str], policy: str, seed: in
 
 
 def run_once(config: Config, policy: str) -> Run:
-    """Train once, from the start."""
+    """Train once, and read accuracies and times from the results folder."""
     since = time.time()
     folder = train(config)
     with (folder / "val_results.csv").open(newline="") as file:
@@ -173,7 +148,7 @@ def _run_row(run: Run) -> dict:
 
 
 def comparison(runs: list[Run], policies: list[str]) -> list[dict]:
-    """Each policy's mean top-1 and wall-clock over the seeds, beside the baseline's."""
+    """Return a row for each policy: the means over the seeds, and the time relative to `off`."""
     rows = []
     base = [run for run in runs if run.policy == BASELINE]
     for policy in [BASELINE, *policies]:
@@ -196,10 +171,11 @@ def comparison(runs: list[Run], policies: list[str]) -> list[dict]:
 
 
 def shape_changes(config: Config, *, epochs: int = 4) -> list[dict]:
-    """For each shape: its first step after another's, its median step, and one batch's loading.
+    """Return a row for each clip shape: how long the first step after a change to it takes.
 
-    A step is timed with its wait for the batch. The first epoch (`new`) and the later ones
-    (`changed`) are told apart: in the first, a shape is new to the libraries too.
+    In the first epoch, a shape is also new to the libraries: first_step_new_ms. Later:
+    first_step_changed_ms. median_step_ms is the time of the steps that follow the same shape.
+    All times include the wait for the batch. batch_load_ms is the time to load one batch.
     """
     seen: dict[tuple[int, int, int], dict[str, list[float]]] = {}
     with open_devices(config.gpus, config.precision) as devices:
@@ -220,7 +196,7 @@ def shape_changes(config: Config, *, epochs: int = 4) -> list[dict]:
             else:
                 kind = "new" if plan.epoch == 1 else "changed"
             before = plan[2:5]
-            if step:  # the very first waits for the workers to start
+            if step:  # the first step of all waits for the workers to start
                 entry = seen.setdefault(plan[2:5], {"same": [], "new": [], "changed": []})
                 entry[kind].append(elapsed)
         return [
@@ -231,7 +207,7 @@ def shape_changes(config: Config, *, epochs: int = 4) -> list[dict]:
 
 
 def devices_wait(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
+    """Wait until the device has done its queued work."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
 
@@ -250,7 +226,7 @@ def _change_row(
 
 
 def batch_load_ms(run: TrainingRun, plan: StepPlan) -> float:
-    """Milliseconds that one process takes to make a batch."""
+    """Return how many milliseconds one process takes to load a batch."""
     order = epoch_order(len(run.train_clips), run.config.random_seed, plan.epoch)
     requests = [ClipRequest(int(i), 1, plan.frames, plan.size) for i in order[: plan.batch]]
     since = time.perf_counter()
@@ -259,7 +235,7 @@ def batch_load_ms(run: TrainingRun, plan: StepPlan) -> float:
 
 
 def draw(runs: list[Run], path: Path) -> None:
-    """Draw top-1 over wall-clock: one thin line per run, with a dot at its end."""
+    """Draw top-1 over wall-clock time: one line per run, with a dot at its end."""
     import matplotlib
 
     matplotlib.use("Agg")

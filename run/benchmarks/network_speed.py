@@ -1,18 +1,18 @@
-"""Time the networks' forward pass and training step side by side: plain, srtg, mtnet, torchvision.
+"""Compare the time of a forward pass and of a training step between networks.
 
-All networks take turns in one process, each on the same clip and with the same optimiser (SGD,
-Nesterov, fused); times are medians over the rounds. `ratio` is the median over the rounds of the
-step's time over that of the network named in `against` in the same round, from `ratio_low` to
-`ratio_high` the middle half of them: a machine's own pace drifts by more than what is looked for.
-GMAC/s is the nominal arithmetic of a step over its time (torchvision's r3d_18 does not pool behind
-its stem and has several times the arithmetic of ours). Also there: the
-machine's best convolution rate, found by timing 3x3x3 convolutions alone, and the share of it that
-r3d_34's own convolutions reach.
+The networks are 3D ResNets with and without SRTG, an MTConv network and torchvision's r3d_18. They
+take turns, in rounds of one training step each, on the same clips and with the same optimiser (SGD,
+Nesterov, fused). Times are medians over the rounds. `against` names the network that a step is
+compared with. As the speed of a machine drifts, the two are compared round by round: `ratio` is the
+median of the ratios, and half of them lie between `ratio_low` and `ratio_high`.
 
---gpus 1 times them on the GPU, in mixed precision; each time then waits for the GPU to finish.
+GMAC/s are the multiply-accumulates of a step divided by its time. torchvision's r3d_18 has several
+times as many as ours, since it does not pool after its stem. Two more rows show the fastest single
+3x3x3 convolution on this machine, and how close the convolutions of r3d_34 come to it.
 
---peer FOLDER times another implementation beside ours: FOLDER (or a package or module inside it)
-must offer functions named as the originals\', `srtg_r3d_34(num_classes=...)`, `MTNet_s(...)`.
+--gpus 1 runs on the GPU, in mixed precision. --peer FOLDER also runs another implementation: a
+module in FOLDER must have functions with the original's names, such as
+`srtg_r3d_34(num_classes=10)` or `MTNet_s(num_classes=10)`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from network import NetworkError, build_network
 from network.cost import count_macs
 from train.devices import Devices, open_devices
 
-#: Network -> the one that its step is compared with.
+#: Network -> the network that its step is compared with.
 AGAINST = {
     "r3d_34": "r3d_34",
     "srtg_r3d_34": "r3d_34",
@@ -52,25 +52,8 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 Clock = Callable[[], float]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of this benchmark."""
-    shape = ("BATCH", "FRAMES", "SIZE")
-    parser.add_argument("--shape", type=int, nargs=3, default=(4, 8, 112), metavar=shape)
-    parser.add_argument("--rounds", type=int, default=15, help="turns of each (default: 15)")
-    parser.add_argument("--threads", type=int, help="threads of torch (default: its own choice)")
-    parser.add_argument(
-        "--clock",
-        choices=CLOCKS,
-        default="wall",
-        help="cpu, with --threads 1, also tells the truth beside other jobs",
-    )
-    parser.add_argument("--gpus", type=int, default=0, choices=(0, 1), help="1: on the GPU")
-    parser.add_argument("--networks", nargs="*", default=list(AGAINST), help="which, by name")
-    parser.add_argument("--peer", type=Path, help="folder of another implementation")
-
-
 def measure(args: argparse.Namespace) -> list[dict]:
-    """Rows of network, forward_ms, step_ms, against, ratio; the last says what the machine can."""
+    """Return a row for each network and two about convolutions, as the module's docstring says."""
     if args.threads:
         torch.set_num_threads(args.threads)
     with open_devices(args.gpus, "auto") as devices:
@@ -79,13 +62,14 @@ def measure(args: argparse.Namespace) -> list[dict]:
 
 def _measure_on(devices: Devices, args: argparse.Namespace) -> list[dict]:
     batch, frames, size = args.shape
+    names = args.networks or list(AGAINST)
     clock = _gpu_clock if devices.gpus else CLOCKS[args.clock]
     generator = torch.Generator().manual_seed(0)
     clips = torch.randn(batch, 3, frames, size, size, generator=generator).to(devices.device)
     labels = torch.randint(CLASSES, (batch,), generator=generator).to(devices.device)
-    contenders = {name: _build(name) for name in args.networks}
+    contenders = {name: _build(name) for name in names}
     if args.peer:
-        contenders |= _peers(args.peer, args.networks)
+        contenders |= _peers(args.peer, names)
     steps = {
         name: _training_step(net.to(devices.device), clips, labels, clock, devices)
         for name, net in contenders.items()
@@ -94,17 +78,17 @@ def _measure_on(devices: Devices, args: argparse.Namespace) -> list[dict]:
     for turn in tqdm(range(args.rounds + 1), unit="round", desc="timing", disable=None):
         for name, step in steps.items():
             measured = step()
-            if turn:  # the first turn warms up
+            if turn:  # the first round only warms up
                 times[name].append(measured)
     rows = [_row(name, times) for name in times]
-    for row in rows:  # a backward pass is two forward passes' arithmetic
+    for row in rows:  # a backward pass has twice the arithmetic of a forward pass
         macs = 3 * batch * count_macs(contenders[row["network"]], frames, size, size)
         row["GMAC/s"] = macs / 1e6 / row["step_ms"]
     return rows + _throughput(contenders, clips, clock, devices)
 
 
 def _gpu_clock() -> float:
-    """The time, once the GPU has done what it was given."""
+    """Wait until the GPU has done its queued work, then return the time in seconds."""
     torch.accelerator.synchronize()
     return time.perf_counter()
 
@@ -132,7 +116,7 @@ def _build(name: str) -> nn.Module:
 def _training_step(
     net: nn.Module, clips: torch.Tensor, labels: torch.Tensor, clock: Clock, devices: Devices
 ) -> Callable[[], tuple[float, float]]:
-    """A function that trains one step and gives its (forward, whole) time in seconds."""
+    """Return a function that takes a step and returns the seconds of (forward pass, whole step)."""
     optimiser = torch.optim.SGD(
         net.train().parameters(),
         lr=0.01,
@@ -156,10 +140,10 @@ def _training_step(
 
 
 def _peers(folder: Path, names: list[str]) -> dict[str, nn.Module]:
-    """{"peer NAME": net} of every asked name that some module in `folder` has a function for.
+    """Build the networks that a module in `folder` has a function for; call each "peer NAME".
 
     Raises:
-        NetworkError: the folder has none of them.
+        NetworkError: there is none.
     """
     found: dict[str, nn.Module] = {}
     with _importable(folder):
@@ -186,18 +170,18 @@ def _importable(folder: Path) -> Iterator[None]:
 
 
 def _modules(folder: Path) -> Iterator[object]:
-    """Every module in the folder and in its packages that can be imported."""
+    """Yield every module in the folder and in its packages that can be imported."""
     for info in pkgutil.walk_packages([str(folder)], onerror=lambda name: None):
         try:
             yield importlib.import_module(info.name)
-        except Exception as trouble:  # a peer\'s script may do or lack anything
+        except Exception as trouble:  # a module of others can fail in any way
             tqdm.write(f"peer: {info.name} cannot be imported ({trouble})")
 
 
 def _throughput(
     contenders: dict[str, nn.Module], clips: torch.Tensor, clock: Clock, devices: Devices
 ) -> list[dict]:
-    """Convolution rates in GMAC/s, forward: the best of single layers, and all of r3d_34\'s."""
+    """Return a row for the fastest single convolution, and one for all those of r3d_34."""
     if "r3d_34" not in contenders:
         return []
     with devices.autocast():
@@ -219,7 +203,10 @@ def _throughput(
 
 
 def _convolutions(net: nn.Module, clips: torch.Tensor, clock: Clock) -> tuple[int, float]:
-    """(multiply-accumulates, seconds) spent in the convolutions of the quickest of five passes."""
+    """Return the multiply-accumulates of a network's convolutions and the seconds that they take.
+
+    The seconds are those of the fastest of five forward passes.
+    """
     macs, seconds, started = 0, 0.0, 0.0
 
     def before(module: nn.Module, inputs: tuple) -> None:
@@ -247,7 +234,7 @@ def _convolutions(net: nn.Module, clips: torch.Tensor, clock: Clock) -> tuple[in
 
 
 def _single_rate(channels: int, side: int, clock: Clock, devices: Devices) -> float:
-    """GMAC/s, the best of five, of one 3x3x3 convolution over (4, channels, 4, side, side)."""
+    """Return the best GMAC/s of six 3x3x3 convolutions over (4, channels, 4, side, side)."""
     layer = nn.Conv3d(channels, channels, 3, padding=1, bias=False)
     layer = layer.to(devices.device, memory_format=torch.channels_last_3d)
     x = torch.randn(4, channels, 4, side, side, device=devices.device)

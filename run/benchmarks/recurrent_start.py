@@ -1,9 +1,10 @@
-"""Train from scratch with each start of the recurrent layers, beside the plain network.
+"""Compare the initialisations of the recurrent layers (--recurrent-init) in short trainings.
 
-r3d_18, srtg_r3d_18 (both starts, gates off and on) and mtnet_s (both starts) learn the embedded
-dataset's actions for equally many steps, on equal clips in equal order, with several seeds. The
-picture shows the training loss and the validation accuracy of each, the mean over the seeds as a
-line and their range as a band.
+srtg_r3d_18 (gates off and on) and mtnet_s are trained from scratch with both initialisations, and
+r3d_18, which has no recurrent layers, for comparison. They learn the actions of the demo's rendered
+videos. All trainings have the same clips in the same order and the same number of steps, and are
+repeated with several seeds. The picture shows training loss and validation accuracy by epoch: a
+line for the mean over the seeds, a band for their range.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from data.clips.clip_dataset import normalise
 from data.synthetic import ACTIONS, render
 from network import build_network
 
-#: Label of a curve -> (network, options).
+#: Label of a curve in the picture -> (name of the network, options of `build_network`).
 CURVES: dict[str, tuple[str, dict]] = {
     "r3d_18": ("r3d_18", {}),
     "srtg_r3d_18 open": ("srtg_r3d_18", {"recurrent_init": "open"}),
@@ -32,30 +33,20 @@ CURVES: dict[str, tuple[str, dict]] = {
     "mtnet_s open": ("mtnet_s", {"recurrent_init": "open"}),
     "mtnet_s default": ("mtnet_s", {"recurrent_init": "default"}),
 }
-WARM_UP = 30  # steps
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of this benchmark."""
-    parser.add_argument("--clips", type=int, default=1000, help="training clips (default: 1000)")
-    parser.add_argument("--validation", type=int, default=160, help="validation clips")
-    parser.add_argument("--epochs", type=int, default=4, help="epochs of training (default: 4)")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each curve (default: 3)")
-    parser.add_argument("--frames", type=int, default=8, help="frames of a clip (default: 8)")
-    parser.add_argument("--size", type=int, default=40, help="side of a clip, in pixels")
-    parser.add_argument("--batch", type=int, default=16, help="clips of a step (default: 16)")
-    parser.add_argument("--lr", type=float, default=1e-3, help="AdamW's rate, after the warm-up")
-    parser.add_argument("--curves", nargs="*", default=list(CURVES), help="which, by label")
-    parser.add_argument("--plot", type=Path, default=Path("init.png"), help="the picture")
+WARM_UP = 30  # steps in which the learning rate rises to --lr
 
 
 def measure(args: argparse.Namespace) -> list[dict]:
-    """Rows of curve, seed, epoch, loss (mean of the epoch's steps), top1_percent (validation)."""
+    """Return a row for each curve, seed and epoch: curve, seed, epoch, loss, top1_percent.
+
+    loss is the mean of the training loss over the steps of the epoch, top1_percent the accuracy on
+    the validation clips.
+    """
     training = render_clips(args.clips, args, seed=1)
     validation = render_clips(args.validation, args, seed=2)
     rows = []
     for seed in range(args.seeds):
-        for curve in args.curves:
+        for curve in args.curves or CURVES:
             rows += train(curve, seed, training, validation, args)
             draw(rows, args.plot)
     return rows
@@ -64,7 +55,10 @@ def measure(args: argparse.Namespace) -> list[dict]:
 def render_clips(
     count: int, args: argparse.Namespace, *, seed: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """uint8 (count, 3, frames, size, size) and int64 (count,), actions in turn."""
+    """Render clips, as many of each action: uint8 (count, 3, frames, size, size), int64 (count,).
+
+    The second tensor has their labels.
+    """
     clips, actions = [], list(ACTIONS)
     for number in tqdm(range(count), desc="rendering", unit="clip", disable=None):
         frames = render(actions[number % len(actions)], (seed, number))  # (T, H, W, 3)
@@ -80,7 +74,7 @@ def render_clips(
 def train(
     curve: str, seed: int, training: tuple, validation: tuple, args: argparse.Namespace
 ) -> list[dict]:
-    """Train once; return one row per epoch."""
+    """Train the network of one curve with one seed; return a row for each epoch."""
     name, options = CURVES[curve]
     torch.manual_seed(seed)
     net = build_network(name, len(ACTIONS), **options)
@@ -118,12 +112,13 @@ def train(
 
 
 def cosine(done: float) -> float:
+    """Return the learning rate's factor after a share `done` of the steps: from 1 down to 0."""
     return (1 + math.cos(math.pi * done)) / 2
 
 
 @torch.no_grad()
 def accuracy(net: torch.nn.Module, clips: torch.Tensor, labels: torch.Tensor, batch: int) -> float:
-    """Percent of the clips classified rightly; leaves `net` in training mode."""
+    """Return the percentage of clips whose class is predicted; `net` is in training mode after."""
     net.eval()
     parts = [net(normalise(part, torch.float32)).argmax(1) for part in clips.split(batch)]
     net.train()
@@ -131,7 +126,7 @@ def accuracy(net: torch.nn.Module, clips: torch.Tensor, labels: torch.Tensor, ba
 
 
 def draw(rows: list[dict], path: Path) -> None:
-    """Draw loss and accuracy by epoch: each curve's mean as a line, its range as a band."""
+    """Draw loss and accuracy by epoch: a line for the mean over the seeds, a band for the range."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,7 +1,8 @@
-"""Time `--help` of a training script and of the commands against importing torch.
+"""Compare the time that `--help` takes with the time that importing torch takes.
 
-Options are read, and what they name is looked for, before torch is imported. Each command runs in a
-new interpreter, in turn with `import torch`; times are medians, and the ratio should be below 0.4.
+The commands import torch only after they have read and checked their options, so `--help` should
+take less than 0.4 of the time of `import torch`. Each command is started in a new Python process,
+alternating with `import torch`. Times are medians.
 """
 
 from __future__ import annotations
@@ -17,19 +18,14 @@ ROOT = Path(__file__).parent.parent.parent
 COMMANDS = ("train_ucf101.py", "-m run.convert", "-m run.plan", "-m run.evaluate", "-m run.predict")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of this benchmark."""
-    parser.add_argument("--repeats", type=int, default=5, help="how often each command is run")
-
-
 def measure(args: argparse.Namespace) -> list[dict]:
-    """Rows of command, help_s, import_torch_s, ratio."""
+    """Return a row for each command: command, help_s, import_torch_s, ratio."""
     helps: dict[str, list[float]] = {command: [] for command in COMMANDS}
     imports: list[float] = []
     for repeat in range(args.repeats + 1):
         torch = seconds("-c", "import torch")
         times = {command: seconds(*command.split(), "--help") for command in COMMANDS}
-        if repeat:  # the first round reads the files from the disk
+        if repeat:  # the first round is not counted: it reads the files from the disk
             imports.append(torch)
             for command, taken in times.items():
                 helps[command].append(taken)
@@ -46,7 +42,7 @@ def measure(args: argparse.Namespace) -> list[dict]:
 
 
 def seconds(*words: str) -> float:
-    """Run `python <words>` in a new interpreter; return the seconds until it has ended."""
+    """Run `python <words>` in a new process and return how many seconds it took."""
     since = time.perf_counter()
     subprocess.run([sys.executable, *words], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - since

@@ -1,14 +1,13 @@
-"""What the training loop itself costs: the share of a step that is neither data nor computing.
+"""Measure the training loop's own share of the time: neither waiting for data nor computing.
 
-Trains epochs of one shape by the engine's own loop, on the embedded dataset (rendered below --root)
-or on --dataset and --labels, and reads its speed monitor after each.
+It trains a few epochs with one clip shape, as the training scripts do, and reads the speed monitor
+after each epoch. The data are the demo's videos, rendered into --root, or those of --dataset.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-from pathlib import Path
 
 from run import demo
 from run.command_line import parse_config
@@ -20,20 +19,12 @@ from train.setup import prepare
 from train.signals import Signals
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The data, the network and the shape."""
-    parser.add_argument("--dataset", type=Path, help="folder with jpg/ (default: embedded videos)")
-    parser.add_argument("--labels", type=Path, help="csv of --dataset's training videos")
-    parser.add_argument("--root", type=Path, default=Path("demo"), help="default: demo")
-    parser.add_argument("--scale", type=float, default=0.1, help="share of the embedded videos")
-    parser.add_argument("--network", default="r3d_18")
-    parser.add_argument("--shape", type=int, nargs=3, default=(8, 8, 112), metavar=("B", "T", "S"))
-    parser.add_argument("--epochs", type=int, default=3, help="after one that is not counted")
-    parser.add_argument("--workers", type=int, default=1)
-
-
 def measure(args: argparse.Namespace) -> list[dict]:
-    """One row: shape, milliseconds per step, and the shares of waiting and of the loop itself."""
+    """Return one row: network, shape, step_ms, waiting_percent, loop_percent.
+
+    step_ms is the time of a step in milliseconds. waiting_percent and loop_percent are the shares
+    of the time spent waiting for data and in the loop itself. All are medians over the epochs.
+    """
     root = args.dataset or args.root
     labels = args.labels or demo.prepare(args.root, scale=args.scale)
     batch, frames, size = map(str, args.shape)

@@ -1,11 +1,13 @@
-"""Time reading 16 frames' JPEGs, warm and cold, and converting videos, against the original's ways.
+"""Compare frame stores with JPEG files and with the original's stores: reading and converting.
 
-Reads: the same JPEGs (340 x 256, ffmpeg's quality 3) as files, in frame stores of the original's
-layout and in ours, undecoded, taking turns; medians of clock time. Cold: the kernel is told to
-forget the files before each read, and nothing is open; folders stay in its memory, which favours
-the JPEG files. Conversion: the original's method (JPEG files of a temporary folder, put into SQLite
-and removed) at the same frame size, quality and number of processes; with --peer also the package
-dataset2database itself, once as it is and once with its ffmpeg told our frame size and quality.
+Reading: each way reads the JPEGs of 16 frames (340 x 256, ffmpeg's quality 3) without decoding
+them. The ways take turns on the same frames; times are medians of wall-clock time. "cold" means
+that the files are dropped from the kernel's memory before each read, and that no store is open.
+The kernel still knows the folders, which makes cold reads of JPEG files faster than they would be.
+
+Converting: the original's method writes JPEG files, copies them into SQLite and deletes them. It
+gets the same frame size, quality and number of processes as ours. With --peer, the original's
+package dataset2database is timed too: once unchanged, once with our frame size and quality.
 """
 
 from __future__ import annotations
@@ -32,7 +34,12 @@ from tqdm import tqdm
 from data.store import FrameStore, open_store, write_store
 from data.store.ffmpeg import SCALE, ffmpeg_executable
 from run import convert
-from run.benchmarks.loader_speed import ffmpeg, find, split_jpegs, write_original_store
+from run.benchmarks.example_videos import (
+    extract_jpegs,
+    find_videos,
+    read_original_store,
+    write_original_store,
+)
 from train.cpu_cores import usable_cores
 
 CLIP, INTERVAL = 16, 2
@@ -42,21 +49,14 @@ LENGTHS = (300, 3_000, 18_000)  # frames
 Read = Callable[[Path, list[int]], list[bytes]]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of this benchmark."""
-    parser.add_argument("--videos", type=Path, help="folder of class folders of videos to use")
-    parser.add_argument("--count", type=int, default=12, help="videos to read from")
-    parser.add_argument("--repeats", type=int, default=60, help="clips to time for each row")
-    parser.add_argument("--convert", type=int, default=40, help="videos to convert (0: none)")
-    parser.add_argument("--peer", type=Path, help="a Python that has dataset2database")
-    parser.add_argument("--scratch", type=Path, help="folder on the disk to measure")
-
-
 def measure(args: argparse.Namespace) -> list[dict]:
-    """Rows of reading (time_ms), of disk use (files, mib) and of conversion (time_s)."""
+    """Return rows of what, way, ratio and one measure: time_ms, files and mib, or time_s.
+
+    ratio is the measure of the row's way divided by that of ours.
+    """
     with tempfile.TemporaryDirectory(dir=args.scratch) as folder:
         scratch = Path(folder)
-        paths = find(args.videos, scratch, max(args.count, args.convert))
+        paths = find_videos(args.videos, scratch, max(args.count, args.convert))
         rows = reading(scratch, paths[: args.count], args.repeats)
         rows += long_videos(scratch, paths[0], args.repeats)
         if args.convert:
@@ -64,62 +64,51 @@ def measure(args: argparse.Namespace) -> list[dict]:
     return rows
 
 
+def _rows(what: str, unit: str, times: dict[str, float]) -> list[dict]:
+    """Return a row for each way, with its time and the ratio of that to the time of ours."""
+    return [
+        {"what": what, "way": way, unit: spent, "ratio": spent / times["ours"]}
+        for way, spent in times.items()
+    ]
+
+
 # Reading
 
 
 def from_files(folder: Path, indices: list[int]) -> list[bytes]:
-    """JPEG files."""
+    """Read JPEG files."""
     return [(folder / f"frame_{i + 1:05d}.jpg").read_bytes() for i in indices]
 
 
-def from_original(folder: Path, indices: list[int]) -> list[bytes]:
-    """The original's query on a new connection."""
-    wanted = [f"{folder.name}/frame_{i + 1:05d}" for i in indices]
-    connection = sqlite3.connect(folder / "frames.db")
-    marks = ",".join("?" * len(wanted))
-    sql = f"SELECT ObjId, frames FROM Images WHERE ObjId IN ({marks})"
-    found = dict(connection.execute(sql, wanted).fetchall())
-    connection.close()
-    return [found[name] for name in wanted]
-
-
 def from_ours(folder: Path, indices: list[int]) -> list[bytes]:
-    """Our store, as training reads it: open stores stay open."""
+    """Read our store as training does, which keeps stores open."""
     return open_store(folder).jpegs(indices)
 
 
 def from_ours_anew(folder: Path, indices: list[int]) -> list[bytes]:
-    """Our store, opened for this read."""
+    """Read our store, which is opened and closed for this read."""
     with FrameStore(folder) as store:
         return store.jpegs(indices)
 
 
 WARM: dict[str, Read] = {
     "JPEG files": from_files,
-    "original layout": from_original,
+    "original layout": read_original_store,
     "ours": from_ours,
 }
 COLD = {**WARM, "ours": from_ours_anew}
 
 
 def reading(scratch: Path, paths: list[Path], repeats: int) -> list[dict]:
-    """Time reading the same frames from each of the three layouts; count the layouts' files."""
+    """Return rows of the time to read a clip and of the disk space, for each way of storing."""
     for number, path in enumerate(tqdm(paths, desc="storing", unit="video", disable=None)):
-        jpegs = split_jpegs(ffmpeg(path, "-q:v", "3", "-f", "mjpeg", "-"))
+        jpegs = extract_jpegs(path)
         store_all(scratch, f"v{number:03d}", jpegs)
     names = [f"v{number:03d}" for number in range(len(paths))]
     rows = []
     for state, ways in (("warm", WARM), ("cold", COLD)):
         times = race(scratch, ways, names, repeats, cold=state == "cold")
-        rows += [
-            {
-                "what": f"read {CLIP} of {len(jpegs)} frames, {state}",
-                "way": way,
-                "time_ms": spent,
-                "ratio": spent / times["ours"],
-            }
-            for way, spent in times.items()
-        ]
+        rows += _rows(f"read {CLIP} of {len(jpegs)} frames, {state}", "time_ms", times)
     used = {way: disk_use(scratch / way, names) for way in WARM}
     for way, (files, mib) in used.items():
         rows.append(
@@ -135,8 +124,8 @@ def reading(scratch: Path, paths: list[Path], repeats: int) -> list[dict]:
 
 
 def long_videos(scratch: Path, path: Path, repeats: int) -> list[dict]:
-    """Time reads of ever longer videos."""
-    jpegs = split_jpegs(ffmpeg(path, "-q:v", "3", "-f", "mjpeg", "-"))
+    """Return rows of the time to read a clip from videos of LENGTHS frames."""
+    jpegs = extract_jpegs(path)
     rows = []
     for length in LENGTHS:
         name = f"long{length}"
@@ -145,22 +134,17 @@ def long_videos(scratch: Path, path: Path, repeats: int) -> list[dict]:
         for state, ways in (("warm", WARM), ("cold", COLD)):
             ways = {way: read for way, read in ways.items() if way != "JPEG files"}
             times = race(scratch, ways, [name], max(repeats // 4, 8), cold=state == "cold")
-            rows += [
-                {
-                    "what": f"read {CLIP} of {length} frames, {state}",
-                    "way": way,
-                    "time_ms": spent,
-                    "ratio": spent / times["ours"],
-                }
-                for way, spent in times.items()
-            ]
+            rows += _rows(f"read {CLIP} of {length} frames, {state}", "time_ms", times)
         for way in WARM:
             shutil.rmtree(scratch / way / name, ignore_errors=True)
     return rows
 
 
 def store_all(scratch: Path, name: str, jpegs: list[bytes], *, files: bool = True) -> None:
-    """The same frames in every layout: `<scratch>/<way>/<name>`, written out to the disk."""
+    """Store the same frames in every way, in `<scratch>/<way>/<name>`; wait for the disk.
+
+    Without `files`, no JPEG files are written.
+    """
     write_store(scratch / "ours" / name, name, jpegs)
     original = scratch / "original layout" / name
     write_original_store(original, name, jpegs)
@@ -176,7 +160,7 @@ def store_all(scratch: Path, name: str, jpegs: list[bytes], *, files: bool = Tru
 def race(
     scratch: Path, ways: dict[str, Read], names: list[str], repeats: int, *, cold: bool
 ) -> dict[str, float]:
-    """Return each way's median milliseconds to read a clip; all take turns on the same clips."""
+    """Return the median milliseconds that each way takes to read a clip. They take turns."""
     rng = np.random.default_rng(0)
     times: dict[str, list[float]] = {way: [] for way in ways}
     for turn in range(repeats + 2):
@@ -199,7 +183,7 @@ def race(
 
 
 def forget(folder: Path) -> None:
-    """Drop the files' contents from the kernel's memory. They must have been written out."""
+    """Drop the contents of a folder's files from the kernel's memory; they must be on the disk."""
     for path in folder.iterdir():
         descriptor = os.open(path, os.O_RDONLY)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -207,7 +191,7 @@ def forget(folder: Path) -> None:
 
 
 def disk_use(folder: Path, names: Iterable[str]) -> tuple[int, float]:
-    """Inodes and MiB of some videos."""
+    """Return the number of files and folders of some videos, and their size on the disk in MiB."""
     inodes = [entry for name in names for entry in (folder / name, *(folder / name).iterdir())]
     return len(inodes), sum(path.stat().st_blocks for path in inodes) * 512 / 2**20
 
@@ -216,7 +200,7 @@ def disk_use(folder: Path, names: Iterable[str]) -> tuple[int, float]:
 
 
 def converting(scratch: Path, paths: list[Path], peer: Path | None) -> list[dict]:
-    """Time the conversion of the same videos, with as many processes as there are cores."""
+    """Return rows of the time to convert videos, with as many processes as there are cores."""
     videos = scratch / "videos"
     for path in paths:
         link = videos / path.parent.name / path.name
@@ -248,23 +232,15 @@ def converting(scratch: Path, paths: list[Path], peer: Path | None) -> list[dict
             counts[way] = [len(FrameStore(path.parent)) for path in sorted(out.rglob("frames.db"))]
             shutil.rmtree(out)
     for way, found in counts.items():
-        # The others let ffmpeg even the frame rate out, which adds or drops some.
+        # the other ways let ffmpeg make the frame rate constant, which adds or drops a few frames
         same = len(found) == len(paths) and np.allclose(found, counts["ours"], rtol=0.05, atol=2)
         assert same, f"{way}: {found} frames, ours: {counts['ours']}"
     medians = {way: statistics.median(spent) for way, spent in times.items()}
-    return [
-        {
-            "what": f"convert {len(paths)} videos on {cores} cores",
-            "way": way,
-            "time_s": spent,
-            "ratio": spent / medians["ours"],
-        }
-        for way, spent in medians.items()
-    ]
+    return _rows(f"convert {len(paths)} videos on {cores} cores", "time_s", medians)
 
 
 def by_files(videos: Path, out: Path, processes: int) -> None:
-    """Frames as JPEG files in the video's folder, then into its database, class by class."""
+    """Convert as the original does: write JPEG files, then copy them into SQLite, by class."""
     for folder in sorted(videos.iterdir()):
         tasks = [(path, out / folder.name / path.stem) for path in sorted(folder.iterdir())]
         with Pool(processes) as pool:
@@ -293,7 +269,10 @@ def _collect_files(target: Path) -> None:
 
 
 def by_peer(python: Path, videos: Path, out: Path, *, as_it_is: bool) -> None:
-    """Run dataset2database. It finds `ffmpeg` by PATH: ours, or a script that mends its options."""
+    """Convert with dataset2database, as it is or with our frame size and quality.
+
+    It runs the `ffmpeg` on PATH, where a script is put that corrects its options and runs ffmpeg.
+    """
     tools = out.with_suffix(".bin")
     tools.mkdir(exist_ok=True)
     script = tools / "ffmpeg"
