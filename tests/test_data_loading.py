@@ -7,12 +7,11 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-import simplejpeg
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from noise_videos import plan, stored_videos
 
-from data.annotations.video_folders import Videos
 from data.clips.clip_dataset import ClipDataset, ClipOptions
 from data.clips.loader import (
     StepPlan,
@@ -22,7 +21,6 @@ from data.clips.loader import (
     training_loader,
     validation_loader,
 )
-from data.store import write_store
 
 OPTIONS = ClipOptions(intervals=(1, 2), short_side=40, clip_size=32, flip=True, erase=0.3)
 VIDEOS = 10
@@ -30,31 +28,13 @@ VIDEOS = 10
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
-    root, rng = tmp_path_factory.mktemp("videos"), np.random.default_rng(0)
-    names = [f"video{i}" for i in range(VIDEOS)]
-    for number, name in enumerate(names):
-        shape = (12 + number, 40, 48 if number % 2 else 40, 3)
-        frames = rng.integers(0, 256, shape, dtype=np.uint8)
-        write_store(root / name, name, [simplejpeg.encode_jpeg(f, quality=80) for f in frames])
-    return Videos(
-        root=root,
-        folders=np.array(names),
-        labels=np.arange(VIDEOS),
-        classes=tuple(names),
-        rejected=[],
-        source=root / "labels.csv",
-    )
+    shapes = [(12 + number, 40, 48 if number % 2 else 40) for number in range(VIDEOS)]
+    return stored_videos(tmp_path_factory.mktemp("videos"), shapes)
 
 
 @pytest.fixture(scope="module")
 def clips(videos):
     return ClipDataset(videos, OPTIONS, training=True, seed=5)
-
-
-def plan(step):
-    """Two steps an epoch, of changing shape."""
-    frames, size = ((2, 16), (4, 24), (4, 32))[step % 3]
-    return StepPlan(step // 2, (step % 2) * 4, 4 if step % 2 == 0 else 6, frames, size, 2.0)
 
 
 def batches(clips, workers, steps=range(6), context=None, **ranks):

@@ -10,17 +10,14 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
-import simplejpeg
 import torch
+from noise_videos import plan, stored_videos
 
-from data.annotations.video_folders import Videos
 from data.clips.clip_dataset import ClipDataset, ClipOptions
-from data.clips.loader import StepPlan, training_loader, validation_loader
+from data.clips.loader import training_loader, validation_loader
 from data.data_error import DataError, MachineError
-from data.store import write_store
 
 OPTIONS = ClipOptions(intervals=(1,), short_side=40, clip_size=32)
 VIDEOS = 10
@@ -28,29 +25,11 @@ VIDEOS = 10
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
-    root, rng = tmp_path_factory.mktemp("videos"), np.random.default_rng(0)
-    names = [f"video{i}" for i in range(VIDEOS)]
-    for name in names:
-        frames = rng.integers(0, 256, (12, 40, 48, 3), dtype=np.uint8)
-        write_store(root / name, name, [simplejpeg.encode_jpeg(f, quality=80) for f in frames])
-    return Videos(
-        root=root,
-        folders=np.array(names),
-        labels=np.arange(VIDEOS),
-        classes=tuple(names),
-        rejected=[],
-        source=root / "labels.csv",
-    )
+    return stored_videos(tmp_path_factory.mktemp("videos"), [(12, 40, 48)] * VIDEOS)
 
 
 def clips_of(videos, kind=ClipDataset, **options):
     return kind(videos, replace(OPTIONS, **options), training=True, seed=5)
-
-
-def plan(step):
-    """Two steps an epoch, of changing shape."""
-    frames, size = ((2, 16), (4, 24), (4, 32))[step % 3]
-    return StepPlan(step // 2, (step % 2) * 4, 4 if step % 2 == 0 else 6, frames, size, 2.0)
 
 
 def batches(clips, workers, steps=40, context=None, **options):

@@ -62,10 +62,7 @@ def class_dictionary(path: Path) -> list[str] | None:
     if not own:
         return None
     file = max(own, key=lambda file: len(file.name))
-    try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError, OSError) as error:
-        raise DataError(f"{file}: is not a json that can be read ({error})") from error
+    content = read_json(file)
     if not isinstance(content, dict):
         raise DataError(f"{file}: is not a json of {{class: number}}")
     pairs = list(content.items())
@@ -83,6 +80,14 @@ def class_dictionary(path: Path) -> list[str] | None:
     if sorted(names) != list(range(len(pairs))) or not pairs:
         raise DataError(f"{file}: its numbers are not 0..{len(pairs) - 1}, each once")
     return [names[number] for number in range(len(pairs))]
+
+
+def read_json(path: Path) -> object:
+    """Return the content of a json file. Raises DataError if it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: is not a json that can be read ({error})") from error
 
 
 def _whole(number: object) -> int:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from data.annotations.class_names import class_key
+from data.annotations.class_names import class_key, read_json
 from data.annotations.label_csv import PARTS, TEST, TRAIN, VAL, load_labels
 from data.annotations.label_csv_writer import Row
 from data.data_error import DataError
@@ -152,10 +151,7 @@ def moments(path: Path, rejections: Rejections, *, part: str) -> Iterator[Row]:
 
 def diving48(path: Path, rejections: Rejections, *, part: str, classes: list[str]) -> Iterator[Row]:
     """Read Diving48's json, a list of {vid_name, label, ...}; the labels are class numbers."""
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: is not a json that can be read ({error})") from error
+    entries = read_json(path)
     if not isinstance(entries, list):
         raise DataError(f"{path}: is not a list of {{vid_name, label, ...}}")
     for number, entry in enumerate(entries, start=1):
