@@ -32,7 +32,7 @@ def option(
 
     Args:
         group: heading of `--help` under which the option is listed.
-        choices: the words that a text may be; any text where there are none.
+        choices: the allowed values of a text; empty if any text is allowed.
         bounds: smallest and largest value of a number, or of each number in a list. Every option
             that takes numbers has them.
     """
@@ -340,7 +340,7 @@ def bounds_of(name: str) -> Bounds:
 
 
 def _number(text: str) -> int:
-    """Return the number that the text is, -1 if it is none or has more than nine digits."""
+    """Return a text as a whole number; -1 if it is not one or has more than nine digits."""
     return int(text) if text.isdecimal() and len(text) < 10 else -1
 
 

@@ -17,7 +17,7 @@ MOST_OVERFLOWS = 50
 
 
 def check_last_step(run: TrainingRun) -> None:
-    """Read whether the last step was finite, unless that has been done; waits for the device.
+    """Check that the last step was finite, unless it has been checked; waits for the device.
 
     It is called before each save, so that a run that has diverged writes no checkpoint.
 

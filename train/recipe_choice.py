@@ -33,7 +33,7 @@ class RecipeChoice:
     notes: Sequence[str] = ()  # how the values differ from the recipe's row
 
     def facts(self) -> dict[str, Any]:
-        """Return what config.json says, from which resuming takes the values again."""
+        """Return the entries for config.json, from which a resumed run reads the values again."""
         return {"name": self.name, "why": self.why, "values": dict(self.values)}
 
     def lines(self) -> list[str]:

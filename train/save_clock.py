@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass
 class SaveClock:
-    """What the process of a run has saved."""
+    """The step of the last save, the time of `last.pth`, and the file that is newer than it."""
 
     step: int = 0  # the step that a resumed run would take next
     last_at: float = -math.inf  # when last.pth was written, by time.monotonic

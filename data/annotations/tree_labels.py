@@ -1,7 +1,7 @@
-"""Label the videos of a tree of folders: the class is the folder, the part is chosen or a folder.
+"""Label the videos of a tree of folders: a folder is a class, or a part (train/, val/, test/).
 
-Where no folders train/ and val/ say the parts, part of each class is set aside for validation.
-Videos of one source stay together: those whose names say so, and those with the same pictures.
+Without folders for the parts, some videos of each class are set aside for validation. Videos of one
+source stay together: those whose names say so, and those with the same pictures.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def label_tree(
 
 
 def parts_are_given(videos: Sequence[TreeVideo]) -> bool:
-    """Tell whether the tree has both training videos and others."""
+    """Return whether the tree has both training videos and others."""
     parts = {video.part for video in videos}
     return "train" in parts and len(parts) > 1
 

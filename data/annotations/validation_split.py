@@ -1,7 +1,7 @@
-"""Divide videos into training and validation: the same share of each class, sources undivided.
+"""Divide videos into training and validation: the same share of each class, whole sources.
 
-A source is what several videos were cut from, or copies of each other. The random order of the
-sources follows from a seed and their names, so that a video keeps its part when others are added.
+A source is a recording that several videos were cut from, or a set of copies. The random order of
+the sources follows from a seed and their names, so a video keeps its part when others are added.
 """
 
 from __future__ import annotations

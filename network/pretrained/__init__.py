@@ -1,4 +1,4 @@
-"""Weights of other projects, and of this one, with the network that computes what they are for.
+"""Load weights of other projects and of this one, and build the network that they were made for.
 
 source               what is known of weights that can be loaded by name
 sources              the weights that can be loaded by name, as a table

@@ -25,7 +25,7 @@ SHOWN = 3  # names in a message
 
 
 class Recognised(NamedTuple):
-    """What the tensors of a file are: a network with options, and the tensors by its names."""
+    """A network with its options, and the tensors of a file under the names of that network."""
 
     network: str
     options: dict[str, Any]

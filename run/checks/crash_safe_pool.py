@@ -45,7 +45,7 @@ class _Worker:
         self.task, self.since = task, time.monotonic()
 
     def took(self) -> float:
-        """Return the seconds since it has been working on the task; 0 while it still starts."""
+        """Return how many seconds it has worked on its task; 0 while it is still starting."""
         return time.monotonic() - self.since if self.ready else 0.0
 
     def result(self) -> Any:
