@@ -1,6 +1,6 @@
-"""Train on your own dataset: `python train_custom.py --dataset FOLDER --labels CSV`."""
+"""Train on your own videos: `python train_custom.py --videos FOLDER --dataset FOLDER`."""
 
-from run.command_line import main
+from run.own_videos import main
 
 if __name__ == "__main__":
-    main("custom")
+    main()

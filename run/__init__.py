@@ -28,5 +28,6 @@ Shared by the commands:
 
 - `command_line`: the options of the training scripts, one-line errors and exit codes
 - `worker_pool`: work on many videos at a time
+- `own_videos`: from a folder of videos to a result, for `train_custom.py`
 - `trained_network`: build a network from its checkpoint
 """

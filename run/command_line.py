@@ -209,7 +209,12 @@ def parse_config(dataset: str, argv: Sequence[str] | None = None) -> Config:
         SystemExit: with exit code 2, for an unknown option or a wrong value.
         TrainError, DataError: options that are missing, out of bounds or contradict each other.
     """
-    config = complete(dataset, **given_options(build_parser(dataset), argv))
+    return config_of(dataset, given_options(build_parser(dataset), argv))
+
+
+def config_of(dataset: str, options: dict[str, object]) -> Config:
+    """Return the configuration of the options that were given. Raises as `complete` does."""
+    config = complete(dataset, **options)
     if not config.dataset:
         raise TrainError("--dataset is empty: give the folder that holds jpg/")
     return config
@@ -327,17 +332,21 @@ def command(main: Callable[[], object]) -> int:
     return 0
 
 
+def start_training(config: Config) -> None:
+    """Check what the options name, then train. Raises as `train.loop.train`."""
+    if config.debug_mode:
+        set_up_logging(debug=True)
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        check_inputs(config)  # otherwise the ranks check together, so that all of them end
+    from train.loop import train  # imports torch, which takes seconds
+
+    train(config)
+
+
 def main(dataset: str) -> NoReturn:
     """Run `train_<dataset>.py`: read the command line, train, exit with the exit code."""
 
     def train_from_command_line() -> None:
-        config = parse_config(dataset)
-        if config.debug_mode:
-            set_up_logging(debug=True)
-        if int(os.environ.get("WORLD_SIZE", 1)) == 1:
-            check_inputs(config)  # otherwise the ranks check together, so that all of them end
-        from train.loop import train  # imports torch, which takes seconds
-
-        train(config)
+        start_training(parse_config(dataset))
 
     sys.exit(command(train_from_command_line))

@@ -13,7 +13,18 @@ from dataclasses import fields
 from pathlib import Path
 
 from data.datasets import dataset_spec
-from run import check, convert, doctor, download, evaluate, labels, networks, plan, predict
+from run import (
+    check,
+    convert,
+    doctor,
+    download,
+    evaluate,
+    labels,
+    networks,
+    own_videos,
+    plan,
+    predict,
+)
 from run.command_line import BY_RECIPE, build_parser, command, dataset_defaults
 from train.config import Config
 from train.recipes import GOVERNED
@@ -38,9 +49,9 @@ In the names of options, `-` and `_` mean the same. An option that is True or Fa
 TRAINING = """\
 ## Training
 
-All `train_<dataset>.py` scripts have the same options; only `train_kinetics.py` has `--variant`.
-"by dataset": the README has a table of these defaults. "by recipe": `docs/training.md` has a table
-of recipes.
+All `train_<dataset>.py` scripts have the same options; only `train_kinetics.py` has `--variant`,
+and only `train_custom.py` those of the last table. "by dataset": the README has a table of these
+defaults. "by recipe": `docs/training.md` has a table of recipes.
 """
 #: For each heading of the page, the functions that make the parsers of its commands.
 COMMANDS: dict[str, tuple[Callable[[], argparse.ArgumentParser], ...]] = {
@@ -82,6 +93,10 @@ def _training_tables() -> Iterator[str]:
         if actions:
             yield f"### {group.title.capitalize()}\n"
             yield _table(actions, defaults)
+    own = argparse.ArgumentParser(add_help=False)
+    own_videos.add_options(own)
+    yield "### Your own videos (train_custom.py)\n"
+    yield _table(own._actions)
 
 
 def _command_tables(parser: argparse.ArgumentParser) -> Iterator[str]:

@@ -30,7 +30,7 @@ OPTIONS += ["--recipe", "original"]
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     [
-        "run.command_line",
+        "run.own_videos",
         "train.loop",
         "torch._dynamo",
         "torch.utils.tensorboard",
@@ -141,9 +141,9 @@ def _forked(
         os.dup2(file, number)
     sys.stdout, sys.stderr = open(1, "w", buffering=1), open(2, "w", buffering=1)  # noqa: SIM115
     sys.argv = argv
-    from run.command_line import main
+    from run.own_videos import main
 
-    main("custom")
+    main()
 
 
 def train(root: Path, out: Path, *options: str, **how) -> subprocess.CompletedProcess:

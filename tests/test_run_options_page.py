@@ -16,6 +16,9 @@ def test_the_page_is_up_to_date():
 
 def test_the_page_lists_each_option_of_training_once():
     training = PAGE.partition("## Training")[2].partition("\n## ")[0]
+    training, _, own = training.partition("### Your own videos")
+    names = re.findall(r"^\| `--([a-z-]+)`", own, re.M)
+    assert names == ["videos", "group", "val-fraction", "short-side"]
     listed = re.findall(r"^\| `--([a-z0-9-]+)`", training, re.M)
     there = {f.name.replace("_", "-") for f in fields(Config) if not f.metadata.get("hidden")}
     assert sorted(listed) == sorted(there)

@@ -7,6 +7,7 @@ published_lists      read the official lists of the datasets and the lists of ot
 splits               find the label csv of a split and open its videos
 video_tree           find the videos in a tree of folders
 tree_labels          label the videos of a tree of folders
+own_labels           write the label csvs of the user's own videos
 validation_split     divide videos into training and validation, by source
 video_folders        find the folder of each row's video
 duplicate_videos     warn of videos that labels name more than once
