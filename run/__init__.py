@@ -27,6 +27,7 @@ Try everything:
 Shared by the commands:
 
 - `command_line`: the options of the training scripts, one-line errors and exit codes
+- `packing`: pack frame stores into shards, for `convert`
 - `worker_pool`: work on many videos at a time
 - `own_videos`: from a folder of videos to a result, for `train_custom.py`
 - `trained_network`: build a network from its checkpoint

@@ -1,4 +1,7 @@
-"""Convert video files to frame stores, `<dataset>/jpg/<class>/<id>/{frames.db,n_frames}`."""
+"""Convert video files to frame stores, `<dataset>/jpg/<class>/<id>/{frames.db,n_frames}`.
+
+With --shards, many videos share a file, `<dataset>/jpg/shard-00001.db` and so on.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,9 @@ from data.store.ffmpeg import (
     frame_times,
 )
 from data.store.unfinished_folders import sweep_unfinished
+from data.store.writer import has_single_store
 from run.command_line import HelpFormatter, Parser, command
+from run.packing import convert_and_pack, stores_to_pack
 from run.worker_pool import VideoTask, add_workers, positive, report, run_tasks
 from train.option_bounds import Bounds, within
 
@@ -100,6 +105,24 @@ def build_parser() -> Parser:
         metavar="X",
         help="--upgrade without --videos: the frame rate of all videos whose stores do not say it",
     )
+    parser.add_argument(
+        "--shards",
+        action="store_true",
+        help="with --videos: pack the finished stores into files of many videos each",
+    )
+    parser.add_argument(
+        "--pack",
+        action="store_true",
+        help="pack the stores that are in --dataset into files of many videos each, and make the "
+        "index of these files anew if it is missing or damaged",
+    )
+    parser.add_argument(
+        "--shard-size",
+        type=within(Bounds(1e-6, 1000), float),
+        default=2.0,
+        metavar="GIB",
+        help="size of these files",
+    )
     return parser
 
 
@@ -108,12 +131,19 @@ def main(argv: list[str] | None = None) -> None:
     parser = build_parser()
     args = parser.parse_args(argv)
     has_videos = bool(args.videos)
-    if not (args.upgrade or has_videos):
-        parser.error("give --videos, or --upgrade")
+    if not (args.upgrade or has_videos or args.pack):
+        parser.error("give --videos, or --upgrade, or --pack")
+    if args.pack and (args.upgrade or has_videos):
+        parser.error("--pack goes with neither --videos nor --upgrade; --videos takes --shards")
+    if args.shards and (args.upgrade or not has_videos):
+        parser.error("--shards goes with --videos; --pack packs the stores that are there")
     if args.fps and (has_videos or not args.upgrade):
         parser.error("--fps goes with --upgrade, without --videos")
     broken: list[tuple[Path, str]] = []
-    if args.upgrade:
+    if args.pack:
+        tasks = found = [VideoTask(folder, folder) for folder in stores_to_pack(args.dataset)]
+        work = None
+    elif args.upgrade:
         if has_videos:
             found, broken = find_videos_to_convert(args.videos, args.dataset / "jpg")
             found = [task for task in found if is_finished(task.folder)]
@@ -129,6 +159,9 @@ def main(argv: list[str] | None = None) -> None:
             log.error("%s", reason)
         tasks = [task for task in found if not is_finished(task.folder)]
         log.info("%d videos; %d of them are finished", len(found), len(found) - len(tasks))
+        if args.shards:  # those that an interrupted conversion has left single are packed too
+            missing = {task.folder for task in tasks}
+            tasks = [t for t in found if t.folder in missing or has_single_store(t.folder)]
         ffmpeg_executable()
         work = functools.partial(
             _convert,
@@ -140,7 +173,12 @@ def main(argv: list[str] | None = None) -> None:
         )
     for folder in {task.folder.parent for task in found}:
         sweep_unfinished(folder)
-    failed = run_tasks(tasks, work, args.workers)
+    if args.shards or args.pack:
+        failed = convert_and_pack(
+            args.dataset / "jpg", tasks, work, workers=args.workers, shard_gib=args.shard_size
+        )
+    else:
+        failed = run_tasks(tasks, work, args.workers)
     args.dataset.mkdir(parents=True, exist_ok=True)
     report([*broken, *failed], args.dataset / "broken.csv", done=len(tasks) - len(failed))
 

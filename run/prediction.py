@@ -22,6 +22,7 @@ from data.data_error import DataError
 from data.datasets import dataset_spec
 from data.store import DATABASE, write_store
 from data.store.ffmpeg import extract_jpegs
+from data.store.shard_index import find_in_shards, open_index
 from run.trained_network import Trained, open_checkpoint
 from run.worker_pool import printable
 from train.devices import Devices, open_devices
@@ -72,7 +73,8 @@ def predict(
 def _frame_store(source: Path, scratch: Path, short_side: int) -> Path:
     """Return the folder of the source's frame store; a video file's is made in `scratch`."""
     try:
-        is_store, is_file = (source / DATABASE).is_file(), source.is_file()
+        is_file = source.is_file()
+        is_store = (source / DATABASE).is_file() or find_in_shards(source) is not None
     except OSError as error:  # the name is too long, or a folder may not be read
         raise DataError(f"{source}: cannot be read ({error.strerror})") from error
     if is_store:
@@ -113,8 +115,11 @@ def videos_of(given: Path) -> list[Path]:
     """Return the videos and frame stores in a folder, at any depth; `given` itself if it is one."""
     if not os.path.isdir(given) or (given / DATABASE).is_file():  # noqa: PTH112 (any name)
         return [given]
-    stores = [path.parent for path in sorted(given.rglob(DATABASE))]
-    return [*stores, *(video.path for video in videos_in_tree(given, []))] or [given]
+    stores = {path.parent for path in given.rglob(DATABASE)}
+    for jpg in (given, given / "jpg"):
+        index = open_index(jpg)
+        stores |= {jpg / name for name in index.names()} if index else set()
+    return [*sorted(stores), *(video.path for video in videos_in_tree(given, []))] or [given]
 
 
 def predict_videos(args: argparse.Namespace) -> None:

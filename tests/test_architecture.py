@@ -88,7 +88,13 @@ def test_scripts_stay_under_ten_lines(path):
 @pytest.mark.parametrize(
     ("pattern", "home"),
     [
-        (r"\bsqlite3\b", {f"data/store/{name}.py" for name in ("format", "reader", "writer")}),
+        (
+            r"\bsqlite3\b",
+            {
+                f"data/store/{name}.py"
+                for name in ("format", "reader", "writer", "shard_index", "shard_writer")
+            },
+        ),
         (
             r"torch\.device\((?!.meta)|\.cuda\(\)|\"cuda|torch\.cuda\b",
             {f"train/{name}.py" for name in ("devices", "stopwatch", "prefetch")},

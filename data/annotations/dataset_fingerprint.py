@@ -7,8 +7,8 @@ It covers:
   datasets are sampled evenly, since a million small files take minutes to open on a network disk;
 - the number of frames and the bytes of the first frame, for up to OPENED videos of each part.
 
-None of this changes when a dataset is copied or moved. `run.convert --upgrade` changes only the
-sizes, so a dataset in which only sizes differ counts as the same, with a warning.
+None of this changes when a dataset is copied or moved. `run.convert --upgrade` and `--pack` change
+only the sizes, so a dataset in which only sizes differ counts as the same, with a warning.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import numpy as np
 from data.annotations.video_folders import Videos
 from data.data_error import DataError
 from data.store import COUNT, DATABASE, FrameStore
+from data.store.shard_index import find_in_shards
 
 COUNTED = 20_000  # videos of a part whose number of frames and size are read
 OPENED = 16  # stores of a part that are opened
@@ -75,7 +76,8 @@ class Fingerprint(NamedTuple):
         if self._differs(earlier, "sizes"):
             return (
                 f"some {DATABASE} files have other sizes than before, but as many frames; this is "
-                "harmless after `run.convert --upgrade`, but not if the videos were changed"
+                "harmless after `run.convert --upgrade` or `run.convert --pack`, but not if the "
+                "videos were changed"
             )
         return None
 
@@ -119,6 +121,9 @@ def _count_and_size(folder: str) -> tuple[str | None, int]:
             count = file.read(32).strip().decode("ascii", "replace")
     except OSError:
         count = None
+    if size < 0 and count is None:
+        place = find_in_shards(folder)
+        count = str(place.n_frames) if place else None
     return count, size
 
 

@@ -62,9 +62,10 @@ class Videos:
 def find_videos(root: str | Path, table: LabelTable) -> Videos:
     """Find the folder of each row's video; return the videos that have one, in the csv's order.
 
-    The folder is `<root>/jpg/<class>/<id>` or `<root>/jpg/<id>`; `root` may also be jpg/ itself.
-    The name of a class folder may have spaces or underscores, and upper or lower case. The folders
-    are not opened: a damaged store is only noticed when it is read.
+    The folder is `<root>/jpg/<class>/<id>` or `<root>/jpg/<id>`; `root` may also be jpg/ itself. It
+    need not exist if the video is in a shard. The name of a class folder may have spaces or
+    underscores, and upper or lower case. The folders are not opened: a damaged store is only
+    noticed when it is read.
 
     Raises:
         DataError: there is no such dataset, it is empty, or no row has a folder.
@@ -75,14 +76,15 @@ def find_videos(root: str | Path, table: LabelTable) -> Videos:
     for name in top:
         class_folders.setdefault(class_key(name), []).append(name)
     folders = np.full(len(table), "", dtype=object)
+    without_class = np.isin(table.ids, list(top))
     for number, name in enumerate(table.classes):
         rows = np.flatnonzero(table.labels == number)
         if not len(rows):
             continue
         for folder in class_folders.get(class_key(name), []):
-            inside = np.isin(table.ids[rows], list(_listing(jpg / folder)))
+            inside = np.isin(table.ids[rows], list(_listing(jpg, folder)))
             folders[rows[inside]] = [f"{folder}/{video}" for video in table.ids[rows[inside]]]
-        flat = (folders[rows] == "") & np.isin(table.ids[rows], list(top))
+        flat = (folders[rows] == "") & without_class[rows]
         folders[rows[flat]] = table.ids[rows[flat]]
     found = folders != ""
     rejected = [(f"{table.path}:{row}", reason) for row, reason in table.rejected]
@@ -120,7 +122,7 @@ def video_folders(root: str | Path) -> list[Path]:
     jpg = frames_root(Path(root))
     folders = []
     for name in sorted(_listing(jpg)):
-        inside = sorted(_listing(jpg / name))
+        inside = sorted(_listing(jpg, name))
         # A folder that contains no folders is a video's: there are no class folders then.
         folders += [jpg / name / video for video in inside] if inside else [jpg / name]
     return folders
@@ -138,8 +140,16 @@ def frames_root(root: Path) -> Path:
     return jpg
 
 
-def _listing(folder: Path) -> frozenset[str]:
-    return _list(folder, folder.stat().st_mtime_ns) if folder.is_dir() else frozenset()
+def _listing(jpg: Path, folder: str = "") -> frozenset[str]:
+    """Return the names of the folders in jpg/ or in a class folder, and of videos in shards."""
+    path = jpg / folder
+    found = _list(path, path.stat().st_mtime_ns) if path.is_dir() else frozenset()
+    from data.store.shard_index import open_index  # here, as it imports OpenCV
+
+    index = open_index(jpg)
+    if index is None:
+        return found
+    return found.union(index.inside(folder) if folder else index.folders())
 
 
 @functools.cache

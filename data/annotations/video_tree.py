@@ -4,6 +4,7 @@
 <root>/{train,val,test}/<class>/<video>.mp4
 <root>/<video>.mp4
 <root>/jpg/<class>/<id>/frames.db
+<root>/jpg/shard-00001.db, ...
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def videos_in_tree(root: Path, unreadable: Unreadable, *, stores: bool = False) 
         root: the tree. Its folders are parts if all of them are named like parts and at least one
             of them contains a folder; otherwise they are classes.
         unreadable: is extended by (path, reason) of each folder that cannot be read.
-        stores: also return folders inside class folders, which hold frame stores.
+        stores: also return folders inside class folders, which hold frame stores, and the videos
+            of shards.
 
     Raises:
         DataError: there is no such folder.
@@ -62,9 +64,22 @@ def videos_in_tree(root: Path, unreadable: Unreadable, *, stores: bool = False) 
                 found.append(TreeVideo(path, path.stem, label, part))
             else:
                 others += not is_store
+        if stores:
+            found += _packed(folder, part, {video.path for video in found})
     if others:
         log.info("%d files are left out: their names do not end like those of videos", others)
     return found
+
+
+def _packed(folder: Path, part: str, known: set[Path]) -> Iterator[TreeVideo]:
+    """Yield the videos of class folders that are in the shards of a folder jpg/."""
+    from data.store.shard_index import open_index  # here, as it imports OpenCV
+
+    index = open_index(folder)
+    for name in index.names() if index else ():
+        label, slash, video = name.partition("/")
+        if slash and folder / name not in known:
+            yield TreeVideo(folder / name, video, label, part)
 
 
 def part_folders(root: Path) -> dict[Path, str]:

@@ -4,13 +4,15 @@ format              the tables, header and summary of `frames.db`; its versions
 frame_times         when each frame is shown: the frame rate, constant or varying
 reader              `FrameStore`, which reads frames, and a cache of open stores
 writer              write a store, upgrade an older one, verify one
+shard_index         find a video in a shard, a file of many videos
+shard_writer        pack single stores into shards
 jpeg                check, decode and shrink JPEGs
 read_ahead          ask the kernel for all the frames of a clip in one request
 ffmpeg              video file -> JPEGs of its frames
 unfinished_folders  folders that are being written: locked, and removed if the process died
 
-Everything that other packages use of stores can be imported from `data.store`, except `ffmpeg` and
-`unfinished_folders`.
+Everything that other packages use of stores can be imported from `data.store`, except `ffmpeg`,
+`unfinished_folders` and shards.
 """
 
 from data.store.format import COUNT, DATABASE

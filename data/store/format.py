@@ -11,6 +11,9 @@ Two other layouts can be read. In layout 2, the checksums of companion frames co
 of the JPEG. Layout 0 is the table `Images(ObjId, frames, size)` that the package dataset2database
 writes, without key, index or order.
 
+A shard holds the frames of many videos in the same tables. It has a table `Videos` in place of the
+view; see `data.store.shard_index`.
+
 Only this package contains SQL.
 """
 
@@ -33,6 +36,7 @@ from data.store.read_ahead import WHOLE
 
 DATABASE, COUNT = "frames.db", "n_frames"
 APPLICATION_ID, LAYOUT = 0x46524D53, 3  # in the file's header: "FRMS", and the version written
+SHARD_ID = 0x46525348  # of a shard: "FRSH"
 PAGE_SIZE = 4096
 
 IMAGES = (
@@ -40,6 +44,11 @@ IMAGES = (
 )
 COMPANIONS = "CREATE TABLE Companions{}(frame INTEGER PRIMARY KEY, frames BLOB, crc32 INT)"
 TIMES = "CREATE TABLE Times(microseconds BLOB, crc32 INT)"
+#: Of a shard: the number before the video's first frame, the places of its frames in the file.
+VIDEOS = (
+    "CREATE TABLE Videos(first INTEGER PRIMARY KEY, name BLOB, n_frames INT, places TEXT, "
+    "microseconds BLOB, crc32 INT)"
+)
 SUMMARY = "CREATE VIEW Summary AS SELECT {} AS n_frames, '{}' AS places"
 COLUMNS = ["objid", "frames", "size", "frame", "crc32"]  # of Images in layouts 2 and 3
 SUMMARY_PATTERN = re.compile(SUMMARY.replace("{}", r"(\d{1,9})", 1).replace("{}", "([^']*)"))
@@ -109,8 +118,17 @@ def unreadable(path: Path, error: OSError) -> DataError:
     return DataError(f"{path}: cannot be read ({error.strerror})")
 
 
-def read_header(path: Path, file: int) -> Header:
+def read_header(
+    path: Path, file: int, *, application: int | None = None, newest: int = LAYOUT
+) -> Header:
     """Read the header of a store's file and check the file's length, which SQLite does not check.
+
+    Args:
+        path: of the file.
+        file: its descriptor.
+        application: the application id that the file must have; None allows any, since older
+            stores have none.
+        newest: the newest layout that this program reads.
 
     Raises:
         DataError: it is not a SQLite file, is cut off, or has a layout newer than this program.
@@ -126,16 +144,18 @@ def read_header(path: Path, file: int) -> Header:
     # Offsets: https://www.sqlite.org/fileformat.html, "The Database Header".
     (page_size,) = struct.unpack_from(">H", header, 16)
     changes, pages = struct.unpack_from(">II", header, 24)
-    layout, _, application = struct.unpack_from(">III", header, 60)
+    layout, _, found = struct.unpack_from(">III", header, 60)
     (valid_for,) = struct.unpack_from(">I", header, 92)
     expected = pages * (65536 if page_size == 1 else page_size)
     if changes == valid_for and size < expected:
         raise DataError(
             f"{path}: is cut off, {size} of {expected} bytes; copy it or convert the video again"
         )
-    if application == APPLICATION_ID and layout > LAYOUT:
-        raise DataError(f"{path}: has layout {layout}, this version reads up to {LAYOUT}")
-    return Header(application == APPLICATION_ID, layout)
+    if application is not None and found != application:
+        raise DataError(f"{path}: damaged, or another kind of file (application id {found:#x})")
+    if found in (APPLICATION_ID, application) and layout > newest:
+        raise DataError(f"{path}: has layout {layout}, this version reads up to {newest}")
+    return Header(found == APPLICATION_ID, layout)
 
 
 def read_contents(connection: sqlite3.Connection, header: Header) -> Contents:
@@ -159,17 +179,26 @@ def read_contents(connection: sqlite3.Connection, header: Header) -> Contents:
         return Contents(layout=0)
     if not 2 <= header.layout <= LAYOUT:
         raise sqlite3.DatabaseError(f"its layout is {header.layout}")
-    n_frames, places = _parse_summary(objects.get("Summary", ("", ""))[1])
-    companions = {side: f"Companions{side}" for side in places["companions"]}
-    for table in companions.values():
+    match = SUMMARY_PATTERN.fullmatch(objects.get("Summary", ("", ""))[1])
+    if not match:
+        raise sqlite3.DatabaseError(f"its summary is {objects.get('Summary', ('', ''))[1]!r:.80}")
+    contents = summarised_contents(header.layout, int(match[1]), match[2])
+    for table in contents.companions.values():
         _check_table(objects, table)
+    if contents.rate and contents.rate.varies:
+        _check_table(objects, "Times")
+    return contents
+
+
+def summarised_contents(layout: int, n_frames: int, summary: object) -> Contents:
+    """Return what a video's summary says. Raises sqlite3.DatabaseError if it is damaged."""
+    places = _parse_places(summary)
+    companions = {side: f"Companions{side}" for side in places["companions"]}
     try:
         rate = parse_rate(places["fps"]) if "fps" in places else None
     except ValueError as error:
         raise sqlite3.DatabaseError(str(error)) from error
-    if rate and rate.varies:
-        _check_table(objects, "Times")
-    return Contents(header.layout, companions, n_frames, places, rate)
+    return Contents(layout, companions, n_frames, places, rate)
 
 
 def _check_table(objects: dict[str, tuple[str, str]], name: str) -> None:
@@ -181,11 +210,10 @@ def _check_table(objects: dict[str, tuple[str, str]], name: str) -> None:
         raise sqlite3.DatabaseError(f"{name} is not a table of rows")
 
 
-def _parse_summary(sql: str) -> tuple[int, dict[str, list[int]]]:
-    """Parse the text of the view; return the number of frames and `Contents.places`."""
-    match = SUMMARY_PATTERN.fullmatch(sql)
+def _parse_places(text: object) -> dict[str, list[int]]:
+    """Parse the json of a summary; return `Contents.places`."""
     try:
-        places = json.loads(match[2])
+        places = json.loads(text)
         sides, shares = places["companions"], places["knots"]
         extents = [places[table] for table in ("Images", *(f"Companions{s}" for s in sides))]
         numbers = [*sides, *shares, *(number for extent in extents for number in extent)]
@@ -195,7 +223,7 @@ def _parse_summary(sql: str) -> tuple[int, dict[str, list[int]]]:
             and len(shares) > 1
             and max(shares) <= WHOLE
         ):
-            return int(match[1]), places
+            return places
     except (ValueError, KeyError, TypeError, RecursionError):
         pass
-    raise sqlite3.DatabaseError(f"its summary is {sql!r:.80}")
+    raise sqlite3.DatabaseError(f"its summary is {text!r:.80}")

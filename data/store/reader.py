@@ -18,17 +18,22 @@ from data.resource_shortage import shortage
 from data.store.format import (
     COUNT,
     DATABASE,
+    LAYOUT,
     PAGE_SIZE,
+    SHARD_ID,
+    Contents,
     checksum,
     frame_name,
     open_file,
     read_contents,
     read_header,
+    summarised_contents,
     unreadable,
 )
 from data.store.frame_times import unpack_times
 from data.store.jpeg import BadJpegAt, decode_jpegs
 from data.store.read_ahead import byte_range, prefetch
+from data.store.shard_index import REMEDY, Place, find_in_shards
 
 try:
     import resource
@@ -47,7 +52,10 @@ class FrameStore:
     """The frames of one video, read only. A context manager.
 
     Args:
-        folder: the video's folder. It holds `frames.db` and usually `n_frames`.
+        folder: the video's folder. It holds `frames.db` and usually `n_frames`. If it does not
+            exist, the video of that name is read from a shard of its dataset.
+        single: do not look for it in shards.
+        place: where it is in a shard, whether or not there is a single store too.
 
     Attributes:
         n_frames: the number of frames.
@@ -61,9 +69,12 @@ class FrameStore:
         MachineError: this process can open no more files.
     """
 
-    def __init__(self, folder: str | os.PathLike):
+    def __init__(
+        self, folder: str | os.PathLike, *, single: bool = False, place: Place | None = None
+    ):
         self.folder = Path(folder)
         self.path = self.folder / DATABASE
+        self._single, self._place = single, place
         self._file: int | None = None
         self._connection: sqlite3.Connection | None = None
         for attempt in range(TRIES):
@@ -77,20 +88,55 @@ class FrameStore:
                     raise
 
     def _open(self) -> None:
-        self._file = open_file(self.path)  # for the header and the requests to the kernel
+        self._times: np.ndarray | None = None
+        if self._place is None:
+            try:
+                # for the header and the requests to the kernel
+                self._file = open_file(self.path)
+            except DataError:
+                self._place = None if self._single else find_in_shards(self.folder)
+                if self._place is None:
+                    raise
+        if self._place is None:
+            self._open_single()
+        else:
+            self._open_in_shard(self._place)
+        self.companions = tuple(self._tables)
+        self.fps = self.rate.fps if self.rate else None
+
+    def _open_single(self) -> None:
         prefetch(self._file, 0, 2 * PAGE_SIZE)  # arrives while n_frames is read
         count = self._read_count()
         header = read_header(self.path, self._file)
+        self._first, self._video = 0, ""
         with self._errors():
             self._connect(immutable=header.ours)
             contents = read_contents(self._connection, header)
-            self.layout, self._tables = contents.layout, contents.companions
-            self._places, self._rate = contents.places, contents.rate
+            self._take(contents)
             self._rows = None if self.layout else self._scan()
             self.n_frames = self._check_count(count, contents.n_frames)
-        self.companions = tuple(self._tables)
-        self.fps = self._rate.fps if self._rate else None
-        self._times: np.ndarray | None = None
+
+    def _open_in_shard(self, place: Place) -> None:
+        """Open the video of a shard, after checking that the shard agrees with the index."""
+        self.path, self._first, self._rows = place.path, place.first, None
+        self._video = place.name.decode(errors="replace")
+        self._file = open_file(self.path)
+        read_header(self.path, self._file, application=SHARD_ID)
+        with self._errors():
+            self._connect(immutable=True)
+            sql = "SELECT name, n_frames, places FROM Videos WHERE first = ?"
+            row = self._connection.execute(sql, (place.first,)).fetchone()
+            if row is None or row[:2] != (place.name, place.n_frames) or place.n_frames < 1:
+                raise DataError(
+                    f"{self.path}: does not agree with the index about {self._video!r}; copy the "
+                    f"dataset again, or delete the index: {REMEDY}"
+                )
+            self._take(summarised_contents(LAYOUT, place.n_frames, row[2]))
+        self.n_frames = place.n_frames
+
+    def _take(self, contents: Contents) -> None:
+        self.layout, self._tables = contents.layout, contents.companions
+        self._places, self.rate = contents.places, contents.rate
 
     def _was_replaced(self) -> bool:
         """Tell whether the store was replaced while it was being opened.
@@ -101,6 +147,8 @@ class FrameStore:
             return False
         try:
             return not os.path.samestat(self.path.stat(), os.fstat(self._file))
+        except FileNotFoundError:
+            return self._place is None  # it may have been packed into a shard
         except OSError:
             return False
 
@@ -129,7 +177,7 @@ class FrameStore:
     @property
     def has_varying_rate(self) -> bool:
         """Tell whether the time from one frame to the next varies."""
-        return bool(self._rate and self._rate.varies)
+        return bool(self.rate and self.rate.varies)
 
     def times(self) -> np.ndarray:
         """Return when each frame is shown, in seconds from the first one: float64 (n_frames,).
@@ -137,17 +185,19 @@ class FrameStore:
         Raises:
             DataError: the store does not say its frame rate, or the times are damaged.
         """
-        if self._rate is None:
+        if self.rate is None:
             raise DataError(
                 f"{self.path}: does not say its frame rate; add it from the videos by "
                 "`python -m run.convert --videos FOLDER --dataset FOLDER --upgrade`, or give the "
                 "rate of all by `--upgrade --fps N` without --videos"
             )
-        if not self._rate.varies:
-            return np.arange(self.n_frames) / self._rate.fps
+        if not self.rate.varies:
+            return np.arange(self.n_frames) / self.rate.fps
         if self._times is None:
             with self._errors():
-                row = self._connection.execute("SELECT microseconds, crc32 FROM Times").fetchone()
+                where = f"Videos WHERE first = {self._first:d}" if self._place else "Times"
+                sql = f"SELECT microseconds, crc32 FROM {where}"
+                row = self._connection.execute(sql).fetchone()
             try:
                 self._times = unpack_times(*(row or (None, None)), self.n_frames)
             except ValueError as error:
@@ -189,12 +239,21 @@ class FrameStore:
         table = self._tables.get(next(enough, 0), "Images")
         return self._decode(indices, table, short_side)
 
-    def jpegs(self, indices: Sequence[int]) -> list[bytes]:
-        """Return the stored JPEGs of the frames at `indices`, undecoded. Raises as `read` does."""
-        return self._fetch(np.asarray(indices, np.int64).tolist(), "Images")
+    def jpegs(self, indices: Sequence[int], table: str = "Images") -> list[bytes]:
+        """Return the stored JPEGs of the frames at `indices`, undecoded. Raises as `read` does.
+
+        `table` may also be the name of a table of smaller copies, such as "Companions128".
+        """
+        return self._fetch(np.asarray(indices, np.int64).tolist(), table)
 
     def check_structure(self) -> None:
-        """Let SQLite check its pages and indices. Raises DataError where they are damaged."""
+        """Let SQLite check its pages and indices. Raises DataError where they are damaged.
+
+        The pages of a shard are those of many videos and are not checked: a frame that cannot be
+        found is noticed when it is read.
+        """
+        if self._place is not None:
+            return
         with self._errors():
             (verdict,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
         if verdict != "ok":
@@ -219,7 +278,8 @@ class FrameStore:
         """Return the JPEGs of frames, whose checksums and names are checked except in layout 0."""
         if indices and not 0 <= min(indices) <= max(indices) < self.n_frames:
             raise IndexError(f"{self.path}: frames {indices} of 0..{self.n_frames - 1}")
-        keys = [i + 1 for i in indices] if self.layout else self._rows[indices].tolist()
+        first = self._first + 1
+        keys = [first + i for i in indices] if self.layout else self._rows[indices].tolist()
         if self._places and len(indices) > 1:
             self._read_ahead(range(min(indices), max(indices) + 1), table)
         rows = self._select(keys, table)
@@ -256,9 +316,9 @@ class FrameStore:
         """Check that a row is undamaged and belongs to this frame; its key may be damaged too."""
         if crc32 is None:
             raise self._bad_frame(index, "is damaged (its crc32 is missing)")
-        if checksum(jpeg, index + 1, table, self.layout) != crc32:
+        if checksum(jpeg, self._first + index + 1, table, self.layout) != crc32:
             raise self._bad_frame(index, "is damaged (its crc32 differs)")
-        if table == "Images" and not str(name).endswith(frame_name("", index + 1)):
+        if table == "Images" and not str(name).endswith(frame_name(self._video, index + 1)):
             raise self._bad_frame(index, f"is damaged (its row is named {name!r:.60})")
 
     def _read_ahead(self, frames: range, table: str) -> None:
@@ -335,7 +395,8 @@ class FrameStore:
         return last or 0
 
     def _bad_frame(self, index: int, what: str) -> DataError:
-        return DataError(f"{self.path}: frame_{index + 1:05d} {what}")
+        video = f"{self._video}/" if self._video else ""
+        return DataError(f"{self.path}: {video}frame_{index + 1:05d} {what}")
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:

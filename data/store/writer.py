@@ -30,6 +30,7 @@ from data.store.frame_times import measure, pack_times, rate_entry
 from data.store.jpeg import BadJpeg, check_jpeg, shrink_jpeg
 from data.store.read_ahead import byte_shares
 from data.store.reader import FrameStore
+from data.store.shard_index import find_in_shards
 from data.store.unfinished_folders import unfinished_folder
 
 CHUNK = 32  # frames that are decoded at a time to verify a store
@@ -77,6 +78,17 @@ def write_store(
 
 
 def is_finished(folder: str | os.PathLike) -> bool:
+    """Tell whether a video has a whole store, in its folder or in a shard.
+
+    A folder is judged by the header of its file and by `n_frames`, a shard by its index.
+
+    Raises:
+        DataError: the index of the shards is damaged.
+    """
+    return has_single_store(folder) or find_in_shards(folder) is not None
+
+
+def has_single_store(folder: str | os.PathLike) -> bool:
     """Tell whether a folder holds a whole store, judging by the file's header and `n_frames`."""
     folder = Path(folder)
     path = folder / DATABASE
@@ -109,7 +121,7 @@ def _write_database(
         video_id = os.fsencode(video_id).decode(errors="replace")
         places, sizes = {}, []
         small: dict[int, list[tuple]] = {side: [] for side in sorted(companions)}
-        with _placed(connection, "Images", places):
+        with placed(connection, "Images", places):
             connection.execute(IMAGES)
             for count, jpeg in enumerate(jpegs, start=1):
                 name = frame_name(video_id, count)
@@ -129,7 +141,7 @@ def _write_database(
             raise DataError(f"{path.parent.parent / video_id}: no frames")
         small = {side: rows for side, rows in small.items() if len(rows) == len(sizes)}
         for side, rows in small.items():
-            with _placed(connection, f"Companions{side}", places):
+            with placed(connection, f"Companions{side}", places):
                 connection.execute(COMPANIONS.format(side))
                 connection.executemany(f"INSERT INTO Companions{side} VALUES (?, ?, ?)", rows)
         connection.execute("CREATE INDEX ImagesByObjId ON Images(ObjId)")
@@ -152,8 +164,8 @@ def _write_database(
 
 
 @contextlib.contextmanager
-def _placed(connection: sqlite3.Connection, table: str, places: dict) -> Iterator[None]:
-    """Record in `places` which bytes of the file the block writes."""
+def placed(connection: sqlite3.Connection, table: str, places: dict) -> Iterator[None]:
+    """Record in `places` which bytes of a store the block writes."""
 
     def end() -> int:
         return connection.execute("PRAGMA page_count").fetchone()[0] * PAGE_SIZE
