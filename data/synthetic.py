@@ -105,10 +105,11 @@ def render(action: str, seed: int | tuple[int, ...]) -> np.ndarray:
     moving, direction = ACTIONS[action]
     scene = draw_scene(np.random.default_rng(seed))
     phases = direction * np.linspace(-1.0, 1.0, scene.n_frames)
-    return np.stack([_frame(scene, {**scene.constant, moving: phase}) for phase in phases])
+    return np.stack([draw_frame(scene, {**scene.constant, moving: phase}) for phase in phases])
 
 
-def _frame(scene: Scene, phase: dict[str, float]) -> np.ndarray:
+def draw_frame(scene: Scene, phase: dict[str, float]) -> np.ndarray:
+    """Draw one frame, uint8 (H, W, 3), in which each property has its `phase`, from -1 to 1."""
     offset = {name: scene.amplitude[name] * phase[name] for name in PROPERTIES}
     side = scene.sprite.shape[0]
     matrix = cv2.getRotationMatrix2D(

@@ -38,6 +38,9 @@ BENCHMARKS = {
     "multigrid": Benchmark(
         "multigrid_gain", options.multigrid, "training with and without multigrid"
     ),
+    "recipes": Benchmark(
+        "recipe_accuracy", options.recipes, "the accuracy on small datasets if no recipe is named"
+    ),
     "init": Benchmark(
         "recurrent_start",
         options.init,

@@ -3,6 +3,7 @@
 - `network_speed`: forward passes and training steps of the networks
 - `step_overhead`: the time that the training loop adds to the network's own
 - `multigrid_gain`: training with and without multigrid
+- `recipe_accuracy`: the accuracy on small datasets if no recipe is named
 - `recurrent_start`: training from each initialisation of the recurrent layers
 - `loader_speed`: loading a training clip, compared with other ways
 - `augmentation_speed`: the compiled augmentation, compared with imgaug

@@ -79,7 +79,8 @@ def measure(args: argparse.Namespace) -> list[dict]:
 
 def _data_options(args: argparse.Namespace) -> list[str]:
     if args.dataset:
-        return ["--dataset", str(args.dataset), "--labels", str(args.labels or "")]
+        where = ["--dataset", str(args.dataset), "--labels", str(args.labels or "")]
+        return ["--recipe", "original", *where]
     labels = demo.prepare(args.root, scale=args.scale)
     return [
         *demo.RECIPE.split(),
@@ -111,6 +112,7 @@ def config_for(args: argparse.Namespace, where: list[str], policy: str, seed: in
         end_epoch=epochs,
         lr_steps=[step for step in config.lr_steps if step < epochs],
         lr_base=config.lr_base / highest,
+        given=[*config.given, "lr_base"],  # else the recipe would set it
         overwrite=True,
         tensorboard=False,
     )

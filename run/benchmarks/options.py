@@ -22,6 +22,21 @@ def networks(parser: ArgumentParser) -> None:
     parser.add_argument("--peer", type=Path, help="folder of another implementation to compare")
 
 
+def recipes(parser: ArgumentParser) -> None:
+    """Add the options of `recipe_accuracy`."""
+    _add_videos(parser, scale=1.0)
+    parser.add_argument(
+        "--rhythms", action="store_true", help="render videos of another kind, and train on these"
+    )
+    parser.add_argument(
+        "--networks", nargs="+", default=["r3d_18", "srtg_r3d_18"], help="names of the networks"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="one run for each")
+    parser.add_argument(
+        "--options", help="training options of all runs (default: small clips and few epochs)"
+    )
+
+
 def step(parser: ArgumentParser) -> None:
     """Add the options of `step_overhead`."""
     _add_training_data(parser, scale=0.1)
@@ -140,6 +155,12 @@ def gpu(parser: ArgumentParser) -> None:
 
 def _add_training_data(parser: ArgumentParser, *, scale: float) -> None:
     """Add the options for the videos and the network of a training."""
+    _add_videos(parser, scale=scale)
+    parser.add_argument("--network", default="r3d_18", help="name of the network")
+
+
+def _add_videos(parser: ArgumentParser, *, scale: float) -> None:
+    """Add the options for the videos of a training."""
     parser.add_argument("--dataset", type=Path, help="folder with jpg/ (default: rendered videos)")
     parser.add_argument("--labels", type=Path, help="label csv of the training videos in --dataset")
     parser.add_argument(
@@ -148,7 +169,6 @@ def _add_training_data(parser: ArgumentParser, *, scale: float) -> None:
     parser.add_argument(
         "--scale", type=float, default=scale, help="share of the demo's videos to render"
     )
-    parser.add_argument("--network", default="r3d_18", help="name of the network")
 
 
 def _add_shape(parser: ArgumentParser, default: tuple[int, int, int]) -> None:
