@@ -35,7 +35,7 @@ PARTS = {"train": (30, 3), "val": (12, 4)}
 #: Options that no recipe sets, for the embedded dataset and for others.
 EMBEDDED = (
     "--clip-length 8 --clip-size 40 --train-frame-interval 3 4 5 --val-frame-interval 4 "
-    "--end-epoch 6"
+    "--end-epoch 4"
 )
 OTHERS = "--clip-length 8 --clip-size 64 --end-epoch 15"
 
