@@ -24,6 +24,8 @@ metrics            top-1, top-5 and loss over clips
 evaluation         score a network, with the views of a video averaged
 validation         which weights are validated, with which batch norm statistics
 progress           the progress bar and the lines of the log
+time_limit         fit the schedule to --max-minutes, shorten it if the run is slower
+step_timing        time two steps of each clip shape
 run_clock          seconds of each epoch, estimate of the time left
 save_clock         when last.pth was written, and whether another file is newer
 speed_monitor      clips per second of reading, forward and backward

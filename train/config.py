@@ -64,6 +64,8 @@ class Config:
 
     benchmark: str = field(default="custom", metadata={"hidden": True})  # a key of data.datasets
     given: list[str] = field(default_factory=list, metadata={"hidden": True})  # by the user
+    # how a run was planned anew, see train.schedule.replanning.Part; empty: as the options say
+    schedule_parts: list[list[float]] = field(default_factory=list, metadata={"hidden": True})
 
     # fmt: off
     dataset: str = option(DATA, "", help="folder of the dataset: the one that contains jpg/")
@@ -149,6 +151,9 @@ class Config:
         help="multigrid: the learning rate is proportional to this power of the batch size "
              "(default: 1 for SGD, 0.5 for AdamW)")
     end_epoch: int | None = option(SCHEDULE, None, help="number of epochs", bounds=(1, 10_000))
+    max_minutes: float = option(SCHEDULE, 0.0, bounds=(0, 1e6),
+        help="minutes that the run may take: if its epochs take longer, the whole schedule is "
+             "compressed into fewer of them (0: no limit)")
     lr_base: float | None = option(SCHEDULE, None, help="initial learning rate", bounds=(0, 1000))
     lr_policy: str = option(SCHEDULE, "step", choices=("step", "cosine", "constant"),
         help="how the learning rate changes during the run")

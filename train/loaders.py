@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from data.clips.clip_dataset import ClipDataset
@@ -25,6 +25,17 @@ def training_batches(
         range(run.step, run.schedule.total_steps),
         seed=run.config.random_seed,
         check_signals=check_signals,
+        **_loader_options(run),
+    )
+
+
+def batches_of_steps(run: TrainingRun, steps: Sequence[int]) -> Batches[Batch]:
+    """Return the loader of the training steps with these numbers, which may repeat."""
+    return training_loader(
+        run.train_clips,
+        lambda number: run.schedule.plan(steps[number]),
+        range(len(steps)),
+        seed=run.config.random_seed,
         **_loader_options(run),
     )
 

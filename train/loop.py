@@ -6,12 +6,13 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from data.clips.loader import Batch
 from data.data_error import DataError, MachineError
 from train.config import Config
-from train.devices import open_devices
+from train.devices import Devices, open_devices
 from train.distributed import DelayedMaximum
 from train.divergence import check_last_step
 from train.epoch_end import finish_epoch, save_last, seconds_left, update_last
@@ -21,6 +22,7 @@ from train.mixing import scoring_note
 from train.prefetch import prefetched
 from train.progress import log_progress, progress_bar, show_progress
 from train.rank_agreement import run_in_all_ranks
+from train.recipes import ENOUGH_STEPS
 from train.results.log_file import log_file
 from train.results.recorder import Recorder, write_config
 from train.results.results_folder import held_results, start_results
@@ -29,6 +31,7 @@ from train.setup import prepare
 from train.signals import Signals, caught_signals
 from train.speed_monitor import SpeedMonitor
 from train.step import train_step
+from train.time_limit import TimeLimit, fit_to_time, shorten
 from train.train_errors import DivergedError, Interrupted
 from train.training_run import TrainingRun
 from train.training_warnings import warnings_before
@@ -48,6 +51,7 @@ def train(config: Config) -> Path:
         Interrupted: SIGINT or SIGTERM arrived; `last.pth` is of that step.
     """
     config.check()
+    started = time.monotonic()
     with (
         open_devices(config.gpus, config.precision, deterministic=config.deterministic) as devices,
         caught_signals() as signals,
@@ -60,7 +64,7 @@ def train(config: Config) -> Path:
         )
         if not devices.is_first:
             logging.getLogger().setLevel(logging.WARNING)  # else every rank would log every line
-        run = prepare(config, devices)
+        run = prepare_in_time(config, devices, started)
         if config.plan:
             if devices.is_first:
                 print_plan(run)
@@ -74,6 +78,31 @@ def train(config: Config) -> Path:
         train_epochs(run, signals)
         log.info("done: best top1 %.2f, results in %s", run.best_top1, run.folder)
     return run.folder
+
+
+def prepare_in_time(config: Config, devices: Devices, started: float) -> TrainingRun:
+    """Build the run and fit its schedule to --max-minutes, which count from `started`.
+
+    If the schedule that fits has too few steps for the recipe `original`, --recipe auto takes
+    `scratch` instead, although the whole schedule would have had enough.
+    """
+    run = prepare(config, devices)
+    run.clock.begin_process(started)
+    fit_to_time(run)
+    steps = run.schedule.total_steps
+    is_choice = config.recipe == "auto" and run.recipe.name == "original" and run.step == 0
+    if not (is_choice and config.max_minutes and steps < ENOUGH_STEPS):
+        return run
+    del run  # its memory is needed
+    run = prepare(replace(config, recipe="scratch"), devices)
+    run.recipe = replace(
+        run.recipe,
+        why=f"the original's options would make {steps:,} optimiser steps in --max-minutes "
+        f"{config.max_minutes:g}, and they need {ENOUGH_STEPS:,}",
+    )
+    run.clock.begin_process(started)
+    fit_to_time(run)
+    return run
 
 
 def report_recipe(run: TrainingRun) -> None:
@@ -107,13 +136,7 @@ def train_epochs(run: TrainingRun, signals: Signals) -> None:
     """Train and validate from the current epoch to the last one."""
     recorder = None
     if run.devices.is_first:
-        write_config(
-            run.folder,
-            run.config,
-            classes=run.classes,
-            fingerprint=run.fingerprint,
-            recipe=run.recipe.facts(),
-        )
+        write_options(run)
         recorder = Recorder(run.folder, run.config, run.history, first_epoch=run.epoch)
 
     def stop_waiting() -> None:
@@ -121,12 +144,18 @@ def train_epochs(run: TrainingRun, signals: Signals) -> None:
         if signals.number and run.devices.world_size == 1:
             raise Interrupted(signals.number)
 
-    training = prefetched(training_batches(run, stop_waiting), run.devices)
     validation = validation_batches(run, stop_waiting)
     run.clock.begin_training()
     try:
+        training = prefetched(training_batches(run, stop_waiting), run.devices)
+        limit = TimeLimit(run)
         while run.epoch <= run.schedule.epochs:
-            train_epoch(run, training, signals)
+            while not train_epoch(run, training, signals, limit):
+                shorten(run)
+                save_last(run)  # a resumed run must have the same schedule
+                if run.devices.is_first:
+                    write_options(run)
+                training = prefetched(training_batches(run, stop_waiting), run.devices)
             scores = None
             if run.epoch % run.config.val_frequency == 0 or run.epoch == run.schedule.epochs:
                 if run.devices.world_size > 1:
@@ -152,8 +181,24 @@ def train_epochs(run: TrainingRun, signals: Signals) -> None:
             recorder.close()
 
 
-def train_epoch(run: TrainingRun, batches: Iterator[Batch], signals: Signals) -> None:
-    """Take the remaining steps of the current epoch.
+def write_options(run: TrainingRun) -> None:
+    """Write config.json."""
+    write_config(
+        run.folder,
+        run.config,
+        classes=run.classes,
+        fingerprint=run.fingerprint,
+        recipe=run.recipe.facts(),
+    )
+
+
+def train_epoch(
+    run: TrainingRun, batches: Iterator[Batch], signals: Signals, limit: TimeLimit
+) -> bool:
+    """Take the remaining steps of the current epoch; return whether that was done.
+
+    It returns False where the run has turned out too slow for --max-minutes, after the same step in
+    all ranks: then the schedule should be shortened, and `batches` are no longer the right ones.
 
     Raises:
         Interrupted: a signal arrived in some rank; all ranks stop after the same step.
@@ -185,12 +230,18 @@ def train_epoch(run: TrainingRun, batches: Iterator[Batch], signals: Signals) ->
             minutes = min(run.saved.seconds, time.monotonic() - began) / 60
             save_now = bool(config.save_minutes and minutes >= config.save_minutes)
             # clocks and signals differ between ranks, but all must stop or save at the same step
-            signal, save_now = requests.all_reduce_max([signals.number, save_now], wait=log_now)
+            signal, save_now, too_slow = requests.all_reduce_max(
+                [signals.number, save_now, limit.is_too_short(run)], wait=log_now
+            )
             if signal:
                 raise Interrupted(int(signal))
+            if too_slow and run.step < run.schedule.total_steps:
+                check_last_step(run)
+                return False
             if save_now or (config.save_steps and run.step % config.save_steps == 0):
                 save_last(run)
                 requests = DelayedMaximum(run.devices)  # earlier requests are answered
+    return True
 
 
 def next_batch(run: TrainingRun, batches: Iterator[Batch], monitor: SpeedMonitor) -> Batch:

@@ -13,7 +13,7 @@ from data.clips.loader import StepPlan
 from train.schedule.multigrid import Shape
 from train.schedule.steps_table import Schedule
 
-MEMORY = 0.98  # share that earlier steps keep of their weight with each new step of their shape
+MEMORY = 0.95  # share that earlier steps keep of their weight with each new step of their shape
 VALIDATION_SHARE = 1 / 3  # of a training step's time per clip, until a validation has been timed
 
 
@@ -23,6 +23,10 @@ class StepTimes:
     def __init__(self) -> None:
         # (frames, size) -> clips and seconds, in which earlier steps have faded
         self._sums: dict[tuple[int, int], tuple[float, float]] = {}
+
+    def __bool__(self) -> bool:
+        """Whether any step has been timed."""
+        return bool(self._sums)
 
     def add(self, plan: StepPlan, seconds: float) -> None:
         """Add a step that took so long."""
@@ -66,7 +70,7 @@ class RunClock:
         self._val_clips = val_clips
         self.validation = math.nan  # seconds of the last validation, NaN before the first
         self.saving = 0.0  # seconds of the last end of an epoch
-        self._steps = 0
+        self._steps, self._first_counts = 0, False
         self._spent = 0.0  # seconds of earlier processes
         self._epoch_spent = 0.0  # of these, for the current epoch
         self._started = self._epoch_started = time.monotonic()
@@ -85,18 +89,27 @@ class RunClock:
         """Measure the next epoch from now on."""
         self._epoch_spent, self._epoch_started = 0.0, time.monotonic()
 
+    def begin_process(self, started: float) -> None:
+        """Count the time since `started`; if the run is resumed, only the time from now on."""
+        self._started = time.monotonic() if self._spent else started
+
     def begin_training(self) -> None:
         """Measure the first epoch of this process from now on: preparing belongs to no epoch."""
         self._epoch_started = time.monotonic()
 
     def add_step(self, plan: StepPlan, seconds: float) -> None:
-        """Add a training step. The first one of the process counts only until the second one.
+        """Add a training step.
 
-        It waits for the workers to start and for memory to be allocated.
+        The first one of the process waits for the workers to start and for memory to be allocated:
+        it counts only as long as no other has been timed.
         """
-        if self._steps == 1:
-            self.step_times = StepTimes()
         self._steps += 1
+        if self._steps == 1:
+            self._first_counts = not self.step_times
+            if not self._first_counts:
+                return
+        elif self._steps == 2 and self._first_counts:
+            self.step_times = StepTimes()
         self.step_times.add(plan, seconds)
 
     @contextmanager

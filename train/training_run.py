@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from train.recipe_choice import RecipeChoice
 from train.results.history import History, restored_history
 from train.run_clock import RunClock
 from train.save_clock import SaveClock
-from train.schedule.steps_table import Schedule
+from train.schedule.replanning import parts_after
+from train.schedule.steps_table import Schedule, make_schedule
 from train.speed_monitor import SpeedReport
 from train.step_outcome import StepOutcome
 
@@ -58,6 +59,7 @@ class TrainingRun:
     speed: SpeedReport | None = None  # of the steps that were logged last
     unreadable: set[int] = field(default_factory=set)  # videos that --skip-bad has replaced
     history: History = field(default_factory=History)  # scores of the finished epochs
+    fitted_minutes: float = 0.0  # the --max-minutes that the schedule was fitted to
     clock: RunClock = field(default_factory=RunClock)
     saved: SaveClock = field(default_factory=SaveClock)
 
@@ -81,6 +83,23 @@ class TrainingRun:
             "fingerprint": self.fingerprint,
         }
 
+    def schedule_after(self, state: dict[str, Any]) -> Schedule:
+        """Return the schedule of this run when it continues from a checkpoint's `state`.
+
+        Raises:
+            TrainError: the run has another --end-epoch, and its schedule cannot follow.
+        """
+        parts = parts_after(self.config, state["config"], state["step"])
+        if parts == self.config.schedule_parts:
+            return self.schedule
+        return make_schedule(replace(self.config, schedule_parts=parts), len(self.train_clips))
+
+    def plan_anew(self, parts: list[list[float]]) -> None:
+        """Change the schedule from the next step on; see `train.schedule.replanning.Part`."""
+        if parts != self.config.schedule_parts:
+            self.config = replace(self.config, schedule_parts=parts)
+            self.schedule = make_schedule(self.config, len(self.train_clips))
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what `state_dict` returned, in an earlier run or in rank 0 of this one.
 
@@ -98,6 +117,8 @@ class TrainingRun:
             for name, count in gate_counts(self.net).items():
                 count.copy_(state["counts"][name])
         self.epoch, self.step = state["epoch"] + 1, state["step"]
+        self.plan_anew(parts_after(self.config, state["config"], self.step))
+        self.fitted_minutes = state["config"].get("max_minutes", 0.0)
         self.best_top1, self.skipped_steps = state["best_top1"], state["skipped_steps"]
         self.history = restored_history(state, self.folder)
         self.history.keep_until(self.epoch - 1)

@@ -37,7 +37,10 @@ def _few_steps(config: Config, schedule: Schedule) -> Iterator[str]:
     steps = schedule.total_steps
     if steps >= ENOUGH_STEPS or config.pretrained_3d or config.resume_epoch:
         return
-    advice = [f"raise --end-epoch to {math.ceil(config.end_epoch * ENOUGH_STEPS / steps):,}"]
+    option, value = ("--end-epoch", config.end_epoch)
+    if config.max_minutes and config.schedule_parts:
+        option, value = ("--max-minutes", config.max_minutes)
+    advice = [f"raise {option} to {math.ceil(value * ENOUGH_STEPS / steps):,}"]
     if schedule.full.batch > 8 or config.multigrid != "off":
         advice.append("use smaller batches (--recipe scratch)")
     advice.append("start from trained weights (--pretrained-3d FILE)")

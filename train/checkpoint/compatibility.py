@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 #: change how sums are rounded and how batch norm's batches are divided, but not what is trained.
 FREE_OPTIONS = {
     "given",
+    "end_epoch",  # the schedule follows it, see train.schedule.replanning
+    "max_minutes",
+    "schedule_parts",
     "dataset",
     "labels",
     "gpus",
@@ -87,11 +90,8 @@ def _check_same_data(run: TrainingRun, path: Path, state: dict[str, Any]) -> Non
 
 def _check_same_options(run: TrainingRun, path: Path, state: dict[str, Any]) -> None:
     now, then = asdict(run.config), state["config"]
-    free = set(FREE_OPTIONS)
-    if run.config.lr_policy != "cosine" and run.config.multigrid != "paper":
-        free.add("end_epoch")  # more epochs do not change the earlier ones
     for name in now:
-        if name not in free and name in then and now[name] != then[name]:
+        if name not in FREE_OPTIONS and name in then and now[name] != then[name]:
             raise OtherRunError(
                 f"{path}: was trained with --{name.replace('_', '-')} {then[name]}, not "
                 f"{now[name]}; give the same options, or take its weights by --pretrained-3d"
@@ -99,10 +99,14 @@ def _check_same_options(run: TrainingRun, path: Path, state: dict[str, Any]) -> 
 
 
 def _check_step(run: TrainingRun, path: Path, state: dict[str, Any]) -> None:
+    try:
+        schedule = run.schedule_after(state)
+    except TrainError as error:
+        raise OtherRunError(f"{path}: {error}") from error
     epoch, step = state["epoch"] + 1, state["step"]
-    if epoch > run.schedule.epochs:
+    if epoch > schedule.epochs:
         return
-    steps = run.schedule.epoch_steps(epoch)
+    steps = schedule.epoch_steps(epoch)
     if not steps.start <= step <= steps.stop:
         raise OtherRunError(
             f"{path}: is at step {step} of epoch {epoch}, which in this run has the steps from "

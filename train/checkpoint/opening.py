@@ -16,6 +16,7 @@ from torch import Tensor
 from network.checkpoint_file import read_checkpoint_file, tensor_problem
 from network.network_error import NetworkError
 from train.config import Config
+from train.schedule.replanning import parts_problem
 from train.train_errors import TrainError
 
 #: The parts of every checkpoint, and their types.
@@ -99,6 +100,9 @@ def _check_config(path: Path, config: dict[str, Any]) -> None:
         value, choices = config[item.name], item.metadata.get("choices")
         if not _is_a(value, hints[item.name]) or (choices and value not in choices):
             raise _unusable(path, f"its option {item.name} is {str(value)[:40]!r}")
+    problem = parts_problem(config.get("schedule_parts", []))
+    if problem:
+        raise _unusable(path, f"its option schedule_parts is damaged: {problem}")
     for name in ("network", "clip_length", "clip_size", "val_frame_interval"):
         if not config.get(name) or (name != "network" and config[name] < 1):
             raise _unusable(path, f"its option {name} is {config.get(name)!r}")

@@ -40,6 +40,13 @@ def _resume_newest(run: TrainingRun) -> None:
     path, state = found
     run.load_state_dict(state)
     log.info("goes on from %s: epoch %d, step %d", path, run.epoch, run.step)
+    before, now = state["config"].get("end_epoch"), run.config.end_epoch
+    if before != now and run.config.lr_policy == "cosine" and run.epoch <= run.schedule.epochs:
+        log.info(
+            "--end-epoch %s instead of %s: from step %d of epoch %d on, the learning rate follows "
+            "the cosine of %s epochs: it begins with %.4g and falls to 0",
+            now, before, run.step, run.epoch, now, run.schedule.lr(run.step),
+        )  # fmt: skip
     if OPTIMISER not in state:
         log.warning(
             "%s was saved without the optimiser's state, which saves disk space (see "

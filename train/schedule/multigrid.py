@@ -56,7 +56,7 @@ def multigrid_phases(config: Config, n_clips: int) -> tuple[list[Phase], list[in
 
     ``--multigrid paper`` is the schedule of Wu et al., see `_paper_phases`.
     """
-    epochs = range(1, config.end_epoch + 1)
+    epochs = range(1, math.ceil(config.end_epoch) + 1)  # a planned part may end within one
     if config.multigrid == "off" or not (config.long_cycles or config.short_cycles):
         full = Shape(config.batch_size, config.clip_length, config.clip_size)
         return [Phase(full, (full,), 1.0, epochs)], config.lr_steps
@@ -87,7 +87,8 @@ def _paper_phases(config: Config) -> tuple[list[Phase], list[int]]:
     cycle = paper_long_cycle(config)
     cycle_ends = [step for step in config.lr_steps if step < config.end_epoch]
     rate_steps = bool(cycle_ends)
-    cycle_ends = cycle_ends or [max(1, round(LONG_CYCLES_END * config.end_epoch))]
+    longest = min(config.end_epoch, max(1, round(LONG_CYCLES_END * config.end_epoch)))
+    cycle_ends = cycle_ends or [longest]
 
     weights = np.array([phase.mean_batch for phase in cycle]) / config.batch_size
     lengths = np.outer(np.diff([0, *cycle_ends]), weights / weights.sum()).ravel()  # in epochs

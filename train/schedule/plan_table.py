@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from train.schedule.steps_table import Schedule, cut, work_of
+from train.schedule.epoch_table import cut
+from train.schedule.steps_table import Schedule, work_of
 
 HEADER = ("to epoch", "batch", "frames", "size", "lr", "steps", "clips", "work", "short cycle")
 

@@ -6,30 +6,22 @@ number of devices.
 
 from __future__ import annotations
 
-import itertools
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from data.clips.loader import StepPlan
 from train.config import Config
-from train.schedule.learning_rate import batch_size_factor, learning_rates, lr_levels
+from train.schedule.epoch_table import STEP, epochs_table
+from train.schedule.learning_rate import learning_rates, lr_levels
 from train.schedule.multigrid import Phase, Shape, multigrid_phases
+from train.schedule.replanning import Part, rows_of_part
 from train.train_errors import TrainError
 
-STEP = np.dtype(
-    [
-        ("epoch", np.int32),  # from 1
-        ("start", np.int64),  # clips of the epoch in earlier steps
-        ("batch", np.int32),
-        ("frames", np.int16),
-        ("size", np.int16),  # height and width in pixels
-        ("phase", np.int16),  # index of the schedule phase, from 0
-        ("lr", np.float64),
-    ]
-)
+LEVELS = 64  # more than the learning rate can have steps
 MOST_STEPS = 50_000_000  # 1.5 GB of table
 
 
@@ -45,6 +37,7 @@ class Schedule:
     n_clips: int
     full: Shape
     epochs_without_multigrid: int
+    part: Part | None = None  # of its last steps, if the run was planned anew
 
     @property
     def epochs(self) -> int:
@@ -77,6 +70,16 @@ class Schedule:
     def lr(self, step: int) -> float:
         """Return the learning rate of a step. Raises IndexError if there is no such step."""
         return float(self._row(step)["lr"])
+
+    def asked_epochs(self, step: int) -> float:
+        """Return the epochs that are done before a step, of those that the options ask for.
+
+        Where the run was compressed into fewer epochs, these are more than it has taken.
+        """
+        if self.part and self.part.is_compressed:
+            return step * self.part.of_epochs / self.total_steps
+        row = self._row(step)
+        return float(row["epoch"] - 1 + row["start"] / self.n_clips)
 
     def _row(self, step: int) -> np.void:
         if not 0 <= step < self.total_steps:
@@ -137,13 +140,68 @@ def work_of(steps: np.ndarray) -> np.ndarray:
 def make_schedule(config: Config, n_clips: int) -> Schedule:
     """Fill the table of a run on `n_clips` clips, whatever the number of devices.
 
-    See `multigrid_phases` for the policies and `cut` for the sizes of batches.
+    See `multigrid_phases` for the policies, `train.schedule.epoch_table` for the sizes of batches
+    and `Part` for `config.schedule_parts`.
 
     Raises:
         TrainError: there are no clips, or too many steps.
     """
     if n_clips < 1:
         raise TrainError("the training split has no clips")
+    table, factors, levels = np.empty(0, STEP), np.empty(0), np.empty(0, np.int64)
+    phases: list[Phase] = []
+    parts = [Part(int(step), *epochs) for step, *epochs in config.schedule_parts]
+    for number, part in enumerate(parts or [None]):
+        own_phases, lr_steps, planned = _planned(config, n_clips, part)
+        planned["phase"] += len(phases)
+        phases += own_phases
+        kept, added = (
+            rows_of_part(table, planned, part, n_clips)
+            if number
+            else (np.arange(0), np.arange(len(planned)))
+        )
+        step = part.step if part else 0
+        factors = np.concatenate([factors[kept], planned["lr"][added]])
+        table = np.concatenate([table[kept], planned[added]])
+        level, rates = _rates(config, table, lr_steps, n_clips, part)
+        levels = np.concatenate([levels[:step], level[step:] + number * LEVELS])
+        table["lr"][step:] = (factors * rates)[step:]
+    # a phase in which the learning rate steps becomes two
+    numbers, table["phase"] = np.unique(levels * len(phases) + table["phase"], return_inverse=True)
+    return Schedule(
+        table=table,
+        phase_shapes=tuple(phases[number % len(phases)] for number in numbers),
+        n_clips=n_clips,
+        full=Shape(config.batch_size, config.clip_length, config.clip_size),
+        epochs_without_multigrid=_epochs_without_multigrid(config, parts),
+        part=parts[-1] if parts else None,
+    )
+
+
+def _epochs_without_multigrid(config: Config, parts: Sequence[Part]) -> int:
+    if not parts or not parts[-1].is_compressed:
+        return config.end_epoch
+    return max(1, round(config.end_epoch * parts[-1].epochs / parts[-1].of_epochs))
+
+
+def _planned(
+    config: Config, n_clips: int, part: Part | None
+) -> tuple[list[Phase], list[int], np.ndarray]:
+    """Return phases, steps of the learning rate and table of a run that is planned as `part`.
+
+    The field `lr` of the table has the factor of the batch size only.
+    """
+    last_clips = n_clips
+    if part and (part.is_compressed or config.multigrid != "paper"):
+        whole = math.ceil(part.epochs)
+        last_clips = max(1, round((part.epochs - whole + 1) * n_clips))
+        if config.multigrid == "paper":
+            share = whole / part.of_epochs
+            steps = [step * share for step in config.lr_steps]
+            end = whole / config.multigrid_epochs
+            config = replace(config, end_epoch=end, lr_steps=steps)
+        else:
+            config = replace(config, end_epoch=whole)
     phases, lr_steps = multigrid_phases(config, n_clips)
     epochs = phases[-1].epochs.stop - 1
     most = epochs * max(1, n_clips // config.batch_size)
@@ -152,101 +210,25 @@ def make_schedule(config: Config, n_clips: int) -> Schedule:
             f"{epochs:,} epochs of {n_clips:,} clips are up to {most:,} steps, more than the "
             f"largest schedule, {MOST_STEPS:,}: lower --end-epoch or raise --batch-size"
         )
-    table = _fill_table(config, phases, n_clips)
-
-    lr_level = lr_levels(config, lr_steps, table["epoch"])
-    epochs_done = table["epoch"] - 1 + (table["start"] + table["batch"]) / n_clips
-    run_done = np.arange(len(table)) / len(table)
-    table["lr"] *= learning_rates(config, lr_level, epochs_done, run_done)
-    # a phase in which the learning rate steps becomes two
-    numbers, table["phase"] = np.unique(
-        lr_level * len(phases) + table["phase"], return_inverse=True
-    )
-    return Schedule(
-        table=table,
-        phase_shapes=tuple(phases[number % len(phases)] for number in numbers),
-        n_clips=n_clips,
-        full=Shape(config.batch_size, config.clip_length, config.clip_size),
-        epochs_without_multigrid=config.end_epoch,
-    )
+    return phases, lr_steps, epochs_table(config, phases, n_clips, last_clips=last_clips)
 
 
-def _fill_table(config: Config, phases: Sequence[Phase], n_clips: int) -> np.ndarray:
-    """Return the table with the factor of the batch size alone in the field `lr`."""
-    epochs: list[np.ndarray] = []
-    for _, group in itertools.groupby(enumerate(phases), key=lambda item: item[1].epochs):
-        numbered = list(group)
-        tables: dict[int, tuple[np.ndarray, int]] = {}  # equal epochs are cut only once
-        position = 0
-        for _ in numbered[0][1].epochs:
-            if position not in tables:
-                tables[position] = _epoch_table(config, numbered, n_clips, position)
-            steps, after = tables[position]
-            epochs.append(steps)
-            # The paper's short cycle continues in the next epoch: with one step an epoch, it would
-            # otherwise never get past its first shape.
-            position = after if config.multigrid == "paper" else 0
-    table = np.concatenate(epochs)
-    table["epoch"] = np.repeat(np.arange(1, len(epochs) + 1), [len(steps) for steps in epochs])
-    return table
+def _rates(
+    config: Config, table: np.ndarray, lr_steps: Sequence[int], n_clips: int, part: Part | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return how often the learning rate has stepped before each step, and each step's rate.
 
-
-def _epoch_table(
-    config: Config, phases: Sequence[tuple[int, Phase]], n_clips: int, position: int
-) -> tuple[np.ndarray, int]:
-    """Return the steps of one epoch, and the position in the short cycle after the last of them.
-
-    Args:
-        config: decides how the learning rate follows the batch size.
-        phases: the index of each phase and the phase; they share the clips evenly.
-        n_clips: clips of the epoch.
-        position: where each short cycle starts.
+    Where a run is shorter than the options ask for, the learning rate goes through the whole of
+    its course: step k of n has the rate of the same part of the schedule asked for. The phases of
+    the paper's multigrid, between which the rate steps, are compressed already.
     """
-    bounds = [round(i * n_clips / len(phases)) for i in range(len(phases) + 1)]
-    tables = []
-    for (number, phase), (begin, end) in zip(phases, itertools.pairwise(bounds), strict=True):
-        sizes = [shape.batch for shape in phase.short_cycle]
-        positions, batches = cut(end - begin, sizes, first=position)
-        shapes = np.array([shape[1:] for shape in phase.short_cycle])[positions]  # (steps, 2)
-        steps = np.zeros(len(batches), STEP)
-        steps["batch"], steps["phase"] = batches, number
-        steps["frames"], steps["size"] = shapes.T
-        steps["lr"] = phase.lr_factor
-        if 2 * (end - begin) < min(sizes):  # one batch, smaller than half of its shape's
-            steps["lr"] *= batch_size_factor(config, (end - begin) / phase.shape.batch)
-        tables.append(steps)
-    table = np.concatenate(tables)
-    table["start"] = np.cumsum(table["batch"]) - table["batch"]
-    return table, (int(positions[-1]) + 1) % len(sizes)
-
-
-def cut(clips: int, sizes: Sequence[int], *, first: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Cut `clips` into batches whose sizes go through the short cycle `sizes` from `first` on.
-
-    Every batch has at least half and at most one and a half times the clips of its size: a size
-    more than twice as large as the remaining clips is skipped, and a remainder too small for every
-    size is added to the last batch. If `clips` is too small for every size from the start, they
-    form one batch at position `first`.
-
-    Returns:
-        The position in the short cycle and the number of clips of each batch, int64 (batches,).
-    """
-    if 2 * clips < min(sizes):
-        return np.array([first]), np.array([clips])
-    sizes = [*sizes[first:], *sizes[:first]]
-    whole_cycles, clips = divmod(clips, sum(sizes))
-    positions, batches, after = [], [], 0
-    while clips > 0:
-        in_order = ((after + i) % len(sizes) for i in range(len(sizes)))
-        position = next((i for i in in_order if 2 * clips >= sizes[i]), None)
-        if position is None:
-            break
-        positions.append(position)
-        batches.append(min(sizes[position], clips))
-        clips -= batches[-1]
-        after = position + 1
-    every_position = np.tile(np.arange(len(sizes)), whole_cycles)
-    every_position = np.append(every_position, np.array(positions, dtype=np.int64))
-    every_batch = np.append(np.tile(sizes, whole_cycles), np.array(batches, dtype=np.int64))
-    every_batch[-1] += clips
-    return (every_position + first) % len(sizes), every_batch
+    step, run_done = np.arange(len(table)), np.arange(len(table)) / len(table)
+    epoch = table["epoch"]
+    epochs_done = epoch - 1 + (table["start"] + table["batch"]) / n_clips
+    if part and part.is_compressed and config.multigrid == "paper":
+        epochs_done = epochs_done * (part.of_epochs / part.epochs)
+    elif part and part.is_compressed:
+        epoch = 1 + (step * part.of_epochs) // len(table)
+        epochs_done = (step + 1) * part.of_epochs / len(table)
+    level = lr_levels(config, lr_steps, epoch)
+    return level, learning_rates(config, level, epochs_done, run_done)

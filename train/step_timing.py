@@ -1,0 +1,79 @@
+"""Time a few steps of each clip shape before a run starts, without changing the run."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+
+from data.clips.clip_dataset import normalise
+from data.clips.loader import Batch, StepPlan
+from train.freezing import set_training_mode
+from train.loaders import batches_of_steps
+from train.memory import restored
+from train.mixing import mixed
+from train.prefetch import prefetched
+from train.speed_monitor import SpeedMonitor
+from train.step import accumulate_gradients, unscale_and_clip, update
+from train.training_run import TrainingRun
+
+STEPS = 2  # of each shape
+MOST_SHAPES = 8
+SAVING_SPEED = 150e6  # bytes per second at which checkpoints are taken to be written
+
+
+def time_steps(run: TrainingRun) -> None:
+    """Time two steps of each clip shape with real batches, and give the times to the run's clock.
+
+    The first steps of a process are slower than the others: there, the workers start and memory is
+    allocated. So one step is taken before the first that counts, and on a GPU, which chooses its
+    algorithms for each new shape, only the second step of each shape counts. All ranks call it.
+    Afterwards weights, optimiser, statistics and random state are what they were.
+    """
+    steps = steps_to_time(run)
+    monitor = SpeedMonitor(run.devices.device)
+    scaler = run.scaler.state_dict()
+    set_training_mode(run.parallel_net, run.config)
+    with restored(run.net, run.devices):
+        batches = prefetched(batches_of_steps(run, [steps[0], *steps]), run.devices)
+        for number, step in enumerate([steps[0], *steps]):
+            since = time.monotonic()
+            batch, plan = next(batches), run.schedule.plan(step)
+            _take(run, batch, plan, monitor)
+            is_second = number % STEPS == 0
+            if number and (is_second or not run.devices.on_gpu or len(steps) == 1):
+                run.clock.step_times.add(plan, time.monotonic() - since)
+    if scaler:
+        run.scaler.load_state_dict(scaler)
+    run.clock.saving = 3 * _checkpoint_bytes(run) / SAVING_SPEED
+
+
+def steps_to_time(run: TrainingRun) -> list[int]:
+    """Return the numbers of the steps that are timed: two of each shape, those of most clips."""
+    first = run.step if run.step < run.schedule.total_steps else 0
+    table = run.schedule.table[first:]
+    shapes = table["frames"].astype(np.int64) << 16 | table["size"]
+    _, kind = np.unique(shapes, return_inverse=True)
+    clips = np.bincount(kind, weights=table["batch"])
+    chosen: list[int] = []
+    for number in np.argsort(-clips)[:MOST_SHAPES]:
+        own = np.flatnonzero(kind == number)
+        chosen += [first + int(own[i % len(own)]) for i in range(STEPS)]
+    return chosen
+
+
+def _take(run: TrainingRun, batch: Batch, plan: StepPlan, monitor: SpeedMonitor) -> None:
+    """Compute a step and discard its update; wait for the device."""
+    clips = normalise(batch.clips)
+    clips, targets = mixed(clips, batch.labels, len(run.classes), run.config)
+    accumulate_gradients(run, clips, targets, plan, monitor)
+    unscale_and_clip(run)
+    update(run, torch.zeros((), dtype=torch.bool, device=run.devices.device))
+    float(next(run.net.parameters()).detach().flatten()[0])  # waits
+
+
+def _checkpoint_bytes(run: TrainingRun) -> int:
+    tensors = [*run.net.state_dict().values()]
+    tensors += [value for state in run.optimiser.state.values() for value in state.values()]
+    return sum(value.nbytes for value in tensors if torch.is_tensor(value))
