@@ -17,6 +17,7 @@ from data.synthetic import write_videos
 from network import list_networks
 from run import download
 from run.command_line import command, parse_config
+from run.own_videos import build_custom_parser
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -76,7 +77,10 @@ class Walk:
         words += [*SMALL, "--end-epoch", "2" if {"--resume", "--resume-epoch"} & {*words} else "1"]
         assert (ROOT / script).exists()
         if script not in ("train_ucf101.py", "train_hmdb51.py"):
-            parse_config(script.removeprefix("train_").removesuffix(".py"), words)
+            if script == "train_custom.py":
+                build_custom_parser().parse_args(words)
+            else:
+                parse_config(script.removeprefix("train_").removesuffix(".py"), words)
             return
         self.monkeypatch.setattr(sys, "argv", [script, *words])
         with pytest.raises(SystemExit) as leaving:
