@@ -220,7 +220,7 @@ def _open_videos(config: Config, spec: DatasetSpec) -> tuple[Videos, Videos]:
 def check_rate(videos: Videos) -> None:
     """Raise DataError if the first video, which stands for all, does not say its frame rate."""
     with FrameStore(videos.path(0)) as store:
-        store.times()
+        store.check_rate()
 
 
 def _build(config: Config, n_classes: int) -> nn.Module:

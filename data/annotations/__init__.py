@@ -10,6 +10,7 @@ tree_labels          label the videos of a tree of folders
 own_labels           write the label csvs of the user's own videos
 validation_split     divide videos into training and validation, by source
 video_folders        find the folder of each row's video
+segments             rows that are parts of a longer video
 duplicate_videos     warn of videos that labels name more than once
 near_duplicates      find videos that show the same pictures, also after they were encoded anew
 video_sources        which recording a video was cut from, by its name

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import csv
 import gzip
+import math
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -37,6 +38,7 @@ PARTS = {
 }
 CHUNK = 16_384  # rows that are held as Python objects, which take far more memory than arrays
 LONGEST_HEADER = 100_000  # characters; the module csv limits a field to little more
+LENGTH_OF_TIMES = len("_000010_000020")  # at the end of the names in `LabelTable.ids`
 LONGEST_ID = 230  # bytes, as a folder's name may have 255 and the times add to the id
 
 
@@ -53,6 +55,8 @@ class LabelTable:
         parts: int8 (N,), TRAIN, VAL or TEST as the row's split says, NO_SPLIT if it is empty.
         rows: int32 (N,), line numbers in the csv. The header is line 1.
         rejected: (line number, reason) of each row that cannot be used.
+        times: float64 (N, 2), seconds at which the row's part of a video starts and ends, NaN where
+            the row says none; None if the csv has no such columns.
     """
 
     path: Path
@@ -62,6 +66,21 @@ class LabelTable:
     parts: np.ndarray
     rows: np.ndarray
     rejected: list[tuple[int, str]]
+    times: np.ndarray | None = None
+
+    def video_ids(self) -> np.ndarray:
+        """Return the ids without times, str (N,)."""
+        if self.times is None:
+            return self.ids
+        timed = np.isfinite(self.times[:, 0])
+        return np.where(timed, [name[:-LENGTH_OF_TIMES] for name in self.ids.tolist()], self.ids)
+
+    def keep(self, rows: np.ndarray) -> LabelTable:
+        """Return the table of some of the rows, which are bool (N,)."""
+        columns = ("ids", "labels", "parts", "rows", "times")
+        kept = {name: getattr(self, name) for name in columns}
+        kept = {name: column[rows] for name, column in kept.items() if column is not None}
+        return replace(self, **kept)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -95,7 +114,9 @@ def load_labels(path: str | Path, classes: Sequence[str] | None = None) -> Label
     if not (chunks or rejected):
         raise DataError(f"{path}: has no rows")
     chunks = chunks or [[np.empty(0, str), *[np.empty(0, np.int64)] * 3]]
-    ids, labels, parts, rows = (np.concatenate(column) for column in zip(*chunks, strict=True))
+    ids, labels, parts, rows, *times = (
+        np.concatenate(column) for column in zip(*chunks, strict=True)
+    )
     return LabelTable(
         path=path,
         ids=ids,
@@ -104,6 +125,7 @@ def load_labels(path: str | Path, classes: Sequence[str] | None = None) -> Label
         parts=parts.astype(np.int8),
         rows=rows.astype(np.int32),
         rejected=rejected,
+        times=np.stack(times, 1) if times else None,
     )
 
 
@@ -159,10 +181,13 @@ def _chunks(
     reader: Iterator[list[str]], parse: _RowParser, rejected: list[tuple[int, str]]
 ) -> Iterator[list[np.ndarray]]:
     """Yield the arrays ids, labels, parts and rows of up to CHUNK usable rows at a time."""
-    columns = ids, labels, parts, lines = [], [], [], []
+    ids, labels, parts, lines = columns = [[], [], [], []]
+    starts, ends = [], []
+    if parse.times:
+        columns += [starts, ends]
     for line, row in _lines(reader, rejected):
         try:
-            name, number, part = parse(row)
+            name, number, part, start, end = parse(row)
         except Unusable as reason:
             rejected.append((line, str(reason)))
             continue
@@ -170,6 +195,9 @@ def _chunks(
         labels.append(number)
         parts.append(part)
         lines.append(line)
+        if parse.times:
+            starts.append(start)
+            ends.append(end)
         if len(ids) == CHUNK:
             yield [np.array(column) for column in columns]
             for column in columns:
@@ -199,7 +227,7 @@ def _lines(reader, rejected: list[tuple[int, str]]) -> Iterator[tuple[int, list[
 
 
 class _RowParser:
-    """Turn a row's fields into (folder name, class number, part). Raises Unusable."""
+    """Turn a row's fields into (folder name, class number, part, start, end). Raises Unusable."""
 
     def __init__(self, columns: dict[str, int], numbers: ClassNumbers):
         self.label, self.id = columns["label"], columns["id"]
@@ -208,7 +236,7 @@ class _RowParser:
         self.needed = max(self.label, self.id, *self.times) + 1
         self.numbers, self.stamps, self.parts = numbers, _Stamps(), _Parts()
 
-    def __call__(self, row: list[str]) -> tuple[str, int, int]:
+    def __call__(self, row: list[str]) -> tuple[str, int, int, float, float]:
         if len(row) < self.needed:
             raise Unusable(f"has {len(row)} fields, needs {self.needed}")
         name = row[self.id].strip()
@@ -217,28 +245,30 @@ class _RowParser:
         size = len(name.encode(errors="surrogateescape"))
         if "/" in name or "\0" in name or name.startswith(".") or size > LONGEST_ID:
             raise Unusable(f"has the id {name[:40]!r}, which no folder can be named")
+        start = end = math.nan
         if self.times:
-            start, end = self.stamps[row[self.times[0]]], self.stamps[row[self.times[1]]]
-            if bool(start) != bool(end):
+            first, start = self.stamps[row[self.times[0]]]
+            last, end = self.stamps[row[self.times[1]]]
+            if bool(first) != bool(last):
                 raise Unusable("has only one of time_start and time_end")
-            name += start + end
+            name += first + last
         split = self.split
         part = self.parts[row[split]] if split is not None and split < len(row) else NO_SPLIT
         number = self.numbers[row[self.label]]  # last, since a rejected row must not number a class
-        return name, number, part
+        return name, number, part, start, end
 
 
 class _Stamps(dict):
-    """A dictionary from a time, as text, to its part of the folder's name: "10.0" -> "_000010"."""
+    """A dictionary from a time, as text, to what names its folder: "10.5" -> ("_000010", 10.5)."""
 
-    def __missing__(self, text: str) -> str:
+    def __missing__(self, text: str) -> tuple[str, float]:
         try:
             seconds = float(text) if text.strip() else None
         except ValueError:
             raise Unusable(f"has the time {text[:20]!r}, not a number of seconds") from None
         if seconds is not None and not 0 <= seconds < 1e6:
             raise Unusable(f"has the time {text[:20]!r}, not within 0..999999 seconds")
-        stamp = "" if seconds is None else f"_{int(seconds):06d}"
+        stamp = ("", math.nan) if seconds is None else (f"_{int(seconds):06d}", seconds)
         if len(self) < CHUNK:
             self[text] = stamp
         return stamp

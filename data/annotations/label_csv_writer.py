@@ -15,13 +15,13 @@ from data.file_writing import write_atomically
 
 
 class Row(NamedTuple):
-    """One video of a label csv; `start` and `end` are in whole seconds, or both None."""
+    """One video of a label csv; `start` and `end` are in seconds, or both None."""
 
     label: str
     id: str
     part: str  # "train", "val" or "test"
-    start: int | None = None
-    end: int | None = None
+    start: float | None = None
+    end: float | None = None
 
 
 def write_csvs(

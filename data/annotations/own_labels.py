@@ -7,9 +7,10 @@ already keep their part, so that more videos can be added to a dataset.
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,11 +61,11 @@ def label_own_videos(
     videos = [video for video in videos if is_finished(stores[video])]
     check_classes(videos)
     if parts_are_given(videos):
-        rows = [Row(video.label, video.id, video.part) for video in videos]
+        rows = [Row(video.label, video.id, video.part, video.start, video.end) for video in videos]
     else:
         earlier = read_parts(dataset)
         known = {(class_key(label), video_id) for label, video_id in earlier}
-        if all((class_key(video.label), video.id) in known for video in videos):
+        if not csvs and all((class_key(video.label), video.id) in known for video in videos):
             log.info("the label csvs name all videos already")
             return {}
         if known:
@@ -77,7 +78,8 @@ def label_own_videos(
             pictures=picture_groups([stores[video] for video in videos]),
             earlier=earlier,
         )
-        rows += _rows_of_other_videos(dataset, earlier, rows)
+        if not csvs:
+            rows += _rows_of_other_videos(dataset, earlier, rows)
     if not any(row.part == "val" or row.part == "test" for row in rows):
         raise DataError(
             "no video is left for validation, since all videos of each class are of one source; "
@@ -116,7 +118,8 @@ def read_parts(dataset: Path) -> dict[tuple[str, str], str]:
         path = csv_path(dataset, part)
         if path.is_file():
             table = load_labels(path)
-            for video_id, label in zip(table.ids.tolist(), table.labels.tolist(), strict=True):
+            ids = table.video_ids().tolist()
+            for video_id, label in zip(ids, table.labels.tolist(), strict=True):
                 parts.setdefault((table.classes[label], video_id), part)
     return parts
 
@@ -149,15 +152,19 @@ def label_by_csvs(
         table = load_labels(path)
         bad += [f"{path}:{row}: {reason}" for row, reason in table.rejected]
         part = _part_of_name(path) if len(csvs) > 1 else ""
-        for video_id, label, number, row in _rows(table):
+        for video_id, name, (start, end), label, number, row in _rows(table):
             video = by_id.get(video_id) or by_id.get(_without_ending(video_id))
+            segment = video is None and start is not None
+            if segment:
+                video = by_id.get(name) or by_id.get(_without_ending(name))
             said = PART_WORDS.get(number, part)
             if video is None:
                 bad.append(f"{path}:{row}: no video {video_id!r} in {videos[0].path.parent}")
             elif number == NO_SPLIT and not part and (table.parts != NO_SPLIT).any():
                 bad.append(f"{path}:{row}: has no split, but other rows of the csv have one")
             else:
-                labelled.append(video._replace(label=table.classes[label], part=said))
+                times = (start, end) if segment else (None, None)
+                labelled.append(TreeVideo(*video[:2], table.classes[label], said, *times))
     if bad and not (options.skip_bad and labelled):
         more = f" ({len(bad) - 1} more rows cannot be used)" if len(bad) > 1 else ""
         raise DataError(f"{bad[0]}{more}; correct it, or leave it out by --skip-bad")
@@ -169,9 +176,17 @@ def label_by_csvs(
     return list(dict.fromkeys(labelled))
 
 
-def _rows(table: LabelTable):
-    columns = (table.ids, table.labels, table.parts, table.rows)
-    return zip(*(column.tolist() for column in columns), strict=True)
+def _rows(table: LabelTable) -> Iterator[tuple]:
+    """Yield the id, the id without times, (start, end), label, part and line number of each row."""
+    times = [(None, None)] * len(table)
+    if table.times is not None:
+        times = [
+            (None, None) if math.isnan(start) else (start, end)
+            for start, end in table.times.tolist()
+        ]
+    columns = (table.labels, table.parts, table.rows)
+    ids = (table.ids.tolist(), table.video_ids().tolist())
+    return zip(*ids, times, *(column.tolist() for column in columns), strict=True)
 
 
 def _without_ending(name: str) -> str:

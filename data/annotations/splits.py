@@ -180,15 +180,7 @@ def _rows_of_part(table: LabelTable, part: str, *, shared: bool) -> LabelTable:
         reason = "has no split, but other rows of the csv have one"
         no_split = table.rows[table.parts == NO_SPLIT].tolist()
         rejected = sorted([*rejected, *((row, reason) for row in no_split)])
-    keep = table.parts == wanted
-    return replace(
-        table,
-        ids=table.ids[keep],
-        labels=table.labels[keep],
-        parts=table.parts[keep],
-        rows=table.rows[keep],
-        rejected=rejected,
-    )
+    return replace(table.keep(table.parts == wanted), rejected=rejected)
 
 
 def _keep_classes(videos: Videos, classes: Sequence[str] | None) -> Videos:
@@ -210,6 +202,7 @@ def _keep_classes(videos: Videos, classes: Sequence[str] | None) -> Videos:
         labels=labels[keep],
         classes=tuple(classes),
         rows=videos.rows[keep],
+        times=None if videos.times is None else videos.times[keep],
     )
 
 

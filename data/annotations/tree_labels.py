@@ -23,6 +23,7 @@ from data.annotations.near_duplicates import (
     near_duplicate_groups,
 )
 from data.annotations.validation_split import OPEN, TRAIN, VAL, hold_out, join_groups
+from data.annotations.video_folders import video_folders
 from data.annotations.video_sources import source_numbers
 from data.annotations.video_tree import TreeVideo, videos_in_tree
 from data.data_error import DataError
@@ -52,10 +53,14 @@ def label_tree(
     """
     is_dataset = (root / "jpg").is_dir()
     unreadable: list[tuple[Path, str]] = []
-    videos = videos_in_tree(root / "jpg" if is_dataset else root, unreadable, stores=True)
+    if is_dataset:
+        jpg = root / "jpg"
+        folders = [folder for folder in video_folders(root) if folder.parent != jpg]
+        videos = [TreeVideo(folder, folder.name, folder.parent.name, "") for folder in folders]
+    else:
+        videos = [video for video in videos_in_tree(root, unreadable, stores=True) if video.label]
     if unreadable:
         raise DataError(unreadable[0][1])
-    videos = [video for video in videos if video.label]
     if parts_are_given(videos):
         return [Row(video.label, video.id, video.part) for video in videos]
     pictures = picture_groups([video.path for video in videos]) if is_dataset and fraction else None
@@ -108,7 +113,7 @@ def divide(
     if fraction:
         _say_what_was_done(videos, labels, sources, val)
     return [
-        Row(video.label, video.id, "val" if in_val else "train")
+        Row(video.label, video.id, "val" if in_val else "train", video.start, video.end)
         for video, in_val in zip(videos, val.tolist(), strict=True)
     ]
 

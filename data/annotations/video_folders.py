@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 from data.annotations.class_names import class_key
 from data.annotations.label_csv import LabelTable
 from data.data_error import DataError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Videos:
         rejected: ("file:row", reason) of each row that cannot be used.
         source: the label csv.
         rows: int32 (N,), line numbers in the csv; None for videos that do not come from a csv.
+        times: float64 (N, 2), seconds at which segments of videos start and end, NaN for whole
+            videos; None if there are no segments.
     """
 
     root: Path
@@ -36,6 +41,7 @@ class Videos:
     rejected: list[tuple[str, str]]
     source: Path
     rows: np.ndarray | None = None
+    times: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.folders)
@@ -56,6 +62,8 @@ class Videos:
         digest = hashlib.sha256("\n".join(self.classes).encode(errors="surrogateescape"))
         digest.update("\n".join(self.folders).encode(errors="surrogateescape"))
         digest.update(self.labels.astype("<i8").tobytes())
+        if self.times is not None:
+            digest.update(self.times.astype("<f8").tobytes())
         return digest.hexdigest()
 
 
@@ -67,41 +75,43 @@ def find_videos(root: str | Path, table: LabelTable) -> Videos:
     underscores, and upper or lower case. The folders are not opened: a damaged store is only
     noticed when it is read.
 
+    For a row with times, the id is `<id>_<start>_<end>`, the name of a video that was cut. If there
+    is none, but one named `<id>`, the row is a segment of that video. The stores of such videos are
+    opened, and segments that lie outside of their video are rejected.
+
     Raises:
         DataError: there is no such dataset, it is empty, or no row has a folder.
     """
     jpg = frames_root(Path(root))
-    top = _listing(jpg)
-    class_folders: dict[str, list[str]] = {}
-    for name in top:
-        class_folders.setdefault(class_key(name), []).append(name)
-    folders = np.full(len(table), "", dtype=object)
-    without_class = np.isin(table.ids, list(top))
-    for number, name in enumerate(table.classes):
-        rows = np.flatnonzero(table.labels == number)
-        if not len(rows):
-            continue
-        for folder in class_folders.get(class_key(name), []):
-            inside = np.isin(table.ids[rows], list(_listing(jpg, folder)))
-            folders[rows[inside]] = [f"{folder}/{video}" for video in table.ids[rows[inside]]]
-        flat = (folders[rows] == "") & without_class[rows]
-        folders[rows[flat]] = table.ids[rows[flat]]
-    found = folders != ""
+    folders = _find_folders(jpg, table, table.ids)
     rejected = [(f"{table.path}:{row}", reason) for row, reason in table.rejected]
-    rejected += [
-        (
-            f"{table.path}:{row}",
-            f"no video {str(video)!r} of class {table.classes[label]!r} in {jpg}",
-        )
-        for row, video, label in zip(
-            table.rows[~found], table.ids[~found], table.labels[~found], strict=True
-        )
-    ]
+    segments = np.zeros(len(table), bool)
+    if table.times is not None:
+        segments = (folders == "") & np.isfinite(table.times[:, 0])
+        folders[segments] = _find_folders(jpg, table.keep(segments), table.video_ids()[segments])
+        segments &= folders != ""
+    if segments.any():
+        from data.annotations.segments import segment_problems  # here, as it imports OpenCV
+
+        log.info("%s: %d rows are segments of longer videos", table.path, segments.sum())
+        stores = [jpg / name for name in folders[segments]]
+        problems = segment_problems(stores, table.times[segments])
+        for row, problem in zip(np.flatnonzero(segments).tolist(), problems, strict=True):
+            if problem:
+                folders[row] = ""
+                rejected.append((f"{table.path}:{table.rows[row]}", problem))
+    found = folders != ""
+    for row in np.flatnonzero(~found & ~segments).tolist():
+        reason = f"no video {str(table.ids[row])!r} of class {table.classes[table.labels[row]]!r}"
+        rejected.append((f"{table.path}:{table.rows[row]}", f"{reason} in {jpg}"))
     if not found.any():
         raise DataError(
             f"{table.path}: none of its {len(table) + len(table.rejected)} rows can be used with "
             f"{jpg}; the first one, {rejected[0][0]}: {rejected[0][1]}"
         )
+    times = None
+    if segments.any():
+        times = np.where(segments[:, None], table.times, np.nan)[found]
     return Videos(
         root=jpg,
         folders=folders[found].astype(str),
@@ -110,7 +120,28 @@ def find_videos(root: str | Path, table: LabelTable) -> Videos:
         rejected=rejected,
         source=table.path,
         rows=table.rows[found],
+        times=times,
     )
+
+
+def _find_folders(jpg: Path, table: LabelTable, ids: np.ndarray) -> np.ndarray:
+    """Return the folder of each row's video below jpg/, object (N,); empty if there is none."""
+    top = _listing(jpg)
+    class_folders: dict[str, list[str]] = {}
+    for name in top:
+        class_folders.setdefault(class_key(name), []).append(name)
+    folders = np.full(len(table), "", dtype=object)
+    without_class = np.isin(ids, list(top))
+    for number, name in enumerate(table.classes):
+        rows = np.flatnonzero(table.labels == number)
+        if not len(rows):
+            continue
+        for folder in class_folders.get(class_key(name), []):
+            inside = np.isin(ids[rows], list(_listing(jpg, folder)))
+            folders[rows[inside]] = [f"{folder}/{video}" for video in ids[rows[inside]]]
+        flat = (folders[rows] == "") & without_class[rows]
+        folders[rows[flat]] = ids[rows[flat]]
+    return folders
 
 
 def video_folders(root: str | Path) -> list[Path]:

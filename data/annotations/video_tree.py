@@ -37,6 +37,8 @@ class TreeVideo(NamedTuple):
     id: str
     label: str  # empty for a video that lies in no class folder
     part: str  # train, val or test; empty if the tree does not say it
+    start: float | None = None  # of a segment of the video, in seconds, as a csv says it
+    end: float | None = None
 
 
 def videos_in_tree(root: Path, unreadable: Unreadable, *, stores: bool = False) -> list[TreeVideo]:

@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from data.annotations.segments import segment_frames
 from data.annotations.video_folders import Videos
 from data.augment.crop import Crop, draw_crop
 from data.augment.erasing import erase_box
 from data.augment.program import Program, load_augmentation
 from data.clips.frame_sampling import frame_indices, frames_at_rate
 from data.data_error import DataError
-from data.store import open_store
+from data.store import FrameStore, open_store
 
 MEAN = (124 / 255, 117 / 255, 104 / 255)  # of R, G, B in 0..1
 STD = 1 / (0.0167 * 255)
@@ -126,10 +127,12 @@ class ClipDataset(Dataset):
             "views": request.views,
             "short_videos": options.short_videos,
         }
+        span = self._span(store, request.index)
         if options.fps is None:
-            indices = frame_indices(store.n_frames, request.frames, options.intervals, **how)
+            indices = frame_indices(len(span), request.frames, options.intervals, **how)
+            indices += span.start
         else:
-            indices = frames_at_rate(store, options.fps, request.frames, **how)
+            indices = frames_at_rate(store, options.fps, request.frames, span=span, **how)
         crop, program = Crop(options.share), Program([])
         if rng is not None:
             multiscale = options.crop == "multiscale"
@@ -140,6 +143,20 @@ class ClipDataset(Dataset):
         if rng is not None and rng.random() < options.erase:
             erase_box(clip, rng, colour=MEAN)
         return clip
+
+    def _span(self, store: FrameStore, index: int) -> range:
+        """Return the frames that the clip is taken from: those of a segment, or all."""
+        times = self.videos.times
+        if times is None or np.isnan(times[index, 0]):
+            return range(store.n_frames)
+        start, end = times[index].tolist()
+        seconds = store.times()
+        if start >= store.duration:
+            raise DataError(
+                f"{store.path}: has {store.duration:.1f} s; the segment from {start:g} to {end:g} "
+                "s lies outside of it"
+            )
+        return segment_frames(seconds, start, end)
 
     def _generator(self, request: ClipRequest) -> np.random.Generator | None:
         if not self.training:

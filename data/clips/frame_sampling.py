@@ -105,7 +105,9 @@ def _draw_start(latest: int, start: str, rng: np.random.Generator) -> int:
     return int(rng.integers(latest + 1))
 
 
-def frames_at_rate(store: FrameStore, fps: float, length: int, **how) -> np.ndarray:
+def frames_at_rate(
+    store: FrameStore, fps: float, length: int, *, span: range | None = None, **how
+) -> np.ndarray:
     """Return the numbers of the frames of one clip of `fps` frames per second.
 
     A video whose frame rate varies is resampled to its mean rate: for each moment, the frame that
@@ -115,16 +117,19 @@ def frames_at_rate(store: FrameStore, fps: float, length: int, **how) -> np.ndar
         store: the video.
         fps: frames of the clip per second of the video.
         length: frames of the clip.
+        span: the frames of the video to choose from; None for all.
         **how: the other arguments of `frame_indices`.
 
     Raises:
         DataError: the store does not say its frame rate.
     """
-    if store.fps is None or store.has_varying_rate:
-        times = store.times()
+    store.check_rate()
+    span = span or range(store.n_frames)
     if not store.has_varying_rate:
-        return frame_indices(store.n_frames, length, store.fps / fps, **how)
+        return span.start + frame_indices(len(span), length, store.fps / fps, **how)
+    times = store.times()[span.start : span.stop] - store.times()[span.start]
     resampled = max(1, round(times[-1] * store.fps) + 1)
     indices = frame_indices(resampled, length, store.fps / fps, **how)
     tolerance = 0.01 / store.fps  # for the rounding of times
-    return np.searchsorted(times, indices / store.fps + tolerance, side="right") - 1
+    shown = np.searchsorted(times, indices / store.fps + tolerance, side="right") - 1
+    return span.start + shown

@@ -179,18 +179,22 @@ class FrameStore:
         """Tell whether the time from one frame to the next varies."""
         return bool(self.rate and self.rate.varies)
 
-    def times(self) -> np.ndarray:
-        """Return when each frame is shown, in seconds from the first one: float64 (n_frames,).
-
-        Raises:
-            DataError: the store does not say its frame rate, or the times are damaged.
-        """
+    def check_rate(self) -> None:
+        """Raise DataError, which says what to do, if the store does not say its frame rate."""
         if self.rate is None:
             raise DataError(
                 f"{self.path}: does not say its frame rate; add it from the videos by "
                 "`python -m run.convert --videos FOLDER --dataset FOLDER --upgrade`, or give the "
                 "rate of all by `--upgrade --fps N` without --videos"
             )
+
+    def times(self) -> np.ndarray:
+        """Return when each frame is shown, in seconds from the first one: float64 (n_frames,).
+
+        Raises:
+            DataError: the store does not say its frame rate, or the times are damaged.
+        """
+        self.check_rate()
         if not self.rate.varies:
             return np.arange(self.n_frames) / self.rate.fps
         if self._times is None:

@@ -20,8 +20,8 @@ SEGMENT = ("label", "id", "time_start", "time_end", "split")
 def usable(labelled: Labelled, facts: Mapping[str, StoreFacts]) -> dict[str, list[int]]:
     """Return for each part the numbers of the videos to keep, in order.
 
-    Left out are videos that are damaged, black or of one colour; later rows of a video; and
-    training videos that are in validation too, or look like a video of it.
+    Left out are videos that are damaged, black or of one colour; later rows of a video or segment;
+    and training videos that are in validation too, or look like a video of it.
     """
     parts = {
         name: Part(name, videos, [facts[videos.path(i)] for i in range(len(videos))])
@@ -36,16 +36,18 @@ def usable(labelled: Labelled, facts: Mapping[str, StoreFacts]) -> dict[str, lis
     }
     kept: dict[str, list[int]] = {}
     for name, part in parts.items():
-        seen: set[str] = set()
+        seen: set[tuple] = set()
         kept[name] = []
         for i, (folder, fact) in enumerate(
             zip(part.videos.folders.tolist(), part.facts, strict=True)
         ):
             in_validation = name != "val" and (folder in validation or (name, i) in alike)
             useless = fact.error or fact.picture in ("black", "one colour")
-            if not (useless or in_validation or folder in seen):
+            times = part.videos.times
+            row = (folder, *([] if times is None else map(str, times[i])))
+            if not (useless or in_validation or row in seen):
                 kept[name].append(i)
-            seen.add(folder)
+            seen.add(row)
     return kept
 
 
