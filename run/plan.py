@@ -30,6 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     config, choice = complete_recipe(config, clips)
     schedule = make_schedule(config, clips)
     print("\n".join(choice.lines()), plan_table(schedule), sep="\n\n")
+    print("the time needs the data: give --plan to a training script instead")
     if rows_file:
         rows_file.write_text(json.dumps(schedule.phases(), indent=1) + "\n")
     if picture:

@@ -10,7 +10,7 @@ from runs import as_ranks, assert_same_results, command, csv_rows, folder, same_
 import train.loop as engine
 from data.clips.loader import StepPlan
 from run.command_line import parse_config
-from train import epoch_end, step_timing, time_limit
+from train import epoch_end, plan_report, step_timing, time_limit
 from train.devices import open_devices
 from train.loaders import batches_of_steps
 from train.run_clock import RunClock
@@ -222,7 +222,7 @@ def test_minutes_out_of_bounds_are_refused(tiny, tmp_path, minutes):
 
 def test_auto_takes_the_recipe_for_the_steps_that_fit(tiny, tmp_path, monkeypatch, caplog, capsys):
     caplog.set_level("INFO")
-    monkeypatch.setattr(engine, "PICTURE", tmp_path / "plan.png")
+    monkeypatch.setattr(plan_report, "PICTURE", tmp_path / "plan.png")
     monkeypatch.setattr(time_limit, "time_steps", slow(10.0, times=2))
     more = ["--recipe", "auto", "--end-epoch", "800", "--max-minutes", "20", "--plan"]
     train(tiny, tmp_path, *more)

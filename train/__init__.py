@@ -4,6 +4,7 @@ config             every option of a training run
 option_bounds      the bounds of options that are numbers
 recipes            the option values of --recipe, a row for each way of training
 recipe_choice      which recipe a run takes, and what its options become
+plan_report        what a run says before its first step, and all of --plan
 training_warnings  warnings of a run that will not learn
 freezing           layers that do not learn
 setup              build all that a run needs from its configuration

@@ -19,6 +19,7 @@ from train.epoch_end import finish_epoch, save_last, seconds_left, update_last
 from train.freezing import set_training_mode
 from train.loaders import training_batches, validation_batches
 from train.mixing import scoring_note
+from train.plan_report import report_plan, report_recipe
 from train.prefetch import prefetched
 from train.progress import log_progress, progress_bar, show_progress
 from train.rank_agreement import run_in_all_ranks
@@ -26,7 +27,6 @@ from train.recipes import ENOUGH_STEPS
 from train.results.log_file import log_file
 from train.results.recorder import Recorder, write_config
 from train.results.results_folder import held_results, start_results
-from train.schedule.plan_table import draw_plan, plan_table
 from train.setup import prepare
 from train.signals import Signals, caught_signals
 from train.speed_monitor import SpeedMonitor
@@ -34,12 +34,9 @@ from train.step import train_step
 from train.time_limit import TimeLimit, fit_to_time, shorten
 from train.train_errors import DivergedError, Interrupted
 from train.training_run import TrainingRun
-from train.training_warnings import warnings_before
 from train.validation import validate
 
 log = logging.getLogger(__name__)
-
-PICTURE = Path("plan.png")  # of --plan, which writes nothing into the results
 
 
 def train(config: Config) -> Path:
@@ -66,8 +63,7 @@ def train(config: Config) -> Path:
             logging.getLogger().setLevel(logging.WARNING)  # else every rank would log every line
         run = prepare_in_time(config, devices, started)
         if config.plan:
-            if devices.is_first:
-                print_plan(run)
+            report_plan(run)
             return run.folder
         run_in_all_ranks(devices, lambda: start_results(run, log_to) if writes else None)
         report_recipe(run)
@@ -103,33 +99,6 @@ def prepare_in_time(config: Config, devices: Devices, started: float) -> Trainin
     run.clock.begin_process(started)
     fit_to_time(run)
     return run
-
-
-def report_recipe(run: TrainingRun) -> None:
-    """Log the recipe and the warnings that can be given before the first step."""
-    for line in run.recipe.lines():
-        log.info(line)
-    if run.devices.is_first:
-        for warning in _warnings_of(run):
-            log.warning(warning)
-
-
-def _warnings_of(run: TrainingRun) -> Iterator[str]:
-    videos = run.train_clips.videos, run.val_clips.videos
-    return warnings_before(run.config, run.schedule, *videos)
-
-
-def print_plan(run: TrainingRun) -> None:
-    """Print recipe and schedule, and draw the schedule into the current folder."""
-    print("\n".join(run.recipe.lines()), plan_table(run.schedule), sep="\n\n")
-    for warning in _warnings_of(run):
-        print(f"warning: {warning}")
-    try:
-        draw_plan(run.schedule, PICTURE)
-    except OSError as error:
-        log.warning("the plan cannot be drawn: %s", error)
-    else:
-        print(f"drawn to {PICTURE.absolute()}")
 
 
 def train_epochs(run: TrainingRun, signals: Signals) -> None:

@@ -42,6 +42,8 @@ def check_space(
 ) -> str:
     """Return a line on how much the run will write into `folder`, and how much space is free.
 
+    The folder need not exist yet.
+
     Raises:
         TrainError: the disk has too little space.
     """
@@ -62,7 +64,8 @@ def check_space(
         there -= {path for epoch, path in later if epoch >= first_epoch}
     with naming(folder):
         new = total - sum(path.stat().st_size for path in there)
-        free = shutil.disk_usage(folder).free
+        there_already = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        free = shutil.disk_usage(there_already).free
     said = (
         f"checkpoints will take {_gb(total)}: last.pth {_gb(sizes.full)}, {epochs} of epochs "
         f"{_gb(of_epochs)}, best.pth {_gb(best)}, {_gb(2 * sizes.full)} while saving; "
