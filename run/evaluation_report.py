@@ -124,7 +124,7 @@ def evaluate_checkpoint(
         )
         results = {}
         for order in orders:
-            results[order], labels, predicted = evaluate(
+            results[order], labels, predicted, *_ = evaluate(
                 trained.net, reordered(loader, order), devices, videos, title=order
             )
             if order == orders[0]:

@@ -207,7 +207,8 @@ STATE = (
     "history",
 )
 TABLES = ("train_results.csv", "val_results.csv", "gates.csv")
-TIMES = ("Seconds", "SecondsLeft")  # the columns that differ between runs
+#: The columns that differ between runs.
+TIMES = ("Seconds", "SecondsLeft", "Reading", "Forward", "Backward")
 
 
 def without_times(state: dict) -> dict:

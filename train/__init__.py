@@ -32,6 +32,7 @@ save_clock         when last.pth was written, and whether another file is newer
 speed_monitor      clips per second of reading, forward and backward
 checkpoint         save, open, check checkpoints, and resume from them
 results            the files of the results folder
+report             report.html, the page that shows how a run goes
 memory             the largest micro-batch that fits into the memory
 devices            which devices and which number format; the only modules that name CUDA are
                    this one, prefetch and stopwatch

@@ -36,7 +36,8 @@ def finish_epoch(
         DivergedError: the last step was not finite; nothing is saved then.
     """
     check_last_step(run)
-    scores = {"train": run.meter.scores(run.devices) | {"seconds": run.clock.epoch_seconds}}
+    seconds = {"seconds": run.clock.epoch_seconds, **run.clock.parts}
+    scores = {"train": run.meter.scores(run.devices) | seconds}
     if validated:
         scores["val"] = validated | {"seconds": run.clock.validation}
     gates = gate_rates(run.net, reset=True) if run.config.gates else {}

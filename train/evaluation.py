@@ -39,11 +39,14 @@ class Predictions(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """Scores over all ranks, and predictions for the videos of this rank."""
+    """Scores over all ranks, and predictions for the videos of this rank, on the CPU."""
 
     scores: dict[str, float]  # top1 and top5 in percent, mean loss, number of clips
-    labels: Tensor  # int64 (videos,), on the CPU
-    predicted: Tensor  # int64 (videos,), on the CPU: the likeliest class
+    labels: Tensor  # int64 (videos,)
+    predicted: Tensor  # int64 (videos,), the likeliest class
+    indices: Tensor  # int64 (videos,), of the videos in their dataset
+    probabilities: Tensor  # float32 (videos,), of the likeliest class
+    losses: Tensor  # float32 (videos,)
 
 
 @torch.no_grad()
@@ -66,19 +69,21 @@ def evaluate(
     """
     meter = Meter(devices.device)
     none = torch.empty(0, dtype=torch.int64)  # a rank may have no readable video
-    answers = [(none, none, none, none)]
+    answers = [(none, none, none, none, none)]
     for indices, logits, labels in predictions(net, batches, devices, title=title):
         losses = F.cross_entropy(logits, labels, reduction="none")
         meter.add(logits, labels, losses.sum())
-        answers.append((indices, labels, logits.argmax(1), ~losses.isfinite()))
+        probabilities = logits.softmax(1).amax(1)
+        answers.append((indices, labels, logits.argmax(1), probabilities, losses))
         if signals and devices.world_size == 1 and signals.number:
             raise Interrupted(signals.number)
     # moved to the CPU here and not in the loop, which would wait for the device in each batch
-    indices, labels, predicted, bad = (
+    indices, labels, predicted, probabilities, losses = (
         torch.cat([part.cpu() for part in parts]) for parts in zip(*answers, strict=True)
     )
-    _warn_of_losses(videos, indices[bad.bool()].tolist(), len(indices), title)
-    return Evaluation(meter.scores(devices), labels, predicted)
+    bad = indices[~losses.isfinite()].tolist()
+    _warn_of_losses(videos, bad, len(indices), title)
+    return Evaluation(meter.scores(devices), labels, predicted, indices, probabilities, losses)
 
 
 def _warn_of_losses(videos: Videos, indices: list[int], total: int, title: str) -> None:

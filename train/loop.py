@@ -24,6 +24,7 @@ from train.prefetch import prefetched
 from train.progress import log_progress, progress_bar, show_progress
 from train.rank_agreement import run_in_all_ranks
 from train.recipes import ENOUGH_STEPS
+from train.report.run_report import update_report
 from train.results.log_file import log_file
 from train.results.recorder import Recorder, write_config
 from train.results.results_folder import held_results, start_results
@@ -106,7 +107,13 @@ def train_epochs(run: TrainingRun, signals: Signals) -> None:
     recorder = None
     if run.devices.is_first:
         write_options(run)
-        recorder = Recorder(run.folder, run.config, run.history, first_epoch=run.epoch)
+        recorder = Recorder(
+            run.folder,
+            run.config,
+            run.history,
+            first_epoch=run.epoch,
+            report=lambda: update_report(run),
+        )
 
     def stop_waiting() -> None:
         # one rank of several cannot save alone: it continues to wait for its batch

@@ -52,6 +52,7 @@ def log_progress(
     the number of steps taken in the epoch.
     """
     report = run.speed = monitor.report()
+    run.clock.add_report(report)
     scores = run.meter.scores(run.devices)
     total = len(run.schedule.epoch_steps(run.epoch))
     log.info(

@@ -12,8 +12,10 @@ import numpy as np
 from data.clips.loader import StepPlan
 from train.schedule.multigrid import Shape
 from train.schedule.steps_table import Schedule
+from train.speed_monitor import SpeedReport
 
 MEMORY = 0.95  # share that earlier steps keep of their weight with each new step of their shape
+PARTS = {"reading": "r", "forward": "f", "backward": "b"}  # the names in a SpeedReport
 VALIDATION_SHARE = 1 / 3  # of a training step's time per clip, until a validation has been timed
 
 
@@ -70,6 +72,8 @@ class RunClock:
         self._val_clips = val_clips
         self.validation = math.nan  # seconds of the last validation, NaN before the first
         self.saving = 0.0  # seconds of the last end of an epoch
+        #: Seconds of the current epoch's steps that were spent on each.
+        self.parts = dict.fromkeys(PARTS, 0.0)
         self._steps, self._first_counts = 0, False
         self._spent = 0.0  # seconds of earlier processes
         self._epoch_spent = 0.0  # of these, for the current epoch
@@ -88,6 +92,7 @@ class RunClock:
     def begin_epoch(self) -> None:
         """Measure the next epoch from now on."""
         self._epoch_spent, self._epoch_started = 0.0, time.monotonic()
+        self.parts = dict.fromkeys(PARTS, 0.0)
 
     def begin_process(self, started: float) -> None:
         """Count the time since `started`; if the run is resumed, only the time from now on."""
@@ -111,6 +116,11 @@ class RunClock:
         elif self._steps == 2 and self._first_counts:
             self.step_times = StepTimes()
         self.step_times.add(plan, seconds)
+
+    def add_report(self, report: SpeedReport) -> None:
+        """Add what some steps spent on reading, forward and backward passes."""
+        for name, short in PARTS.items():
+            self.parts[name] += report.seconds[short]
 
     @contextmanager
     def timing(self, name: str) -> Iterator[None]:
@@ -147,11 +157,12 @@ class RunClock:
 
     def state_dict(self) -> dict[str, float]:
         """Return the content of a checkpoint."""
-        return {"spent": self.spent, "epoch": self.epoch_seconds}
+        return {"spent": self.spent, "epoch": self.epoch_seconds, **self.parts}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         """Add the time of the processes that worked on the run before; none is known if empty."""
         self._spent, self._epoch_spent = state.get("spent", 0.0), state.get("epoch", 0.0)
+        self.parts = {name: state.get(name, 0.0) for name in PARTS}
 
 
 def duration(seconds: float) -> str:

@@ -20,6 +20,7 @@ from train.distributed import all_reduce_sum
 from train.metrics import Meter
 from train.optimiser import restore_optimiser
 from train.recipe_choice import RecipeChoice
+from train.report.val_predictions import ValPredictions
 from train.results.history import History, restored_history
 from train.run_clock import RunClock
 from train.save_clock import SaveClock
@@ -60,6 +61,7 @@ class TrainingRun:
     unreadable: set[int] = field(default_factory=set)  # videos that --skip-bad has replaced
     history: History = field(default_factory=History)  # scores of the finished epochs
     fitted_minutes: float = 0.0  # the --max-minutes that the schedule was fitted to
+    predictions: ValPredictions | None = None  # of this process's last validation
     clock: RunClock = field(default_factory=RunClock)
     saved: SaveClock = field(default_factory=SaveClock)
 

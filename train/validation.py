@@ -4,28 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+import torch
 from torch import nn
 
 from data.clips.clip_dataset import normalise
 from data.clips.loader import Batch
 from train.batchnorm import estimate_statistics
-from train.distributed import broadcast_tensors
-from train.evaluation import evaluate
+from train.distributed import all_reduce_sum, broadcast_tensors
+from train.evaluation import Evaluation, evaluate
 from train.loaders import unaugmented_batches
+from train.report.val_predictions import ValPredictions
 from train.signals import Signals
 from train.training_run import TrainingRun
 
 
 def validate(run: TrainingRun, batches: Iterable[Batch], signals: Signals) -> dict[str, float]:
-    """Score the network on the validation clips; return top1, top5, loss and clips."""
-    return evaluate(
+    """Score the network on the validation clips; return top1, top5, loss and clips.
+
+    The predictions for all videos are in `run.predictions` then, in every rank.
+    """
+    result = evaluate(
         network_to_validate(run),
         batches,
         run.devices,
         run.val_clips.videos,
         signals=signals,
         title="validation",
-    ).scores
+    )
+    run.predictions = predictions_of_all_ranks(run, result)
+    return result.scores
+
+
+def predictions_of_all_ranks(run: TrainingRun, result: Evaluation) -> ValPredictions:
+    """Collect the predictions of the ranks, each of which has scored other videos."""
+    videos = run.val_clips.videos
+    rows = [
+        result.predicted,
+        result.probabilities,
+        torch.exp(-result.losses.double()),
+        torch.ones(len(result.indices)),
+    ]
+    table = torch.zeros(len(videos), len(rows), dtype=torch.float64)
+    table[result.indices] = torch.stack([row.double() for row in rows], 1)
+    table = all_reduce_sum(run.devices, run.devices.to_device(table)).cpu().numpy()
+    scored = table[:, -1] > 0  # the others cannot be read
+    predicted, probability, label_probability, _ = table[scored].T
+    return ValPredictions(
+        run.epoch,
+        videos.folders[scored].tolist(),
+        videos.labels[scored],
+        predicted.astype(np.int64),
+        probability,
+        label_probability,
+    )
 
 
 def network_to_validate(run: TrainingRun) -> nn.Module:

@@ -6,9 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
-import simplejpeg
 from tqdm import tqdm
 
 from data.clips.clip_dataset import ClipDataset, ClipOptions, ClipRequest
@@ -17,12 +15,11 @@ from data.datasets import DatasetSpec
 from data.store import open_store
 from run.checks.labelled_parts import Labelled
 from run.checks.store_facts import StoreFacts
+from train.report.film_strips import SIDE, small_jpeg
 
 log = logging.getLogger(__name__)
 
-SIDE = 96  # pixels: height of a picture
 FRAMES = 3  # pictures of a video
-QUALITY = 70
 #: Up to so many classes -> videos of each, so that the page stays below some 10 MB.
 VIDEOS = {40: 3, 150: 2, 1000: 1}
 CLASSES = max(VIDEOS)
@@ -79,17 +76,9 @@ def _options(spec: DatasetSpec, augmentation: str) -> ClipOptions:
 def _strip(clips: ClipDataset, index: int, spec: DatasetSpec) -> Strip:
     store = open_store(clips.videos.path(index))
     places = (np.arange(FRAMES) * 2 + 1) * store.n_frames // (2 * FRAMES)
-    stored = [_small(frame) for frame in store.read_at_least(places, SIDE)]
+    stored = [small_jpeg(frame) for frame in store.read_at_least(places, SIDE)]
     sample = clips[ClipRequest(index, epoch=1, frames=spec.clip_length, size=spec.clip_size)]
     frames = sample.clip.permute(1, 2, 3, 0).numpy()  # (T, S, S, 3)
     shown = np.linspace(0, len(frames) - 1, FRAMES).round().astype(int)
-    augmented = [_small(frames[i]) for i in shown]
+    augmented = [small_jpeg(frames[i]) for i in shown]
     return Strip(str(clips.videos.folders[index]), stored, augmented)
-
-
-def _small(frame: np.ndarray) -> bytes:
-    """Return a JPEG of a frame, SIDE pixels high."""
-    height, width = frame.shape[:2]
-    method = cv2.INTER_AREA if height > SIDE else cv2.INTER_LINEAR
-    small = cv2.resize(frame, (max(1, round(width * SIDE / height)), SIDE), interpolation=method)
-    return simplejpeg.encode_jpeg(np.ascontiguousarray(small), quality=QUALITY)

@@ -13,6 +13,9 @@ from train.train_errors import TrainError
 
 log = logging.getLogger(__name__)
 
+#: Files that are written from the results, which alone are no run.
+REPORTS = ("curves.png", "report.html", "schedule.json", "val_predictions.csv")
+
 
 def checkpoints(folder: Path, network: str) -> list[Path]:
     """Return the checkpoints in `folder`: last.pth, the epochs' (newest first), best.pth."""
@@ -38,13 +41,14 @@ def refuse_second_start(folder: Path, network: str) -> None:
 
 
 def delete_run(folder: Path, network: str) -> None:
-    """Delete an earlier run: checkpoints, csv files, curves, TensorBoard events; not the log.
+    """Delete an earlier run: checkpoints, csv files, report, TensorBoard events; not the log.
 
     Raises:
         OSError: a file cannot be deleted; the error names it.
     """
     found = run_files(folder, network)
-    for path in [*found, *folder.glob("*.pth.replaced"), folder / "curves.png"]:
+    drawn = [folder / name for name in REPORTS]
+    for path in [*found, *folder.glob("*.pth.replaced"), *drawn]:
         path.unlink(missing_ok=True)
     board = folder / "tensorboard"
     if board.exists():

@@ -15,6 +15,7 @@ from train.train_errors import TrainError
 log = logging.getLogger(__name__)
 
 #: Seconds: of the whole epoch in train_results.csv, of its validation in val_results.csv.
+#: train_results.csv also has Reading, Forward and Backward, seconds of the epoch's steps.
 #: SecondsLeft: estimate of the time until the run ends. BestTop1: of all validations so far.
 COLUMNS = (
     "Epoch", "Top1", "Top5", "Loss", "Lr", "Clips", "Seconds", "SecondsLeft", "BestTop1",
@@ -100,7 +101,8 @@ class History:
     ) -> None:
         """Add an epoch's `scores` by part ("train", and "val" if validated) and its gate rates.
 
-        The `scores` of a part have top1, top5, loss and clips, and seconds if they are known. A
+        The `scores` of a part have top1, top5, loss and clips, and seconds (also of reading,
+        forward and backward passes) if they are known. A
         `seconds_left` of NaN (unknown) and a negative `best_top1` (not validated yet) leave their
         cells empty.
         """
@@ -109,6 +111,9 @@ class History:
             row |= {"Lr": lr, "Clips": values["clips"]}
             if "seconds" in values:
                 row["Seconds"] = round(values["seconds"], 3)
+            for name in ("reading", "forward", "backward"):
+                if name in values:
+                    row[name.title()] = round(values[name], 3)
             if not math.isnan(seconds_left):
                 row["SecondsLeft"] = round(seconds_left, 1)
             if best_top1 >= 0:

@@ -8,6 +8,7 @@ import logging
 import platform
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -51,11 +52,20 @@ def _versions() -> dict[str, str]:
 class Recorder:
     """Writes the files of the results folder that grow with every epoch."""
 
-    def __init__(self, folder: Path, config: Config, history: History, *, first_epoch: int):
+    def __init__(
+        self,
+        folder: Path,
+        config: Config,
+        history: History,
+        *,
+        first_epoch: int,
+        report: Callable[[], None] | None = None,
+    ):
         self.folder, self.config, self.history = folder, config, history
         history.write(folder)  # a run that ended between a checkpoint and its csv rows lacks them
         self._board = _tensorboard(folder, first_epoch) if config.tensorboard else None
         self._wandb = _wandb(config) if config.wandb else None
+        self._report = report  # writes report.html
         self._undrawn = False
 
     def write_epoch(
@@ -93,7 +103,10 @@ class Recorder:
             self.draw()
 
     def draw(self) -> None:
-        """Draw loss, accuracy and gate rates over the epochs into `curves.png`."""
+        """Draw loss, accuracy and gate rates over the epochs into `curves.png`.
+
+        Then write the report.
+        """
         from matplotlib.figure import Figure
 
         gates = self.history.tables["gates.csv"]
@@ -116,6 +129,8 @@ class Recorder:
         write_atomically(
             self.folder / "curves.png", lambda file: figure.savefig(file, format="png", dpi=110)
         )
+        if self._report:
+            self._report()
 
     def close(self) -> None:
         """Draw the curves if they lack an epoch; close TensorBoard and Weights & Biases."""
