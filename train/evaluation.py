@@ -45,7 +45,7 @@ class Evaluation(NamedTuple):
     labels: Tensor  # int64 (videos,)
     predicted: Tensor  # int64 (videos,), the likeliest class
     indices: Tensor  # int64 (videos,), of the videos in their dataset
-    probabilities: Tensor  # float32 (videos,), of the likeliest class
+    probabilities: Tensor  # float64 (videos,), of the likeliest class
     losses: Tensor  # float32 (videos,)
 
 
@@ -73,7 +73,7 @@ def evaluate(
     for indices, logits, labels in predictions(net, batches, devices, title=title):
         losses = F.cross_entropy(logits, labels, reduction="none")
         meter.add(logits, labels, losses.sum())
-        probabilities = logits.softmax(1).amax(1)
+        probabilities = logits.log_softmax(1).amax(1).double().exp()
         answers.append((indices, labels, logits.argmax(1), probabilities, losses))
         if signals and devices.world_size == 1 and signals.number:
             raise Interrupted(signals.number)
