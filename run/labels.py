@@ -12,6 +12,7 @@ from pathlib import Path
 from data.annotations import published_lists as listings
 from data.annotations.label_csv import PARTS, TRAIN
 from data.annotations.label_csv_writer import Row, write_csvs
+from data.annotations.list_licences import PUBLISHED, write_licence
 from data.annotations.published_lists import Rejections, read_classes
 from data.annotations.tree_labels import label_tree
 from data.data_error import DataError
@@ -141,6 +142,9 @@ def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     for path, count in args.work(args).items():
         log.info("%s: %d rows", path, count)
+    if args.what in PUBLISHED:
+        names = [args.what, *["mini-kinetics"] * (getattr(args, "variant", None) == 200)]
+        log.info("%s: their source and licence", write_licence(args.output, *names))
 
 
 def convert_ucf101(args: argparse.Namespace) -> dict[Path, int]:

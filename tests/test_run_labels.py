@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from data.annotations.label_csv import load_labels
+from data.annotations.list_licences import PUBLISHED
 from data.annotations.splits import open_split
 from data.data_error import DataError
 from data.datasets import DATASETS, READY_MADE, dataset_spec
@@ -107,6 +108,20 @@ def test_folders_and_lists_train_as_custom(tmp_path):
     lists.write_text("run/r1.mp4 0\nrun/r2.mp4 0\n")
     main(["list", str(lists), "--name", "theirs", "--output", str(tmp_path)])
     assert load_labels(tmp_path / "theirs_val.csv").ids.tolist() == ["r1", "r2"]
+
+
+def test_sources_and_licences_are_named(tmp_path, monkeypatch):
+    readme = (READY_MADE / "README.md").read_text()
+    for title, source, licence in PUBLISHED.values():
+        assert f"| {title} | {source} | {licence} |" in readme
+    rows = tmp_path / "kinetics_val.csv"
+    rows.write_text("label,youtube_id,time_start,time_end,split\nabseiling,aaaaaaaaaaa,1,11,val\n")
+    main(["kinetics", str(rows), "--variant", "200", "--output", str(tmp_path / "out")])
+    said = (tmp_path / "out" / "kinetics_licence.txt").read_text()
+    assert "CC BY 4.0" in said and "Mini-Kinetics-200" in said and "UCF" not in said
+    (tmp_path / "a.txt").write_text("run/r1.mp4 0\n")
+    main(["list", str(tmp_path / "a.txt"), "--part", "train", "--output", str(tmp_path / "own")])
+    assert [path.suffix for path in (tmp_path / "own").iterdir()] == [".csv"]
 
 
 @pytest.mark.parametrize(

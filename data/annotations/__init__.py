@@ -3,6 +3,7 @@
 label_csv            read one label csv
 label_csv_writer     write label csvs
 class_names          spellings of class names, their numbers, `dictionary.json`
+list_licences        where the published lists come from, and under which licence
 published_lists      read the official lists of the datasets and the lists of other frameworks
 splits               find the label csv of a split and open its videos
 video_tree           find the videos in a tree of folders
