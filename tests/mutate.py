@@ -56,7 +56,7 @@ TABLE: dict[str, str] = {
     "train/schedule/steps_table.py": "test_train_multigrid.py -m 'not fault'",
     "train/step.py": "test_train_step.py test_train_outcome.py",
     "train/divergence.py": "test_train_outcome.py",
-    "train/averaged_weights.py": "test_train_step.py test_train_outcome.py",
+    "train/averaged_weights.py": "test_train_averaged_weights.py",
     "train/evaluation.py": "test_run_evaluate.py",
     "train/checkpoint/saving.py": "test_train_saving.py -k 'not kill and not system_call'",
     "train/checkpoint/opening.py": "test_train_saving.py test_checkpoint_attacks.py "
