@@ -339,8 +339,12 @@ def start_training(config: Config) -> None:
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         check_inputs(config)  # otherwise the ranks check together, so that all of them end
     from train.loop import train  # imports torch, which takes seconds
+    from train.seeds import train_seeds
 
-    train(config)
+    if config.seeds and not config.plan:
+        train_seeds(config)
+    else:
+        train(config)
 
 
 def main(dataset: str) -> NoReturn:

@@ -249,6 +249,13 @@ def test_a_cosine_run_is_extended(tiny, tmp_path, caplog):
         train(tiny, tmp_path, *paper, "--end-epoch", "2", "--resume", "auto")
 
 
+def test_two_ranks_time_their_steps_together(tiny, tmp_path):
+    words = [*WORDS, "--end-epoch", "1", "--max-minutes", "1000"]
+    ranks = [start(tiny, tmp_path, *words, variables=v) for v in as_ranks(2)]
+    assert [rank.wait() for rank in ranks] == [0, 0], [rank.said() for rank in ranks]
+    assert "--max-minutes 1000: the whole schedule of 1 epochs takes" in ranks[0].said()
+
+
 @pytest.mark.slow
 def test_two_ranks_fit_and_shorten_together(tiny, tmp_path):
     """Rank 0 decides. The limit is real, so the run is timed, fitted and perhaps shortened."""

@@ -10,6 +10,7 @@ freezing           layers that do not learn
 setup              build all that a run needs from its configuration
 training_run       the state of a run: all that the loop changes and a checkpoint saves
 loop               epoch after epoch: train, validate, save
+seeds              one run for each of several seeds
 step               one training step: micro-batches, then one update of the weights
 step_outcome       loss and finiteness of a step, read one step later
 divergence         stop, or skip a step, where loss or gradients are not finite

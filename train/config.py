@@ -197,6 +197,9 @@ class Config:
         help="after a loss that is not finite: stop, or skip:K to leave out up to K such steps")
 
     random_seed: int = option(RESULTS, 1, help="seed of every random choice", bounds=(0, 2**63 - 1))
+    seeds: list[int] = option(RESULTS, [], bounds=(0, 2**63 - 1),
+        help="train once with each of these seeds, each in a results folder of its own, and "
+             "compare the runs: mean, spread, curves")
     model_dir: str | None = option(RESULTS, None,
         help="folder of the results (default: results/<DATASET>)")
     task_name: str = option(RESULTS, "", help="text added to the name of the results folder")
@@ -263,6 +266,11 @@ class Config:
             raise TrainError("--wandb needs its package: pip install wandb")
         if self.resume == "auto" and self.resume_epoch:
             raise TrainError("--resume auto and --resume-epoch exclude each other: give one")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise TrainError(f"--seeds {_written(self.seeds)}: give each seed once")
+        for option_name in ("random_seed", "resume_epoch"):
+            if self.seeds and option_name in self.given:
+                raise TrainError(f"--seeds and {_flag(option_name)} exclude each other: give one")
         if self.overwrite and (self.resume == "auto" or self.resume_epoch):
             raise TrainError("--overwrite starts anew: give it without --resume or --resume-epoch")
 

@@ -49,13 +49,17 @@ def train(config: Config) -> Path:
         Interrupted: SIGINT or SIGTERM arrived; `last.pth` is of that step.
     """
     config.check()
-    started = time.monotonic()
     with (
         open_devices(config.gpus, config.precision, deterministic=config.deterministic) as devices,
         caught_signals() as signals,
-        log_file() as log_to,
-        contextlib.ExitStack() as stack,
     ):
+        return train_on(config, devices, signals)
+
+
+def train_on(config: Config, devices: Devices, signals: Signals) -> Path:
+    """Start or resume a run on `devices`; as `train`, which opens them."""
+    started = time.monotonic()
+    with log_file() as log_to, contextlib.ExitStack() as stack:
         writes = devices.is_first and not config.plan
         run_in_all_ranks(
             devices, lambda: stack.enter_context(held_results(config)) if writes else None

@@ -36,7 +36,13 @@ def fit_to_time(run: TrainingRun) -> None:
         TrainError: there is not time for one step.
     """
     config = run.config
-    if not config.max_minutes or run.fitted_minutes == config.max_minutes:
+    if not config.max_minutes:
+        return
+    if not run.step and config.schedule_parts:  # of the first run of --seeds
+        run.fitted_minutes = config.max_minutes
+    # only rank 0 has read the checkpoint of a resumed run
+    run.fitted_minutes = broadcast_object(run.devices, run.fitted_minutes)
+    if run.fitted_minutes == config.max_minutes:
         return
     is_finished = run.step >= run.schedule.total_steps
     if is_finished and not (run.schedule.part and run.schedule.part.is_compressed):

@@ -17,6 +17,7 @@ from train.loop import train_epoch
 from train.prefetch import prefetched
 from train.setup import prepare
 from train.signals import Signals
+from train.time_limit import TimeLimit
 
 
 def measure(args: argparse.Namespace) -> list[dict]:
@@ -47,7 +48,7 @@ def measure(args: argparse.Namespace) -> list[dict]:
         run = prepare(config, devices)
         batches = prefetched(training_batches(run), devices)
         for _ in range(args.epochs + 1):
-            train_epoch(run, batches, Signals())
+            train_epoch(run, batches, Signals(), TimeLimit(run))
             reports.append(run.speed)
             run.epoch += 1
     counted = reports[1:]  # the first epoch warms up the libraries and starts the workers

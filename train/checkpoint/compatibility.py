@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 #: change how sums are rounded and how batch norm's batches are divided, but not what is trained.
 FREE_OPTIONS = {
     "given",
+    "seeds",
     "end_epoch",  # the schedule follows it, see train.schedule.replanning
     "max_minutes",
     "schedule_parts",

@@ -7,5 +7,6 @@ earlier_recipe  the recipe of the run that is resumed
 disk_space      whether the checkpoints of a run fit on the disk
 recorder        csv rows, curves, TensorBoard, config.json
 log_file        the log as a file
+seeds_report    mean and spread over the runs of several seeds
 history         the scores of every finished epoch
 """
