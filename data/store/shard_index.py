@@ -33,6 +33,7 @@ TABLES = (
     "CREATE TABLE Shards(shard INTEGER PRIMARY KEY, bytes INT);"
 )
 SHARD_NAME = re.compile(r"shard-(\d{5,})\.db")
+CACHE_KIB = 64 * 1024  # while the index is written, since names come in no order
 REMEDY = "`python -m run.convert --pack` makes the index anew"
 
 
@@ -263,6 +264,7 @@ def _add_rows(jpg: Path, unfinished: Path, shards: dict[int, int]) -> None:
     with contextlib.closing(connection):
         # No sync: the file is synced as a whole before it is renamed.
         connection.execute("PRAGMA synchronous=OFF")
+        connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         connection.execute("BEGIN")
         for number, size in shards.items():
             rows = ((name, number, first, count) for name, first, count in videos_of(jpg, number))

@@ -139,7 +139,7 @@ class Packer:
         packed = []
         try:
             with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
-                _create(connection)
+                create_shard(connection)
                 first = 0
                 for folder in folders:
                     if self.stop.is_set():
@@ -173,7 +173,8 @@ class Packer:
             self.failed.append((folder, reason))
 
 
-def _create(connection: sqlite3.Connection) -> None:
+def create_shard(connection: sqlite3.Connection) -> None:
+    """Create the tables of a shard in an empty file, and begin a transaction."""
     # No sync: a shard is synced as a whole before it is renamed. The journal is only needed to
     # leave out a damaged video.
     connection.executescript(

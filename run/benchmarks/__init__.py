@@ -14,6 +14,8 @@
 
 Shared by the benchmarks:
 
+- `users_ways`: torchcodec and pytorchvideo as their users write it, for `loader_speed`
+- `million_videos`: a simulated dataset of a million videos in shards, for `storage_speed`
 - `options`: the options of each benchmark
 - `example_videos`: the videos that `loader_speed` and `storage_speed` read
 """

@@ -1,14 +1,17 @@
 """Compare ways to load a training clip: this project's, the original's, and decoders of mp4 files.
 
 Every way reads the same videos of 300 frames of 340 x 256 pixels, applies the augmentation
-`readme`, and makes a tensor. The original's way and ours read JPEGs (ffmpeg's quality 3), each from
-frame stores of its own layout; the decoders read H.264. The ways take turns, in one process on one
-core. Times are medians of CPU time, which other programs disturb less than the wall-clock time.
+`readme`, and makes a tensor. The ways of users of torchcodec and pytorchvideo apply a random crop
+and a flip only. What is not installed is left out. The original's way and ours read JPEGs (ffmpeg's
+quality 3), each from frame stores of its own layout; the decoders read H.264. The ways take turns,
+in one process on one core. Times are medians of CPU time, which other programs disturb less than
+the wall-clock time.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import logging
 import statistics
@@ -28,6 +31,7 @@ from data.augment.presets import load_pipeline
 from data.augment.program import load_augmentation
 from data.clips.clip_dataset import ClipDataset, ClipOptions, ClipRequest
 from data.store import open_store, write_store
+from run.benchmarks import users_ways
 from run.benchmarks.example_videos import (
     FRAMES,
     HEIGHT,
@@ -66,11 +70,17 @@ def measure(args: argparse.Namespace) -> list[dict]:
             "reading": reading(videos),
             "original": original(root / "original", videos),
         }
-        for module, way in (("av", pyav), ("torchcodec", torchcodec)):
-            if importlib.util.find_spec(module):
-                ways[module] = way(root / "mp4", videos)
-            else:
-                log.warning("%s is not installed: left out", module)
+        others = {"av": ("av", pyav), "torchcodec": ("torchcodec", torchcodec)}
+        for module, way in users_ways.WAYS.items():
+            others[f"{module}, as its users write it"] = (module, functools.partial(by_users, way))
+        for name, (module, way) in others.items():
+            if not importlib.util.find_spec(module):
+                log.warning("%s is not installed: left out", name)
+                continue
+            try:
+                ways[name] = way(root / "mp4", videos)
+            except (ImportError, OSError, RuntimeError) as error:  # FFmpeg's libraries are missing
+                log.warning("%s: left out (%s)", name, str(error).strip().splitlines()[0])
         rows = []
         for frames, size in SHAPES:
             times = race(ways, frames, size, args.clips, len(videos))
@@ -220,6 +230,14 @@ def torchcodec(folder: Path, videos: Videos) -> Read:
         return decoder.get_frames_at(indices=indices).data.numpy()
 
     return from_mp4(folder, videos, decode)
+
+
+def by_users(way: Callable[[int], users_ways.Load], folder: Path, videos: Videos) -> Read:
+    """Load a clip from an mp4 file as users of a library would; see `users_ways`."""
+    load = way(INTERVAL)
+    return lambda video, epoch, frames, size: load(
+        folder / f"{videos.folders[video]}.mp4", frames, size
+    )
 
 
 def from_mp4(folder: Path, videos: Videos, decode: Callable[[Path, list[int]], np.ndarray]) -> Read:

@@ -130,6 +130,12 @@ def storage(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--scratch", type=Path, help="folder on the disk to measure (default: the system's)"
     )
+    parser.add_argument(
+        "--million",
+        type=int,
+        default=1_000_000,
+        help="videos of the simulated dataset in shards, which takes some minutes; 0: none",
+    )
 
 
 def labels(parser: ArgumentParser) -> None:

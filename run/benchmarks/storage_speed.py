@@ -33,7 +33,9 @@ from tqdm import tqdm
 
 from data.store import FrameStore, open_store, write_store
 from data.store.ffmpeg import SCALE, ffmpeg_executable
+from data.store.shard_writer import Packer
 from run import convert
+from run.benchmarks import million_videos
 from run.benchmarks.example_videos import (
     extract_jpegs,
     find_videos,
@@ -45,6 +47,8 @@ from train.cpu_cores import usable_cores
 CLIP, INTERVAL = 16, 2
 SHORT_SIDE, QUALITY = 240, 3
 LENGTHS = (300, 3_000, 18_000)  # frames
+
+SHARDS = "ours, in shards"
 
 Read = Callable[[Path, list[int]], list[bytes]]
 
@@ -61,6 +65,8 @@ def measure(args: argparse.Namespace) -> list[dict]:
         rows += long_videos(scratch, paths[0], args.repeats)
         if args.convert:
             rows += converting(scratch, paths[: args.convert], args.peer)
+    if args.million:
+        rows += million_videos.simulate(args.scratch, args.million)
     return rows
 
 
@@ -95,8 +101,9 @@ WARM: dict[str, Read] = {
     "JPEG files": from_files,
     "original layout": read_original_store,
     "ours": from_ours,
+    SHARDS: from_ours,
 }
-COLD = {**WARM, "ours": from_ours_anew}
+COLD = {**WARM, "ours": from_ours_anew, SHARDS: from_ours_anew}
 
 
 def reading(scratch: Path, paths: list[Path], repeats: int) -> list[dict]:
@@ -105,6 +112,7 @@ def reading(scratch: Path, paths: list[Path], repeats: int) -> list[dict]:
         jpegs = extract_jpegs(path)
         store_all(scratch, f"v{number:03d}", jpegs)
     names = [f"v{number:03d}" for number in range(len(paths))]
+    pack(scratch / SHARDS)
     rows = []
     for state, ways in (("warm", WARM), ("cold", COLD)):
         times = race(scratch, ways, names, repeats, cold=state == "cold")
@@ -131,6 +139,7 @@ def long_videos(scratch: Path, path: Path, repeats: int) -> list[dict]:
         name = f"long{length}"
         frames = (jpegs * (length // len(jpegs) + 1))[:length]
         store_all(scratch, name, frames, files=False)
+        pack(scratch / SHARDS)
         for state, ways in (("warm", WARM), ("cold", COLD)):
             ways = {way: read for way, read in ways.items() if way != "JPEG files"}
             times = race(scratch, ways, [name], max(repeats // 4, 8), cold=state == "cold")
@@ -146,6 +155,7 @@ def store_all(scratch: Path, name: str, jpegs: list[bytes], *, files: bool = Tru
     Without `files`, no JPEG files are written.
     """
     write_store(scratch / "ours" / name, name, jpegs)
+    shutil.copytree(scratch / "ours" / name, scratch / SHARDS / name)
     original = scratch / "original layout" / name
     write_original_store(original, name, jpegs)
     (original / "n_frames").write_text(str(len(jpegs)))
@@ -154,6 +164,16 @@ def store_all(scratch: Path, name: str, jpegs: list[bytes], *, files: bool = Tru
         folder.mkdir(parents=True)
         for number, jpeg in enumerate(jpegs, start=1):
             (folder / f"frame_{number:05d}.jpg").write_bytes(jpeg)
+    os.sync()
+
+
+def pack(jpg: Path) -> None:
+    """Pack the stores of a folder into a shard, as `run.convert --pack` does."""
+    with Packer(jpg) as packer:
+        for folder in sorted(path for path in jpg.iterdir() if path.is_dir()):
+            packer.add(folder)
+        packer.finish()
+    assert not packer.failed, packer.failed
     os.sync()
 
 
@@ -184,7 +204,9 @@ def race(
 
 def forget(folder: Path) -> None:
     """Drop the contents of a folder's files from the kernel's memory; they must be on the disk."""
-    for path in folder.iterdir():
+    # the video of a shard has no folder: its shard, and all others, lie in the folder above
+    folder = folder if folder.is_dir() else folder.parent
+    for path in (path for path in folder.iterdir() if path.is_file()):
         descriptor = os.open(path, os.O_RDONLY)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(descriptor)
@@ -192,7 +214,8 @@ def forget(folder: Path) -> None:
 
 def disk_use(folder: Path, names: Iterable[str]) -> tuple[int, float]:
     """Return the number of files and folders of some videos, and their size on the disk in MiB."""
-    inodes = [entry for name in names for entry in (folder / name, *(folder / name).iterdir())]
+    inodes = [entry for name in names for entry in (folder / name, *(folder / name).glob("*"))]
+    inodes = [path for path in inodes if path.exists()] or list(folder.glob("shard*"))
     return len(inodes), sum(path.stat().st_blocks for path in inodes) * 512 / 2**20
 
 
