@@ -24,6 +24,7 @@ from data.store.shard_index import INDEX, find_in_shards, open_index, shard_numb
 from data.store.shard_writer import Packer
 from data.synthetic import render, write_videos
 from run import check, convert
+from run.benchmarks.million_videos import simulate
 from run.command_line import command
 
 ROOT = Path(__file__).parent.parent
@@ -289,6 +290,14 @@ def test_a_killed_packing_loses_nothing_and_goes_on(tmp_path, trials):
     assert {path.name for path in jpg.iterdir()} <= {
         INDEX, ".shards.lock", *(f"shard-{number:05d}.db" for number in shard_numbers(jpg))
     }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_simulated_dataset_starts_and_its_workers_do_not_grow(tmp_path):
+    rows = {row["what"].partition(": ")[2]: row["value"] for row in simulate(tmp_path, 20_000)}
+    assert rows["videos in the index"] == 20_000 and rows["start in all"] > 0
+    first, last = (value for what, value in rows.items() if what.startswith("own memory"))
+    assert last < first + 8  # MiB
 
 
 #: Packs small shards and says each step, so that a test can kill it between any two.

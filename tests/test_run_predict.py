@@ -13,8 +13,10 @@ import pytest
 import simplejpeg
 import torch
 
+import run.convert
 import run.evaluate
 import run.predict
+from data.clips.clip_dataset import ClipDataset
 from data.store import DATABASE, write_store
 from data.synthetic import render, write_video
 from run.command_line import command, complete
@@ -118,6 +120,39 @@ def test_folders_of_videos_and_stores(checkpoint, videos, tmp_path):
     (tmp_path / "empty").mkdir()
     code, (row,) = predict(checkpoint, [tmp_path / "empty"], tmp_path / "none.json")
     assert code == 2 and "is neither a video file nor" in row["error"]
+
+
+def test_evaluation_and_prediction_read_the_clips_of_validation(
+    training, checkpoint, tiny, tmp_path, monkeypatch
+):
+    """Byte for byte the same, also from shards, where the folders do not exist."""
+    read = ClipDataset.__getitem__
+    seen: dict[str, list[bytes]] = {}
+
+    def noted(clips, request):
+        sample = read(clips, request)
+        seen.setdefault(clips.videos.folder(request.index).name, []).append(
+            sample.clip.numpy().tobytes()
+        )
+        return sample
+
+    monkeypatch.setattr(ClipDataset, "__getitem__", noted)
+    root = shutil.copytree(tiny, tmp_path / "packed")
+    assert command(lambda: run.convert.main(["--pack", "--dataset", str(root)])) == 0
+    assert not list(root.rglob(DATABASE))
+    for _ in validation_batches(training):
+        pass
+    words = ["--checkpoint", str(checkpoint), "--gpus", "0"]
+    for dataset in (tiny, root):
+        where = ["--dataset", str(dataset), "--labels", str(dataset / "labels" / "tiny_train.csv")]
+        more = [*where, "--workers", "0", "--out", str(tmp_path / "out")]
+        assert command(lambda more=more: run.evaluate.main([*words, *more])) == 0
+        stores = [dataset / "jpg" / folder for folder in training.val_clips.videos.folders]
+        sources = [*words, "--views", "1", *map(str, stores)]
+        assert command(lambda sources=sources: run.predict.main(sources)) == 0
+    assert len(seen) == 6
+    for clips in seen.values():
+        assert len(clips) == 5 and len(set(clips)) == 1
 
 
 @pytest.fixture
