@@ -139,6 +139,30 @@ def test_the_usable_rows_can_be_used(faulty, checked):
     assert kept["val"] == ["g2", "copy", "v_x_g01_c02", "m2", "m1"]
 
 
+def test_segments_of_a_video_are_no_repeats(tmp_path, capsys):
+    for number, action in enumerate(("grow", "darken")):
+        store(tmp_path, action, f"long{number}", render(action, number)[:24])
+    (tmp_path / "labels").mkdir()
+    for part, seconds in (("train", ((0, 0.5), (0.5, 1), (0, 0.5))), ("val", ((1, 2),))):
+        rows = [
+            (action, f"long{number}", start, end, part)
+            for number, action in enumerate(("grow", "darken"))
+            for start, end in seconds
+        ]
+        with (tmp_path / "labels" / f"mine_{part}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([("label", "id", "time_start", "time_end", "split"), *rows])
+    check.main([str(tmp_path), "--no-report", "--fix"])
+    said = capsys.readouterr().out
+    assert "2 train rows repeat an earlier one" in said
+    assert re.search(r"sources in both parts +2 recordings", said)
+    path = tmp_path / "check" / "usable.csv"
+    lengths = {
+        part: len(open_split(dataset_spec("custom"), tmp_path, part, labels=path))
+        for part in ("train", "val")
+    }
+    assert lengths == {"train": 4, "val": 2}
+
+
 def test_a_good_dataset(tiny, tmp_path, capsys):
     assert command(lambda: check.main([str(tiny), "--output", str(tmp_path)])) == 0
     page = (tmp_path / "report.html").read_text()

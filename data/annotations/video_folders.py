@@ -131,7 +131,6 @@ def _find_folders(jpg: Path, table: LabelTable, ids: np.ndarray) -> np.ndarray:
     for name in top:
         class_folders.setdefault(class_key(name), []).append(name)
     folders = np.full(len(table), "", dtype=object)
-    without_class = np.isin(ids, list(top))
     for number, name in enumerate(table.classes):
         rows = np.flatnonzero(table.labels == number)
         if not len(rows):
@@ -139,8 +138,9 @@ def _find_folders(jpg: Path, table: LabelTable, ids: np.ndarray) -> np.ndarray:
         for folder in class_folders.get(class_key(name), []):
             inside = np.isin(ids[rows], list(_listing(jpg, folder)))
             folders[rows[inside]] = [f"{folder}/{video}" for video in ids[rows[inside]]]
-        flat = (folders[rows] == "") & without_class[rows]
-        folders[rows[flat]] = ids[rows[flat]]
+    rest = np.flatnonzero(folders == "")
+    flat = rest[np.isin(ids[rest], list(top))]
+    folders[flat] = ids[flat]
     return folders
 
 

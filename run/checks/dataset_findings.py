@@ -52,10 +52,17 @@ def judge_dataset(labelled: Labelled, facts: Mapping[str, StoreFacts]) -> list[F
 
 
 class Part:
-    """The videos of one part and what was found in their stores."""
+    """The videos of one part and what was found in their stores.
+
+    `clips` has the name of each video, with the times if it is a segment.
+    """
 
     def __init__(self, name: str, videos: Videos, facts: list[StoreFacts]):
         self.name, self.videos, self.facts = name, videos, facts
+        self.clips = [str(folder) for folder in videos.folders]
+        if videos.times is not None:  # several segments of a video are not repeats
+            times = videos.times.tolist()
+            self.clips = [f"{clip} {at}" for clip, at in zip(self.clips, times, strict=True)]
 
     def place(self, index: int) -> str:
         """Say which video this is, and its row."""
@@ -185,8 +192,8 @@ def _repeats(parts: Mapping[str, Part]) -> Iterator[Finding]:
     for part in parts.values():
         seen: dict[str, int] = {}
         again, other = [], []
-        for i, folder in enumerate(part.videos.folders.tolist()):
-            first = seen.setdefault(folder, i)
+        for i, clip in enumerate(part.clips):
+            first = seen.setdefault(clip, i)
             if first != i:
                 same = part.videos.labels[first] == part.videos.labels[i]
                 (again if same else other).append(f"{part.place(i)} repeats {part.place(first)}")
@@ -199,9 +206,7 @@ def _repeats(parts: Mapping[str, Part]) -> Iterator[Finding]:
             yield Finding(WARNING, "repeated rows", text, "delete them, or use --fix", tuple(again))
     if {"train", "val"} <= {*parts}:
         train, val = parts["train"], parts["val"]
-        common, one, other = np.intersect1d(
-            train.videos.folders, val.videos.folders, return_indices=True
-        )
+        common, one, other = np.intersect1d(train.clips, val.clips, return_indices=True)
         if len(common):
             yield Finding(
                 WARNING,
@@ -223,12 +228,12 @@ def _sources(parts: Mapping[str, Part]) -> Iterator[Finding]:
     ]
     numbers = source_numbers(names)
     common = np.intersect1d(numbers[: len(train.videos)], numbers[len(train.videos) :])
-    # clips of equal names are repeats, which another finding lists
+    clips = [*train.clips, *val.clips]
     places = []
     for number in common.tolist():
         mine = np.flatnonzero(numbers == number)
         i, j = mine[0], mine[-1]
-        if names[i] != names[j]:
+        if clips[i] != clips[j]:  # equal ones are listed by another finding
             places.append(f"{train.place(i)}, {val.place(j - len(train.videos))}")
     if places:
         yield Finding(

@@ -27,27 +27,24 @@ def usable(labelled: Labelled, facts: Mapping[str, StoreFacts]) -> dict[str, lis
         name: Part(name, videos, [facts[videos.path(i)] for i in range(len(videos))])
         for name, videos in labelled.parts.items()
     }
-    validation = {*labelled.parts["val"].folders.tolist()} if "val" in labelled.parts else set()
+    validation = {*parts["val"].clips} if "val" in parts else set()
     alike = {
-        (part.name, i)
+        part.videos.path(i)
         for group in groups_of_near_duplicates(parts.values())
         if any(part.name == "val" for part, _ in group)
         for part, i in group
+        if part.name != "val"
     }
     kept: dict[str, list[int]] = {}
     for name, part in parts.items():
-        seen: set[tuple] = set()
+        seen: set[str] = set()
         kept[name] = []
-        for i, (folder, fact) in enumerate(
-            zip(part.videos.folders.tolist(), part.facts, strict=True)
-        ):
-            in_validation = name != "val" and (folder in validation or (name, i) in alike)
+        for i, (clip, fact) in enumerate(zip(part.clips, part.facts, strict=True)):
+            in_validation = name != "val" and (clip in validation or part.videos.path(i) in alike)
             useless = fact.error or fact.picture in ("black", "one colour")
-            times = part.videos.times
-            row = (folder, *([] if times is None else map(str, times[i])))
-            if not (useless or in_validation or row in seen):
+            if not (useless or in_validation or clip in seen):
                 kept[name].append(i)
-            seen.add(row)
+            seen.add(clip)
     return kept
 
 
