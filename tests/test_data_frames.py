@@ -404,7 +404,7 @@ def child_reads(folder, queue):
 
 class TestOpenStores:
     def test_stay_open_and_bounded(self, tmp_path, jpegs, monkeypatch):
-        monkeypatch.setattr("data.store.reader.OPEN_STORES", 3)
+        monkeypatch.setattr("data.store.open_stores.OPEN_STORES", 3)
         folders = [tmp_path / str(i) for i in range(5)]
         for folder in folders:
             write_store(folder, folder.name, jpegs[:2])

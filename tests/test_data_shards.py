@@ -304,10 +304,10 @@ def test_a_simulated_dataset_starts_and_its_workers_do_not_grow(tmp_path):
 PACK_SLOWLY = """
 import sys
 from pathlib import Path
-from data.store import shard_index, shard_writer
+from data.store import shard_index_writer, shard_writer
 for module, name in (
     (shard_writer, "copy_store"), (shard_writer, "sync_to_disk"), (shard_writer, "write_index"),
-    (shard_index, "sync_to_disk"), (shard_writer, "remove_single_store"),
+    (shard_index_writer, "sync_to_disk"), (shard_writer, "remove_single_store"),
 ):
     def told(*args, _work=getattr(module, name), _name=name):
         print(_name, flush=True)

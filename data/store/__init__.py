@@ -2,9 +2,11 @@
 
 format              the tables, header and summary of `frames.db`; its versions
 frame_times         when each frame is shown: the frame rate, constant or varying
-reader              `FrameStore`, which reads frames, and a cache of open stores
+reader              `FrameStore`, which reads frames
+open_stores         keep stores open between reads
 writer              write a store, upgrade an older one, verify one
 shard_index         find a video in a shard, a file of many videos
+shard_index_writer  write the index of the shards
 shard_writer        pack single stores into shards
 jpeg                check, decode and shrink JPEGs
 read_ahead          ask the kernel for all the frames of a clip in one request
@@ -16,7 +18,8 @@ Everything that other packages use of stores can be imported from `data.store`, 
 """
 
 from data.store.format import COUNT, DATABASE
-from data.store.reader import FrameStore, open_store
+from data.store.open_stores import open_store
+from data.store.reader import FrameStore
 from data.store.writer import is_finished, upgrade_store, verify_store, write_store
 
 __all__ = [

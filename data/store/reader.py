@@ -1,4 +1,4 @@
-"""Read the frames of one video from its store, and keep stores open between reads."""
+"""Read the frames of one video from its store, or from a shard."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import contextlib
 import os
 import re
 import sqlite3
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -35,12 +33,6 @@ from data.store.jpeg import BadJpegAt, decode_jpegs
 from data.store.read_ahead import byte_range, prefetch
 from data.store.shard_index import REMEDY, Place, find_in_shards
 
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None
-
-OPEN_STORES = 64  # stores that `open_store` keeps open in each thread
 MOST_KEYS = 512  # frames in one query
 CACHE_KIB = 256  # page cache of a connection; SQLite's default is 2 MB
 LONGEST_COUNT = 64  # bytes that are read of an n_frames file
@@ -421,45 +413,3 @@ class FrameStore:
         except OSError as error:
             return shortage(error)
         return None
-
-
-class _OpenStores(threading.local):
-    """The open stores of one thread, the most recently used one last."""
-
-    def __init__(self):
-        self.process, self.stores = os.getpid(), OrderedDict()
-        self.inherited = []
-
-
-_open_stores = _OpenStores()
-
-
-def open_store(folder: str | os.PathLike) -> FrameStore:
-    """Return the `FrameStore` of a folder, which stays open for later calls from this thread.
-
-    At most OPEN_STORES stay open; then the one that was used longest ago is closed. The caller must
-    neither close the store nor keep it.
-    """
-    cache = _open_stores
-    if cache.process != os.getpid():
-        # After a fork the child must neither use nor close the parent's SQLite connections.
-        cache.inherited.append(cache.stores)
-        cache.process, cache.stores = os.getpid(), OrderedDict()
-    key = os.fspath(folder)
-    store = cache.stores.pop(key, None) or FrameStore(folder)
-    cache.stores[key] = store
-    while len(cache.stores) > _most_open():
-        cache.stores.popitem(last=False)[1].close()
-    return store
-
-
-def _most_open() -> int:
-    """Return how many stores may stay open: at most OPEN_STORES.
-
-    A store has two open files. Together they are at most a quarter of the files that this process
-    may open.
-    """
-    if resource is None:
-        return OPEN_STORES
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return OPEN_STORES if limit < 0 else max(1, min(OPEN_STORES, limit // 8))

@@ -34,13 +34,8 @@ from data.store.frame_times import pack_times, rate_entry
 from data.store.jpeg import check_jpeg
 from data.store.read_ahead import byte_shares
 from data.store.reader import FrameStore
-from data.store.shard_index import (
-    find_in_shards,
-    open_index,
-    shard_numbers,
-    shard_path,
-    write_index,
-)
+from data.store.shard_index import find_in_shards, open_index, shard_numbers, shard_path
+from data.store.shard_index_writer import write_index
 from data.store.unfinished_folders import sweep_unfinished, unfinished_folder
 from data.store.writer import placed, verify_frames
 

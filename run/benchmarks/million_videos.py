@@ -30,7 +30,8 @@ from data.clips.loader import training_loader
 from data.datasets import dataset_spec
 from data.store import write_store
 from data.store.format import frame_name
-from data.store.shard_index import open_index, shard_path, write_index
+from data.store.shard_index import open_index, shard_path
+from data.store.shard_index_writer import write_index
 from data.store.shard_writer import copy_store, create_shard
 from run.command_line import complete
 from train.schedule.steps_table import make_schedule
