@@ -39,6 +39,13 @@ class SRTG(nn.Module):
             self.register_buffer("counts", torch.zeros(2, dtype=torch.int64), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        return scale_frames(x, self.factors(x))
+
+    def factors(self, x: Tensor) -> Tensor:
+        """Return what the features of each frame are multiplied by: (B, C, T, H, W) -> (B, T, C).
+
+        With `gates`, all factors of a clip whose gate is closed are 1.
+        """
         pooled = spatial_mean(x).clamp(-_LARGEST_MEAN, _LARGEST_MEAN)  # (B, T, C)
         factors = self.lstm(pooled.transpose(0, 1))[0].transpose(0, 1)  # (B, T, C)
         if self.gates:
@@ -48,7 +55,7 @@ class SRTG(nn.Module):
             factors = torch.where(opened[:, None, None], factors, 1.0)
         if self.alpha is not None:
             factors = 1 + self.alpha * (factors - 1)
-        return scale_frames(x, factors)
+        return factors
 
     @torch.no_grad()
     def _count(self, opened: Tensor) -> None:

@@ -25,6 +25,7 @@ from data.store.ffmpeg import extract_jpegs
 from data.store.shard_index import find_in_shards, open_index
 from run.trained_network import Trained, open_checkpoint
 from run.worker_pool import printable
+from train.config import Config
 from train.devices import Devices, open_devices
 from train.evaluation import predictions
 from train.setup import clip_options
@@ -58,7 +59,7 @@ def predict(
             answers it with a number that is not finite.
     """
     try:
-        store = _frame_store(source, scratch, short_side)
+        store = frame_store(source, scratch, short_side)
         (answer,) = predictions(
             trained.net, _clips(trained, store, views, clip_fps), devices, title=source.name
         )
@@ -70,7 +71,7 @@ def predict(
     return probabilities[0]
 
 
-def _frame_store(source: Path, scratch: Path, short_side: int) -> Path:
+def frame_store(source: Path, scratch: Path, short_side: int) -> Path:
     """Return the folder of the source's frame store; a video file's is made in `scratch`."""
     try:
         is_file = source.is_file()
@@ -90,6 +91,18 @@ def _frame_store(source: Path, scratch: Path, short_side: int) -> Path:
 def _clips(trained: Trained, store: Path, views: int, clip_fps: float | None) -> Iterable[Batch]:
     """Return the loader of one batch: the clips of one video, taken as in validation."""
     config = trained.with_shape(None, None, clip_fps)
+    return validation_loader(
+        clips_of_video(trained, store, config),
+        views,
+        config.clip_length,
+        config.clip_size,
+        workers=0,
+        views=views,
+    )
+
+
+def clips_of_video(trained: Trained, store: Path, config: Config) -> ClipDataset:
+    """Return the clips of the one video in a frame store, taken as in validation."""
     videos = Videos(
         root=store.parent,
         folders=np.array([store.name]),
@@ -101,14 +114,7 @@ def _clips(trained: Trained, store: Path, views: int, clip_fps: float | None) ->
     options = clip_options(config, dataset_spec(config.benchmark, config.variant), training=False)
     # a video that cannot be read is an error here, even if training skipped such videos
     options = replace(options, skip_bad=False)
-    return validation_loader(
-        ClipDataset(videos, options, training=False, seed=config.random_seed),
-        views,
-        config.clip_length,
-        config.clip_size,
-        workers=0,
-        views=views,
-    )
+    return ClipDataset(videos, options, training=False, seed=config.random_seed)
 
 
 def videos_of(given: Path) -> list[Path]:

@@ -119,20 +119,7 @@ class ClipDataset(Dataset):
         """Read, crop and augment the frames: uint8 (T, S, S, 3)."""
         rng, options = self._generator(request), self.options
         store = open_store(self.videos.path(request.index))
-        how = {
-            "rng": rng,
-            "stretch": request.stretch,
-            "start": options.start,
-            "view": request.view,
-            "views": request.views,
-            "short_videos": options.short_videos,
-        }
-        span = self._span(store, request.index)
-        if options.fps is None:
-            indices = frame_indices(len(span), request.frames, options.intervals, **how)
-            indices += span.start
-        else:
-            indices = frames_at_rate(store, options.fps, request.frames, span=span, **how)
+        indices = self._frame_numbers(request, store, rng)
         crop, program = Crop(options.share), Program([])
         if rng is not None:
             multiscale = options.crop == "multiscale"
@@ -143,6 +130,32 @@ class ClipDataset(Dataset):
         if rng is not None and rng.random() < options.erase:
             erase_box(clip, rng, colour=MEAN)
         return clip
+
+    def frame_numbers(self, request: ClipRequest) -> np.ndarray:
+        """Return which frames of its video a clip shows, numbered from 0: int64 (T,).
+
+        Raises:
+            DataError: the video cannot be read.
+        """
+        store = open_store(self.videos.path(request.index))
+        return self._frame_numbers(request, store, self._generator(request))
+
+    def _frame_numbers(
+        self, request: ClipRequest, store: FrameStore, rng: np.random.Generator | None
+    ) -> np.ndarray:
+        how = {
+            "rng": rng,
+            "stretch": request.stretch,
+            "start": self.options.start,
+            "view": request.view,
+            "views": request.views,
+            "short_videos": self.options.short_videos,
+        }
+        span = self._span(store, request.index)
+        if self.options.fps is not None:
+            return frames_at_rate(store, self.options.fps, request.frames, span=span, **how)
+        indices = frame_indices(len(span), request.frames, self.options.intervals, **how)
+        return indices + span.start
 
     def _span(self, store: FrameStore, index: int) -> range:
         """Return the frames that the clip is taken from: those of a segment, or all."""
