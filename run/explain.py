@@ -1,0 +1,96 @@
+"""Show where a network looks in a clip: heat maps, the frames that matter, and a control.
+
+    python -m run.explain --checkpoint best.pth clip.mp4
+
+writes into one folder:
+
+explanation.mp4   the clip beside Grad-CAM, Saliency Tubes and the control
+film_strip.png    the same as a picture
+occlusion.png     how much the class's score falls without each frame
+gates.png         what each SRTG block multiplies each moment by (srtg_ networks)
+explanation.json  all of it in numbers
+
+The control is Grad-CAM of the same network with random weights: a heat map that looks like it says
+nothing about what the network has learnt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from run.command_line import Parser, check_checkpoint, command
+from train.config import bounds_of
+from train.option_bounds import Bounds, within
+
+
+def build_parser() -> Parser:
+    """Return the parser of the command's options."""
+    parser = Parser(
+        prog="python -m run.explain",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("video", type=Path, help="a video file or a frame store's folder")
+    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
+    parser.add_argument(
+        "--class", dest="class_name", metavar="NAME", help="explain this class (default: the "
+        "likeliest one)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--layer",
+        metavar="NAME",
+        help="layer for Grad-CAM, such as layer3 or layer4.0.conv1 (default: the last residual "
+        "stage with at least 2 frames and 3 x 3 positions, in other networks the last layer with "
+        "positions)",
+    )
+    parser.add_argument(
+        "--start",
+        type=within(Bounds(0, 1_000_000), float),
+        metavar="SECONDS",
+        help="where in the video the clip starts (default: the clip is in the centre)",
+    )
+    parser.add_argument(
+        "--clip-fps",
+        type=within(bounds_of("clip_fps"), float),
+        help="frames per second of a clip, instead of the checkpoint's frame rate or interval",
+    )
+    parser.add_argument(
+        "--short-side",
+        type=within(Bounds(16, 4096)),
+        default=256,
+        help="short side of the frames of video files, in pixels (default 256)",
+    )
+    parser.add_argument(
+        "--gpus",
+        type=within(bounds_of("gpus")),
+        help="0 is the CPU (default: one GPU if there is one)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="where to write (default: explained/<name of the video> beside the checkpoint)",
+    )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> dict[str, object]:
+    """Explain one clip, write the files, return the values of the json.
+
+    Raises:
+        TrainError, NetworkError: the checkpoint cannot be used, or there is no such layer or class.
+        DataError: the video cannot be used.
+    """
+    args = build_parser().parse_args(argv)
+    check_checkpoint(args.checkpoint)
+    if args.out is None:
+        args.out = args.checkpoint.parent / "explained" / args.video.absolute().stem
+    from run.explaining.explanation import explain_video  # imports torch
+
+    return explain_video(args)
+
+
+if __name__ == "__main__":
+    sys.exit(command(main))

@@ -1,0 +1,149 @@
+"""The pictures of `run.explain`: film strips, the occlusion in time, the factors of SRTG blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from run.explaining.occlusion import Occlusion
+from run.explaining.srtg_factors import BlockFactors
+
+COLUMNS = 8  # frames of a film strip
+SIDE = 1.25  # inches
+BLUE, ORANGE = "#3b6ea5", "#d9822b"
+
+
+def spread(frames: int, columns: int = COLUMNS) -> list[int]:
+    """Return which frames a strip shows: evenly spread, the first and the last among them."""
+    return np.unique(np.linspace(0, frames - 1, min(frames, columns)).round().astype(int)).tolist()
+
+
+def draw_strip(
+    rows: Sequence[tuple[str, np.ndarray]], moments: Sequence[str], title: str, path: Path
+) -> None:
+    """Draw film strips below each other.
+
+    Args:
+        rows: (what it shows, frames uint8 (T, H, W, 3)) of each strip, all with equal T.
+        moments: when each frame is shown, T texts.
+        title: above the picture.
+        path: the png.
+    """
+    from matplotlib.figure import Figure
+
+    shown = spread(len(moments))
+    figure = Figure(
+        figsize=(1.6 + SIDE * len(shown), 0.75 + (SIDE + 0.06) * len(rows)), layout="constrained"
+    )
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10, parse_math=False)
+    axes = figure.subplots(len(rows), len(shown), squeeze=False)
+    for axis_row, (what, frames) in zip(axes, rows, strict=True):
+        axis_row[0].set_ylabel(
+            what, rotation=0, ha="right", va="center", fontsize=9, parse_math=False
+        )
+        for axis, t in zip(axis_row, shown, strict=True):
+            axis.imshow(frames[t], interpolation="none")
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+    for axis, t in zip(axes[0], shown, strict=True):
+        axis.set_title(moments[t], fontsize=8, pad=3)
+    figure.savefig(path, dpi=100)
+
+
+def _timeline(figure, frames: np.ndarray, moments: Sequence[str], heights: tuple[float, float]):
+    """Add a row of all frames to a figure, return an axis below whose x is the frame's number."""
+    grid = figure.add_gridspec(2, len(frames), height_ratios=heights)
+    for t, frame in enumerate(frames):
+        axis = figure.add_subplot(grid[0, t])
+        axis.imshow(frame, interpolation="none")
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+    axis = figure.add_subplot(grid[1, :])
+    axis.set(xlim=(-0.5, len(frames) - 0.5))
+    marks = spread(len(frames), 9)
+    axis.set_xticks(marks, [moments[t] for t in marks], fontsize=8)
+    return axis
+
+
+def _figure(frames: int, height: float):
+    from matplotlib.figure import Figure
+
+    width = max(7.0, min(14.0, 0.9 * frames + 1))
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(wspace=0.01, w_pad=0.02)
+    return figure
+
+
+def draw_occlusion(
+    frames: np.ndarray, moments: Sequence[str], occlusion: Occlusion, title: str, path: Path
+) -> None:
+    """Draw how much the score falls without each frame, below the frames.
+
+    Args:
+        frames: uint8 (T, H, W, 3).
+        moments: when each frame is shown, T texts.
+        occlusion: the scores.
+        title: above the picture.
+        path: the png.
+    """
+    figure = _figure(len(frames), 3.6)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10, parse_math=False)
+    axis = _timeline(figure, frames, moments, (1, 2.4))
+    at = np.arange(len(frames))
+    for shift, scores, colour, label in (
+        (-0.19, occlusion.grey, BLUE, "the frame is grey"),
+        (0.19, occlusion.repeated, ORANGE, "the frame before it is shown again"),
+    ):
+        axis.bar(at + shift, occlusion.whole - np.array(scores), 0.38, color=colour, label=label)
+    axis.axhline(0, color="black", linewidth=0.8)
+    axis.set_ylabel("fall of the class's log-odds", fontsize=9)
+    axis.tick_params(axis="y", labelsize=8)
+    axis.margins(y=0.25)
+    axis.legend(fontsize=8, ncols=2, frameon=False, loc="upper left")
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=100)
+
+
+def draw_factors(
+    frames: np.ndarray,
+    moments: Sequence[str],
+    blocks: Sequence[BlockFactors],
+    title: str,
+    path: Path,
+) -> None:
+    """Draw what each SRTG block multiplies the features of each moment by, below the frames.
+
+    Args:
+        frames: uint8 (T, H, W, 3).
+        moments: when each frame is shown, T texts.
+        blocks: the factors, first block first.
+        title: above the picture.
+        path: the png.
+    """
+    figure = _figure(len(frames), 1.6 + 0.27 * len(blocks))
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10, parse_math=False)
+    axis = _timeline(figure, frames, moments, (1, 0.25 * len(blocks)))
+    means = [np.array(block.mean) for block in blocks]
+    low, high = min(map(np.min, means)), max(map(np.max, means))
+    for row, mean in enumerate(means):
+        edges = np.linspace(-0.5, len(frames) - 0.5, len(mean) + 1)
+        image = axis.pcolormesh(
+            edges, [row - 0.5, row + 0.5], mean[None], cmap="viridis", vmin=low, vmax=high
+        )
+        for left, right, value in zip(edges[:-1], edges[1:], mean, strict=True):
+            dark = value < (low + high) / 2
+            colour = "white" if dark and high > low else "black"
+            middle = (left + right) / 2
+            text = f"{value:.2f}"
+            axis.text(middle, row, text, ha="center", va="center", color=colour, fontsize=7)
+    axis.set_ylim(len(blocks) - 0.5, -0.5)
+    states = {None: "", True: " (open)", False: " (closed)"}
+    names = [block.block + states[block.is_open] for block in blocks]
+    axis.set_yticks(range(len(blocks)), names, fontsize=8)
+    colours = figure.colorbar(image, ax=axis, pad=0.01, fraction=0.03)
+    colours.set_label("mean factor of all channels", fontsize=8)
+    colours.ax.tick_params(labelsize=7)
+    figure.savefig(path, dpi=100)
