@@ -46,6 +46,13 @@ def build_parser() -> Parser:
         "positions)",
     )
     parser.add_argument(
+        "--random-networks",
+        type=within(Bounds(1, 1000)),
+        default=5,
+        metavar="N",
+        help="networks with random weights for the control (default 5)",
+    )
+    parser.add_argument(
         "--start",
         type=within(Bounds(0, 1_000_000), float),
         metavar="SECONDS",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from data.clips.clip_dataset import normalise
@@ -33,7 +33,6 @@ from train.devices import Devices, open_devices
 
 log = logging.getLogger(__name__)
 
-CONTROLS = 5  # networks with random weights
 PANEL = 224  # pixels of a frame in pictures and film, about
 NO_TUBES = "the classifier of this network does not see the mean of the last layer's maps"
 
@@ -56,7 +55,13 @@ class Explanation:
 
 
 def explain(
-    trained: Trained, clip: Tensor, devices: Devices, *, label: int | None, layer: str | None
+    trained: Trained,
+    clip: Tensor,
+    devices: Devices,
+    *,
+    label: int | None = None,
+    layer: str | None = None,
+    controls: int = 5,
 ) -> Explanation:
     """Explain the network's answer to a clip.
 
@@ -66,6 +71,7 @@ def explain(
         devices: the device to compute on, always in float32.
         label: number of the class to explain; by default the likeliest one.
         layer: name of the layer for Grad-CAM; see `choose_layer` for the default.
+        controls: number of networks with random weights.
 
     Raises:
         NetworkError: there is no such layer, or it has no positions.
@@ -89,11 +95,11 @@ def explain(
     found = trace(net, shown, label, name, tokens)
     tubes_layer = last_layer(shapes)
     last = found if tubes_layer == name else trace(net, shown, label, tubes_layer, tokens)
-    controls = []
-    for seed in tqdm(range(CONTROLS), desc="random weights", leave=False, disable=None):
-        controls.append(trace(randomised(net, seed), shown, label, name, tokens))
+    drawn = []
+    for seed in tqdm(range(controls), desc="random weights", leave=False, disable=None):
+        drawn.append(trace(randomised(net, seed), shown, label, name, tokens))
     signed = evidence(found)
-    correlations = [rank_correlation(signed, evidence(control)) for control in controls]
+    correlations = [rank_correlation(signed, evidence(control)) for control in drawn]
     return Explanation(
         probabilities=probabilities.cpu(),
         label=label,
@@ -102,7 +108,7 @@ def explain(
         heat=grad_cam(found),
         tubes_layer=tubes_layer,
         tubes=saliency_tubes(net, last, label),
-        control=grad_cam(controls[0]),
+        control=grad_cam(drawn[0]),
         correlations=[value for value in correlations if value is not None],
         occlusion=occlude(clip, label, answer),
         factors=srtg_factors(net, shown),
@@ -133,7 +139,14 @@ def explain_video(args: argparse.Namespace) -> dict[str, object]:
             short_side=args.short_side,
             clip_fps=args.clip_fps,
         )
-        found = explain(trained, clip.clip, devices, label=label, layer=args.layer)
+        found = explain(
+            trained,
+            clip.clip,
+            devices,
+            label=label,
+            layer=args.layer,
+            controls=args.random_networks,
+        )
     facts = {
         "video": printable(args.video),
         "checkpoint": printable(args.checkpoint),
@@ -172,7 +185,6 @@ def _facts(trained: Trained, clip: SingleClip, found: Explanation) -> dict[str, 
             ),
         },
         "random_weights": {
-            "networks": CONTROLS,
             "rank_correlation": [round(value, 4) for value in correlations],
             "mean_rank_correlation": round(float(np.mean(correlations)), 4)
             if correlations
@@ -206,24 +218,26 @@ def _write(folder: Path, clip: SingleClip, found: Explanation, facts: dict) -> N
     heat = overlaid(frames, found.heat)
     control = overlaid(frames, found.control)
     tubes = [] if found.tubes is None else [("Saliency Tubes", overlaid(frames, found.tubes))]
-    mean = facts["random_weights"]["mean_rank_correlation"]
-    said = "" if mean is None else f"\nrank correlation\n{mean:.2f} (mean of {CONTROLS})"
+    mean, number = facts["random_weights"]["mean_rank_correlation"], len(found.correlations)
+    said = "" if mean is None else f"\nrank correlation\n{mean:.2f} (mean of {number})"
     rows = [
         ("frames", frames),
         (f"Grad-CAM\n{found.layer}", heat),
         *((f"{name}\n{found.tubes_layer}", shown) for name, shown in tubes),
         (f"Grad-CAM with\nrandom weights{said}", control),
     ]
-    title = f"{facts['class']} {facts['probability']:.1%}, {facts['network']}"
+    title = f"{facts['network']}: {facts['class']} {facts['probability']:.1%}"
+    if facts["top"][0]["class"] != facts["class"]:
+        title += f" (likeliest: {facts['top'][0]['class']} {facts['top'][0]['score']:.1%})"
     panels = [("clip", frames), ("Grad-CAM", heat), *tubes, ("random weights", control)]
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as unfinished:
         draft = Path(unfinished).absolute()
         draw_strip(rows, moments, title, draft / "film_strip.png")
-        whole = f"{title}: how much each frame matters"
+        whole = f"{title}. How much each frame matters"
         draw_occlusion(frames, moments, found.occlusion, whole, draft / "occlusion.png")
         if found.factors:
-            gates = f"{title}: what SRTG blocks multiply the features by"
+            gates = f"{title}. What SRTG blocks multiply the features by"
             draw_factors(frames, moments, found.factors, gates, draft / "gates.png")
         rate = film_rate(clip.frames_per_second())
         write_mp4(draft / "explanation.mp4", film_frames(panels, moments), rate)

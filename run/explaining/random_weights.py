@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from network.layers import initialise
 from network.recurrent import initialise_recurrent
 
+SEED = 1_000_003  # far from the seeds of training runs, which also begin by drawing weights
+
 
 @torch.no_grad()
 def randomised(net: nn.Module, seed: int) -> nn.Module:
@@ -26,7 +28,7 @@ def randomised(net: nn.Module, seed: int) -> nn.Module:
     device = next(net.parameters()).device
     drawn = copy.deepcopy(net).cpu()
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(SEED + seed)
         for module in drawn.modules():
             if hasattr(module, "reset_parameters"):
                 module.reset_parameters()
