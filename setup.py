@@ -56,6 +56,7 @@ setup(
             "pytest-xdist>=3.8",
             "hypothesis>=6.100",
             "ruff>=0.9",
-        ]
+        ],
+        "reference": ["torchcam>=0.4"],  # a test compares heat maps with it
     },
 )

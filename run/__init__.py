@@ -19,6 +19,9 @@ Use a trained network:
 
 - `evaluate`: score it on a validation split; `evaluation_report` computes, prints and draws
 - `predict`: name the actions in videos; `prediction` computes and prints
+- `explain`: show where a network looks in a clip; `run.explaining` computes and draws
+- `features`: write what a layer says of each video; `feature_extraction` computes, `neighbours`
+  finds and draws the videos that are nearest to one
 
 Try everything:
 
@@ -31,4 +34,7 @@ Shared by the commands:
 - `worker_pool`: work on many videos at a time
 - `own_videos`: from a folder of videos to a result, for `train_custom.py`
 - `trained_network`: build a network from its checkpoint
+- `single_clip`: one clip of one video, with the frames that it shows
+- `layer_outputs`: watch the outputs of a network's layers, find layers by name
+- `film_strip`: draw frames side by side
 """

@@ -19,6 +19,8 @@ from run import (
     doctor,
     download,
     evaluate,
+    explain,
+    features,
     labels,
     networks,
     own_videos,
@@ -44,7 +46,8 @@ In the names of options, `-` and `_` mean the same. An option that is True or Fa
 - [Training](#training): the `train_<dataset>.py` scripts
 - [Preparing data](#preparing-data): `run.convert`, `run.check`, `run.download`, `run.labels`
 - [Before a run](#before-a-run): `run.doctor`, `run.networks`, `run.plan`
-- [Using a trained network](#using-a-trained-network): `run.evaluate`, `run.predict`
+- [Using a trained network](#using-a-trained-network): `run.evaluate`, `run.predict`,
+  `run.explain`, `run.features`
 """
 TRAINING = """\
 ## Training
@@ -62,7 +65,12 @@ COMMANDS: dict[str, tuple[Callable[[], argparse.ArgumentParser], ...]] = {
         labels.build_parser,
     ),
     "Before a run": (doctor.build_parser, networks.build_parser, lambda: plan.build_parser([])),
-    "Using a trained network": (evaluate.build_parser, predict.build_parser),
+    "Using a trained network": (
+        evaluate.build_parser,
+        predict.build_parser,
+        explain.build_parser,
+        features.build_parser,
+    ),
 }
 
 

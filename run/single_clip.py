@@ -10,7 +10,7 @@ from torch import Tensor
 
 from data.clips.clip_dataset import ClipRequest
 from data.data_error import DataError
-from data.store import FrameStore
+from data.store import open_store
 from run.prediction import clips_of_video, frame_store
 from run.trained_network import Trained
 
@@ -65,8 +65,8 @@ def read_clip(
     config = trained.with_shape(None, None, clip_fps)
     clips = clips_of_video(trained, store, config)
     request = ClipRequest(0, 0, config.clip_length, config.clip_size)
-    with FrameStore(store) as frames:
-        times = frames.times() if frames.fps or frames.has_varying_rate else None
+    opened = open_store(store)
+    times = None if opened.fps is None else opened.times()
     if start is not None:
         if times is None:
             raise DataError(f"{source}: does not say its frame rate, so --start cannot be found")

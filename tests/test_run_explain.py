@@ -25,9 +25,9 @@ from run.explaining.film import film_frames, film_rate, write_mp4
 from run.explaining.heat_maps import evidence, grad_cam, resized, saliency_tubes, trace
 from run.explaining.occlusion import log_odds, occlude
 from run.explaining.overlay import frames_of, overlaid
-from run.explaining.pictures import spread
 from run.explaining.random_weights import randomised, rank_correlation
 from run.explaining.srtg_factors import srtg_factors
+from run.film_strip import spread
 from run.layer_outputs import grid_of, output_shapes, token_frames
 from train.checkpoint.saving import save_checkpoint
 from train.devices import open_devices

@@ -13,8 +13,8 @@ from run.worker_pool import VideoTask, run_tasks
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = (
-    "benchmark", "check", "convert", "demo", "doctor", "download", "evaluate", "labels", "networks",
-    "options_page", "plan", "predict",
+    "benchmark", "check", "convert", "demo", "doctor", "download", "evaluate", "explain",
+    "features", "labels", "networks", "options_page", "plan", "predict",
 )  # fmt: skip
 SCRIPTS = sorted(path.name for path in ROOT.glob("train_*.py"))
 
@@ -98,6 +98,10 @@ def test_errors_that_need_no_tensor_need_no_torch(dataset, tmp_path):
         "p.pth: there is no such file": ["run.predict", "--checkpoint", "p.pth", "a.mp4"],
         "/nowhere: no such folder": ["run.evaluate", "--checkpoint", "rows.csv", "--dataset",
                                      "/nowhere"],
+        "x.pth: there is no such file": ["run.explain", "--checkpoint", "x.pth", "a.mp4"],
+        "--random-networks 0": ["run.explain", "a.mp4", "--random-networks", "0"],
+        "f.pth: there is no such file": ["run.features", "--checkpoint", "f.pth", *there],
+        "/none: no such folder": ["run.features", "--checkpoint", "rows.csv", "--dataset", "/none"],
         "--views": ["run.predict", "--checkpoint", "p.pth", "a.mp4", "--views", "0"],
         "argument --short-side": ["run.convert", *there, "--videos", "v", "--short-side", "x"],
         "v: no such folder": ["run.convert", *there, "--videos", "v"],

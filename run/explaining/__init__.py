@@ -5,6 +5,6 @@
 - `random_weights`: the control: the same heat map from networks with random weights
 - `occlusion`: how much the answer depends on each frame
 - `srtg_factors`: what the SRTG blocks multiply each frame by
-- `pictures`, `film`: draw them over the clip's frames
+- `overlay`, `pictures`, `film`: draw them over the clip's frames
 - `explanation`: one clip's explanation: compute it, write its files
 """

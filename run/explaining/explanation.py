@@ -22,9 +22,10 @@ from run.explaining.film import film_frames, film_rate, write_mp4
 from run.explaining.heat_maps import evidence, grad_cam, saliency_tubes, trace
 from run.explaining.occlusion import Occlusion, occlude
 from run.explaining.overlay import frames_of, overlaid
-from run.explaining.pictures import draw_factors, draw_occlusion, draw_strip
+from run.explaining.pictures import draw_factors, draw_occlusion
 from run.explaining.random_weights import randomised, rank_correlation
 from run.explaining.srtg_factors import BlockFactors, srtg_factors
+from run.film_strip import Strip, draw_strips
 from run.layer_outputs import find_name, output_shapes, token_frames
 from run.single_clip import SingleClip, read_clip
 from run.trained_network import Trained, open_checkpoint
@@ -220,11 +221,11 @@ def _write(folder: Path, clip: SingleClip, found: Explanation, facts: dict) -> N
     tubes = [] if found.tubes is None else [("Saliency Tubes", overlaid(frames, found.tubes))]
     mean, number = facts["random_weights"]["mean_rank_correlation"], len(found.correlations)
     said = "" if mean is None else f"\nrank correlation\n{mean:.2f} (mean of {number})"
-    rows = [
-        ("frames", frames),
-        (f"Grad-CAM\n{found.layer}", heat),
-        *((f"{name}\n{found.tubes_layer}", shown) for name, shown in tubes),
-        (f"Grad-CAM with\nrandom weights{said}", control),
+    strips = [
+        Strip("frames", frames),
+        Strip(f"Grad-CAM\n{found.layer}", heat),
+        *(Strip(f"{name}\n{found.tubes_layer}", shown) for name, shown in tubes),
+        Strip(f"Grad-CAM with\nrandom weights{said}", control),
     ]
     title = f"{facts['network']}: {facts['class']} {facts['probability']:.1%}"
     if facts["top"][0]["class"] != facts["class"]:
@@ -233,7 +234,7 @@ def _write(folder: Path, clip: SingleClip, found: Explanation, facts: dict) -> N
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as unfinished:
         draft = Path(unfinished).absolute()
-        draw_strip(rows, moments, title, draft / "film_strip.png")
+        draw_strips(strips, title, draft / "film_strip.png", moments=moments)
         whole = f"{title}. How much each frame matters"
         draw_occlusion(frames, moments, found.occlusion, whole, draft / "occlusion.png")
         if found.factors:

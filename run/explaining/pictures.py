@@ -1,4 +1,4 @@
-"""The pictures of `run.explain`: film strips, the occlusion in time, the factors of SRTG blocks."""
+"""The pictures of `run.explain`: the occlusion in time, and the factors of SRTG blocks."""
 
 from __future__ import annotations
 
@@ -9,48 +9,9 @@ import numpy as np
 
 from run.explaining.occlusion import Occlusion
 from run.explaining.srtg_factors import BlockFactors
+from run.film_strip import spread
 
-COLUMNS = 8  # frames of a film strip
-SIDE = 1.25  # inches
 BLUE, ORANGE = "#3b6ea5", "#d9822b"
-
-
-def spread(frames: int, columns: int = COLUMNS) -> list[int]:
-    """Return which frames a strip shows: evenly spread, the first and the last among them."""
-    return np.unique(np.linspace(0, frames - 1, min(frames, columns)).round().astype(int)).tolist()
-
-
-def draw_strip(
-    rows: Sequence[tuple[str, np.ndarray]], moments: Sequence[str], title: str, path: Path
-) -> None:
-    """Draw film strips below each other.
-
-    Args:
-        rows: (what it shows, frames uint8 (T, H, W, 3)) of each strip, all with equal T.
-        moments: when each frame is shown, T texts.
-        title: above the picture.
-        path: the png.
-    """
-    from matplotlib.figure import Figure
-
-    shown = spread(len(moments))
-    figure = Figure(
-        figsize=(1.6 + SIDE * len(shown), 0.75 + (SIDE + 0.06) * len(rows)), layout="constrained"
-    )
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10, parse_math=False)
-    axes = figure.subplots(len(rows), len(shown), squeeze=False)
-    for axis_row, (what, frames) in zip(axes, rows, strict=True):
-        axis_row[0].set_ylabel(
-            what, rotation=0, ha="right", va="center", fontsize=9, parse_math=False
-        )
-        for axis, t in zip(axis_row, shown, strict=True):
-            axis.imshow(frames[t], interpolation="none")
-            axis.set(xticks=[], yticks=[])
-            axis.spines[:].set_visible(False)
-    for axis, t in zip(axes[0], shown, strict=True):
-        axis.set_title(moments[t], fontsize=8, pad=3)
-    figure.savefig(path, dpi=100)
 
 
 def _timeline(figure, frames: np.ndarray, moments: Sequence[str], heights: tuple[float, float]):

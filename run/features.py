@@ -1,0 +1,120 @@
+"""Write what a layer of a trained network says of each video of a dataset, and find neighbours.
+
+    python -m run.features --checkpoint best.pth --dataset FOLDER --neighbours v_Archery_g01_c01
+
+writes into one folder:
+
+features.npz       features float32 (clips, C), ids, labels, classes, start and end in seconds
+neighbours_*.png   film strips of a video and of the videos nearest to it
+neighbours.json    the same as text
+
+features.npz opens with numpy.load and needs no pickle. Views of a video are rows of their own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data.annotations.video_folders import frames_root
+from run.command_line import Parser, boolean, check_checkpoint, command
+from train.config import Config, bounds_of
+from train.option_bounds import Bounds, within
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def build_parser() -> Parser:
+    """Return the parser of the command's options."""
+    parser = Parser(
+        prog="python -m run.features",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--dataset", required=True, help="the folder that holds jpg/")
+    parser.add_argument("--labels", help="folder of label csvs, or the train csv")
+    parser.add_argument(
+        "--split", type=within(bounds_of("split")), help="default: the checkpoint's"
+    )
+    parser.add_argument("--part", choices=("train", "val"), default="val", help="train or val")
+    parser.add_argument(
+        "--layer",
+        metavar="NAME",
+        help="any layer, such as layer3; its output is averaged over space and time (default: what "
+        "the classifier gets)",
+    )
+    parser.add_argument(
+        "--neighbours",
+        nargs="+",
+        default=[],
+        metavar="VIDEO",
+        help="ids of videos of the dataset, video files or frame stores: draw the videos nearest "
+        "to them",
+    )
+    parser.add_argument(
+        "--count",
+        type=within(Bounds(1, 50)),
+        default=5,
+        help="number of neighbours (default 5)",
+    )
+    parser.add_argument(
+        "--views",
+        type=within(Bounds(1, 1000)),
+        default=1,
+        help="clips of a video, spread over it (default 1, in its centre)",
+    )
+    parser.add_argument(
+        "--clip-fps",
+        type=within(bounds_of("clip_fps"), float),
+        help="frames per second of a clip, instead of the checkpoint's frame rate or interval",
+    )
+    parser.add_argument("--batch-size", type=within(bounds_of("batch_size")), default=16)
+    parser.add_argument("--workers", type=within(bounds_of("workers")), default=1)
+    parser.add_argument(
+        "--batch-timeout",
+        type=within(bounds_of("batch_timeout"), float),
+        default=Config.batch_timeout,
+        help="seconds to wait for a batch (0: without limit; default %(default)g)",
+    )
+    parser.add_argument(
+        "--skip-bad", type=boolean, nargs="?", const=True, default=False, metavar="True|False",
+        help="go on without rows and videos that cannot be used; count and list them",
+    )  # fmt: skip
+    parser.add_argument(
+        "--gpus",
+        type=within(bounds_of("gpus")),
+        help="0 is the CPU (default: one GPU if there is one)",
+    )
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="where to write (default: features/<name of the dataset> beside the checkpoint)",
+    )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> dict[str, np.ndarray]:
+    """Compute and write the features, return the arrays of features.npz.
+
+    Raises:
+        TrainError, NetworkError: the checkpoint cannot be used, or there is no such layer.
+        DataError: the dataset cannot be used, or there is no such video.
+    """
+    args = build_parser().parse_args(argv)
+    check_checkpoint(args.checkpoint)
+    frames_root(Path(args.dataset))
+    if args.out is None:
+        args.out = args.checkpoint.parent / "features" / Path(args.dataset).absolute().name
+    from run.feature_extraction import write_features  # imports torch
+
+    return write_features(args)
+
+
+if __name__ == "__main__":
+    sys.exit(command(main))
