@@ -111,7 +111,7 @@ def main(argv: list[str] | None = None) -> dict[str, np.ndarray]:
     frames_root(Path(args.dataset))
     if args.out is None:
         args.out = args.checkpoint.parent / "features" / Path(args.dataset).absolute().name
-    from run.feature_extraction import write_features  # imports torch
+    from run.feature_files import write_features  # imports torch
 
     return write_features(args)
 

@@ -39,10 +39,13 @@ def draw_strips(
     from matplotlib.figure import Figure  # takes a second to import
 
     shown = spread(len(strips[0].frames))
-    label = 0.4 + 0.075 * max(len(line) for strip in strips for line in strip.what.splitlines())
+    label = 0.5 + 0.075 * max(len(line) for strip in strips for line in strip.what.splitlines())
     size = (label + SIDE * len(shown), 0.55 + (SIDE + 0.06) * len(strips))
     figure = Figure(figsize=size, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    edge = 0.06 / size[0]  # so that no text is cut off
+    figure.get_layout_engine().set(
+        w_pad=0.02, h_pad=0.02, wspace=0, hspace=0, rect=(edge, 0, 1 - 2 * edge, 1)
+    )
     figure.suptitle(title, x=0.01, ha="left", fontsize=10, parse_math=False)
     axes = figure.subplots(len(strips), len(shown), squeeze=False)
     for row, strip in zip(axes, strips, strict=True):

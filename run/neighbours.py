@@ -28,8 +28,8 @@ class Query(NamedTuple):
 
 def normed(features: np.ndarray) -> np.ndarray:
     """Return the features divided by their length, so that products are cosines: (N, C)."""
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    return features / np.maximum(lengths, np.finfo(np.float32).tiny)
+    lengths = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
+    return (features / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
 
 
 def nearest(

@@ -37,6 +37,8 @@ SMALL = (
     "--recipe original"
 ).split()
 
+USE_NETWORK = ("run.evaluate", "run.predict", "run.explain", "run.features")
+
 
 class Walk:
     """Runs the README's commands one after the other, as a user would, on a small dataset."""
@@ -92,8 +94,8 @@ class Walk:
             download.build_parser().parse_args(words)
             return
         words += [NETWORK] if name == "run.networks" else []  # all of them take minutes
-        words += ["--gpus", "0"] if name in ("run.evaluate", "run.predict") else []
-        words += self.labels if name == "run.evaluate" else []
+        words += ["--gpus", "0"] if name in USE_NETWORK else []
+        words += self.labels if name in ("run.evaluate", "run.features") else []
         main = importlib.import_module(name).main
         assert command(lambda: main(words)) == 0, (name, words)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from random_checkpoint import random_checkpoint
 from torch import nn
 from torchvision.models.video.mvit import MSBlockConfig, MViT
 
@@ -19,7 +20,7 @@ from data.store import DATABASE
 from data.synthetic import render, write_video
 from network import NetworkError, build_network, insert_srtg
 from network.srtg import SRTG
-from run.command_line import command, complete
+from run.command_line import command
 from run.explaining.explained_layer import choose_layer, last_layer
 from run.explaining.film import film_frames, film_rate, write_mp4
 from run.explaining.heat_maps import evidence, grad_cam, resized, saliency_tubes, trace
@@ -29,9 +30,6 @@ from run.explaining.random_weights import randomised, rank_correlation
 from run.explaining.srtg_factors import srtg_factors
 from run.film_strip import spread
 from run.layer_outputs import grid_of, output_shapes, token_frames
-from train.checkpoint.saving import save_checkpoint
-from train.devices import open_devices
-from train.setup import prepare
 
 CLASSES = 5
 
@@ -295,26 +293,18 @@ def test_small_frames_are_enlarged_by_a_whole_number():
     assert frames_of(torch.zeros(3, 2, 256, 256, dtype=torch.uint8), 224).shape == (2, 256, 256, 3)
 
 
-def made(tiny: Path, folder: Path, **options) -> Path:
-    """A checkpoint of a network with random weights, for clips of 8 x 48 x 48."""
-    common = {"clip_length": 8, "clip_size": 48, "batch_size": 4, "gpus": 0, "workers": 0}
-    labels = str(tiny / "labels" / "tiny_train.csv")
-    config = complete("custom", dataset=str(tiny), labels=labels, **common, **options)
-    with open_devices(0, "fp32") as devices:
-        save_checkpoint(folder / "last.pth", prepare(config, devices).state_dict())
-    return folder / "last.pth"
-
-
 @pytest.fixture(scope="module")
 def checkpoint(tiny, tmp_path_factory) -> Path:
     """A network without SRTG blocks."""
-    return made(tiny, tmp_path_factory.mktemp("plain"), network="ir_csn_50")
+    return random_checkpoint(tiny, tmp_path_factory.mktemp("plain"), network="ir_csn_50")
 
 
 @pytest.fixture(scope="module")
 def gated(tiny, tmp_path_factory) -> Path:
     """A network with SRTG blocks that have gates."""
-    return made(tiny, tmp_path_factory.mktemp("gated"), network="srtg_r3d_18", gates=True)
+    return random_checkpoint(
+        tiny, tmp_path_factory.mktemp("gated"), network="srtg_r3d_18", gates=True
+    )
 
 
 @pytest.fixture(scope="module")

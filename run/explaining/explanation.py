@@ -49,7 +49,7 @@ class Explanation:
     heat: Tensor  # (t, h, w), Grad-CAM at `layer`
     tubes_layer: str
     tubes: Tensor | None  # (t, h, w), Saliency Tubes at `tubes_layer`
-    control: Tensor  # (t, h, w), Grad-CAM at `layer` of the first network with random weights
+    control: Tensor  # (t, h, w), Grad-CAM at `layer` of a network with random weights
     correlations: list[float]  # of the maps with those of networks with random weights
     occlusion: Occlusion
     factors: list[BlockFactors]
@@ -99,6 +99,7 @@ def explain(
     drawn = []
     for seed in tqdm(range(controls), desc="random weights", leave=False, disable=None):
         drawn.append(trace(randomised(net, seed), shown, label, name, tokens))
+    maps = [grad_cam(one) for one in drawn]
     signed = evidence(found)
     correlations = [rank_correlation(signed, evidence(control)) for control in drawn]
     return Explanation(
@@ -109,7 +110,7 @@ def explain(
         heat=grad_cam(found),
         tubes_layer=tubes_layer,
         tubes=saliency_tubes(net, last, label),
-        control=grad_cam(drawn[0]),
+        control=next((one for one in maps if one.any()), maps[0]),
         correlations=[value for value in correlations if value is not None],
         occlusion=occlude(clip, label, answer),
         factors=srtg_factors(net, shown),
@@ -220,10 +221,11 @@ def _write(folder: Path, clip: SingleClip, found: Explanation, facts: dict) -> N
     control = overlaid(frames, found.control)
     tubes = [] if found.tubes is None else [("Saliency Tubes", overlaid(frames, found.tubes))]
     mean, number = facts["random_weights"]["mean_rank_correlation"], len(found.correlations)
+    empty = "" if found.heat.any() else "\n(nothing is for it)"
     said = "" if mean is None else f"\nrank correlation\n{mean:.2f} (mean of {number})"
     strips = [
         Strip("frames", frames),
-        Strip(f"Grad-CAM\n{found.layer}", heat),
+        Strip(f"Grad-CAM\n{found.layer}{empty}", heat),
         *(Strip(f"{name}\n{found.tubes_layer}", shown) for name, shown in tubes),
         Strip(f"Grad-CAM with\nrandom weights{said}", control),
     ]

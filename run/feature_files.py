@@ -1,0 +1,155 @@
+"""Write the features of a dataset's videos, and the videos that are nearest to some of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from data.annotations.video_folders import Videos
+from data.clips.clip_dataset import ClipDataset, normalise
+from data.clips.loader import Batch
+from data.file_writing import write_atomically, write_text
+from run.feature_extraction import Features, extract, open_clips
+from run.layer_features import features_of
+from run.layer_outputs import Shapes, find_name, output_shapes
+from run.neighbours import Query, draw_neighbours, nearest, share_of_same_label
+from run.single_clip import read_clip
+from run.trained_network import Trained, open_checkpoint
+from run.worker_pool import printable
+from train.config import Config
+from train.devices import Devices, open_devices
+
+log = logging.getLogger(__name__)
+
+CLASSIFIER_INPUT = "the classifier's input"
+
+
+def write_features(args: argparse.Namespace) -> dict[str, np.ndarray]:
+    """Do what the options of `run.features` ask for; return the arrays of features.npz.
+
+    Raises:
+        TrainError, NetworkError: the checkpoint cannot be used, or there is no such layer.
+        DataError: the dataset or a video cannot be used, or there is no such video.
+    """
+    with (
+        open_devices(args.gpus, args.precision, most=1) as devices,
+        tempfile.TemporaryDirectory() as scratch,
+    ):
+        trained = open_checkpoint(args.checkpoint, devices)
+        clips, loader, config = open_clips(args, trained)
+        shape = (1, 3, config.clip_length, config.clip_size, config.clip_size)
+        example = torch.zeros(shape, dtype=torch.uint8, device=devices.device)
+        shapes = output_shapes(trained.net, normalise(example))
+        layer = args.layer and find_name(args.layer, list(shapes), "layer")
+        log.info("features of %s", layer or CLASSIFIER_INPUT)
+        ids = [printable(Path(folder).name) for folder in clips.videos.folders.tolist()]
+        queries = [
+            _query(given, ids, trained, devices, Path(scratch) / str(number), args, layer, shapes)
+            for number, given in enumerate(args.neighbours)
+        ]
+        found = extract(
+            trained, clips, loader, config, devices,
+            layer=layer, shapes=shapes, views=args.views,
+        )  # fmt: skip
+    arrays = _arrays(found, clips.videos, args, trained, layer)
+    args.out.mkdir(parents=True, exist_ok=True)
+    write_atomically(args.out / "features.npz", lambda file: np.savez(file, **arrays))
+    number, width = found.features.shape
+    print(f"{args.out / 'features.npz'}: {number} clips, {width} features of each")
+    same = share_of_same_label(arrays["features"], arrays["labels"], found.indices)
+    if same is not None:
+        print(f"the nearest clip of another video has the same label for {same:.1%} of the clips")
+    _write_neighbours(args.out, queries, found, clips, config, args.count)
+    return arrays
+
+
+def _arrays(
+    found: Features, videos: Videos, args: argparse.Namespace, trained: Trained, layer: str | None
+) -> dict[str, np.ndarray]:
+    """Return what features.npz holds."""
+    folders = videos.folders[found.indices]
+    return {
+        "features": found.features,
+        "ids": np.array([Path(folder).name for folder in folders.tolist()]),
+        "folders": folders,
+        "labels": videos.labels[found.indices],
+        "classes": np.array(videos.classes),
+        "view": found.views,
+        "first_frame": found.first,
+        "last_frame": found.last,
+        "start": found.start,
+        "end": found.end,
+        "layer": np.array(layer or CLASSIFIER_INPUT),
+        "network": np.array(trained.config.network),
+        "checkpoint": np.array(str(args.checkpoint)),
+    }
+
+
+def _query(
+    given: str,
+    ids: list[str],
+    trained: Trained,
+    devices: Devices,
+    scratch: Path,
+    args: argparse.Namespace,
+    layer: str | None,
+    shapes: Shapes,
+) -> Query:
+    """Return the video whose neighbours are wanted: one of the dataset, or one of its own.
+
+    Raises:
+        NetworkError: it is neither a video's id nor a file or folder.
+        DataError: it cannot be read.
+    """
+    if given in ids:
+        return Query(given, index=ids.index(given))
+    path = Path(given)
+    if not path.exists():
+        return Query(find_name(given, ids, "file and no video"))  # always raises
+    clip = read_clip(trained, path, scratch, clip_fps=args.clip_fps).clip
+    none = torch.zeros(1, dtype=torch.int64)
+    batch = Batch(clip[None], none, none, none - 1)
+    ((_, features),) = features_of(
+        trained.net, [batch], devices, layer=layer, shapes=shapes, title=path.name
+    )
+    return Query(printable(path.stem), clip=clip, features=features[0])
+
+
+def _write_neighbours(
+    folder: Path,
+    queries: list[Query],
+    found: Features,
+    clips: ClipDataset,
+    config: Config,
+    count: int,
+) -> None:
+    """Print, draw and write the nearest videos of each query."""
+    answers = {}
+    for query in queries:
+        if query.index is not None:
+            rows = np.flatnonzero(found.indices == query.index)
+            if not len(rows):
+                log.warning("%s cannot be read, so it has no neighbours", query.name)
+                continue
+            query = query._replace(features=found.features[rows[len(rows) // 2]])
+        near = nearest(query, found.features, found.indices, count)
+        path = folder / f"neighbours_{query.name.replace('/', '_')}.png"
+        draw_neighbours(query, near, clips, (config.clip_length, config.clip_size), path)
+        answers[query.name] = [
+            {
+                "id": printable(Path(str(clips.videos.folders[index])).name),
+                "class": printable(clips.videos.classes[clips.videos.labels[index]]),
+                "similarity": round(similarity, 4),
+            }
+            for index, similarity in near
+        ]
+        said = ", ".join(f"{row['id']} {row['similarity']:.2f}" for row in answers[query.name])
+        print(f"nearest to {query.name}: {said}")
+    if queries:
+        write_text(folder / "neighbours.json", json.dumps(answers, indent=1) + "\n")
