@@ -155,11 +155,9 @@ def test_a_layer_before_a_relu_that_works_in_place_is_seen_as_it_was(srtg):
     [
         ("r3d_18", 16, 112, "layer3", "layer4"),
         ("r3d_18", 32, 112, "layer4", "layer4"),
-        ("srtg_r2plus1d_50", 16, 256, "layer3", "layer4"),
         ("mtnet_s", 16, 112, "layer3", "layer4"),
         ("r3d_18", 4, 32, "layer3", "layer3"),  # layer4 has one position
         ("torchvision:r3d_18", 16, 112, "layer4", "layer4"),
-        ("srtg_torchvision:r3d_18", 16, 112, "layer4", "layer4"),
         ("torchvision:s3d", 16, 224, "features", "features"),
         ("torchvision:swin3d_t", 16, 112, "norm", "norm"),
         ("torchvision:mvit_v2_s", 16, 224, "blocks.15.norm1", "blocks.15.norm1"),

@@ -89,32 +89,29 @@ def test_views_are_rows_of_their_own_with_their_times(checkpoint, tiny, tmp_path
 @pytest.mark.parametrize(
     ("name", "layer", "width"),
     [
-        ("srtg_r3d_18", None, 512),
         ("srtg_r3d_18", "layer2", 128),
         ("srtg_r3d_18", "layer2.0.sar.lstm", 128),
-        ("mtnet_s", None, 512),
         ("mtnet_s", "layer4", 512),
         ("torchvision:s3d", None, 1024),
-        ("torchvision:swin3d_t", "norm", 768),
     ],
 )
 def test_any_layer_of_any_network_gives_one_row_for_each_clip(name, layer, width):
     torch.manual_seed(0)
     net = build_network(name, 5).eval()
-    clips = torch.randint(256, (2, 3, 16, 224 if "s3d" in name else 64), dtype=torch.uint8)
-    clips = clips[..., None].expand(*clips.shape, clips.shape[-1]).contiguous()
+    count, size = (1, 224) if "s3d" in name else (2, 64)
+    clips = torch.randint(256, (count, 3, 16, size, size), dtype=torch.uint8)
     shown = normalise(clips)
     shapes = output_shapes(net, shown[:1])
-    none = torch.zeros(2, dtype=torch.int64)
-    batch = Batch(clips, none, torch.tensor([4, 7]), none - 1)
+    numbers = torch.tensor([4, 7])[:count]
+    batch = Batch(clips, numbers, numbers, torch.full((count,), -1))
     with open_devices(0, "fp32") as devices:
         how = {"layer": layer, "shapes": shapes, "title": ""}
         ((indices, found),) = features_of(net, [batch], devices, **how)
-        one = Batch(*(part[1:] for part in batch))
-        ((_, alone),) = features_of(net, [one], devices, **how)
-    assert indices.tolist() == [4, 7] and found.shape == (2, width)
-    np.testing.assert_allclose(found[1:], alone, rtol=1e-3, atol=1e-4)
-    assert not net._forward_hooks and not any(m._forward_pre_hooks for m in net.modules())
+        assert indices.tolist() == numbers.tolist() and found.shape == (count, width)
+        if count > 1:
+            ((_, alone),) = features_of(net, [Batch(*(p[1:] for p in batch))], devices, **how)
+            np.testing.assert_allclose(found[1:], alone, rtol=1e-3, atol=1e-4)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
     if layer == "layer2":
         with torch.no_grad():
             expected = net.layer2(net.layer1(net.pool(net.stem(shown)))).mean((2, 3, 4))

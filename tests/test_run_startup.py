@@ -99,7 +99,7 @@ def test_errors_that_need_no_tensor_need_no_torch(dataset, tmp_path):
         "/nowhere: no such folder": ["run.evaluate", "--checkpoint", "rows.csv", "--dataset",
                                      "/nowhere"],
         "x.pth: there is no such file": ["run.explain", "--checkpoint", "x.pth", "a.mp4"],
-        "--random-networks 0": ["run.explain", "a.mp4", "--random-networks", "0"],
+        "argument --random-networks: 0": ["run.explain", "a.mp4", "--random-networks", "0"],
         "f.pth: there is no such file": ["run.features", "--checkpoint", "f.pth", *there],
         "/none: no such folder": ["run.features", "--checkpoint", "rows.csv", "--dataset", "/none"],
         "--views": ["run.predict", "--checkpoint", "p.pth", "a.mp4", "--views", "0"],
