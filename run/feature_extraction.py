@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from data.annotations.splits import open_split
+from data.annotations.video_folders import Videos
 from data.clips.clip_dataset import ClipDataset, ClipRequest
 from data.clips.loader import Batch, validation_loader
 from data.data_error import DataError
@@ -126,3 +127,8 @@ def open_clips(
         views=args.views,
     )
     return clips, loader, config
+
+
+def numbers_of_videos(videos: Videos, indices: np.ndarray) -> np.ndarray:
+    """Return a number for the video of each clip; segments of a video are rows with one folder."""
+    return np.unique(videos.folders, return_inverse=True)[1][indices]

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 
 from data.annotations.video_folders import Videos
-from data.clips.clip_dataset import ClipDataset, normalise
+from data.clips.clip_dataset import ClipDataset, ClipRequest, normalise
 from data.clips.loader import Batch
 from data.file_writing import write_atomically, write_text
-from run.feature_extraction import Features, extract, open_clips
+from run.feature_extraction import Features, extract, numbers_of_videos, open_clips
 from run.layer_features import features_of
 from run.layer_outputs import Shapes, find_name, output_shapes
-from run.neighbours import Query, draw_neighbours, nearest, share_of_same_label
+from run.neighbours import Neighbour, Query, draw_neighbours, nearest, share_of_same_label
 from run.single_clip import read_clip
 from run.trained_network import Trained, open_checkpoint
 from run.worker_pool import printable
@@ -62,7 +62,8 @@ def write_features(args: argparse.Namespace) -> dict[str, np.ndarray]:
     write_atomically(args.out / "features.npz", lambda file: np.savez(file, **arrays))
     number, width = found.features.shape
     print(f"{args.out / 'features.npz'}: {number} clips, {width} features of each")
-    same = share_of_same_label(arrays["features"], arrays["labels"], found.indices)
+    of_video = numbers_of_videos(clips.videos, found.indices)
+    same = share_of_same_label(found.features, arrays["labels"], of_video)
     if same is not None:
         print(f"the nearest clip of another video has the same label for {same:.1%} of the clips")
     _write_neighbours(args.out, queries, found, clips, config, args.count)
@@ -131,25 +132,44 @@ def _write_neighbours(
 ) -> None:
     """Print, draw and write the nearest videos of each query."""
     answers = {}
+    videos = clips.videos
+    views = int(found.views.max()) + 1
+    of_video = numbers_of_videos(videos, found.indices)
+
+    def neighbour(row: int, similarity: float) -> Neighbour:
+        index = int(found.indices[row])
+        request = ClipRequest(
+            index, 0, config.clip_length, config.clip_size, view=int(found.views[row]), views=views
+        )
+        label = int(videos.labels[index])
+        name = printable(Path(str(videos.folders[index])).name)
+        return Neighbour(
+            name, label, printable(videos.classes[label]), similarity, clips[request].clip
+        )
+
     for query in queries:
+        label = None
         if query.index is not None:
             rows = np.flatnonzero(found.indices == query.index)
             if not len(rows):
                 log.warning("%s cannot be read, so it has no neighbours", query.name)
                 continue
-            query = query._replace(features=found.features[rows[len(rows) // 2]])
-        near = nearest(query, found.features, found.indices, count)
-        path = folder / f"neighbours_{query.name.replace('/', '_')}.png"
-        draw_neighbours(query, near, clips, (config.clip_length, config.clip_size), path)
-        answers[query.name] = [
-            {
-                "id": printable(Path(str(clips.videos.folders[index])).name),
-                "class": printable(clips.videos.classes[clips.videos.labels[index]]),
-                "similarity": round(similarity, 4),
-            }
-            for index, similarity in near
+            row = int(rows[len(rows) // 2])  # the view in the centre
+            own = neighbour(row, 1.0)
+            label = own.label
+            query = query._replace(
+                name=f"{query.name}, {own.class_name}", clip=own.clip,
+                video=int(of_video[row]), features=found.features[row],
+            )  # fmt: skip
+        rows = nearest(query, found.features, of_video, count)
+        near = [neighbour(row, similarity) for row, similarity in rows]
+        name = query.name.partition(", ")[0]
+        draw_neighbours(query, label, near, folder / f"neighbours_{name.replace('/', '_')}.png")
+        answers[name] = [
+            {"id": one.name, "class": one.class_name, "similarity": round(one.similarity, 4)}
+            for one in near
         ]
-        said = ", ".join(f"{row['id']} {row['similarity']:.2f}" for row in answers[query.name])
+        said = ", ".join(f"{one.name} ({one.class_name}) {one.similarity:.2f}" for one in near)
         print(f"nearest to {query.name}: {said}")
     if queries:
         write_text(folder / "neighbours.json", json.dumps(answers, indent=1) + "\n")

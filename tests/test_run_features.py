@@ -127,14 +127,16 @@ def test_the_nearest_are_other_videos_with_the_largest_cosines():
     cosines /= lengths[:, None] * lengths
     others = [max((cosines[4, row], row) for row in (2 * i, 2 * i + 1)) for i in range(20)]
     expected = sorted(((c, row // 2) for c, row in others if row // 2 != 2), reverse=True)[:3]
-    found = nearest(Query("x", index=2, features=features[4]), features, indices, 3)
-    assert [index for index, _ in found] == [index for _, index in expected]
+    query = Query("x", video=2, features=features[4])
+    found = nearest(query, features, indices, 3)
+    assert [row // 2 for row, _ in found] == [index for _, index in expected]
+    assert [cosines[4, row] for row, _ in found] == pytest.approx([c for c, _ in expected])
     assert [c for _, c in found] == pytest.approx([c for c, _ in expected], rel=1e-4)
     cosines[indices[:, None] == indices[None]] = -2
     same = np.mean(labels[cosines.argmax(1)] == labels)
     assert share_of_same_label(features, labels, indices) == pytest.approx(same)
     assert share_of_same_label(features[:2], labels[:2], indices[:2]) is None
-    assert len(nearest(Query("x", index=2, features=features[4]), features, indices, 50)) == 19
+    assert len(nearest(query, features, indices, 50)) == 19
 
 
 def test_neighbours_of_a_video_of_the_dataset_and_of_one_that_is_given(checkpoint, tiny, tmp_path):
