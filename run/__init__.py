@@ -15,6 +15,10 @@ Look things up:
 - `options_page`: docs/options.md, the page of all options
 - `benchmark`: measure speed; `run.benchmarks` has a module for each benchmark
 
+Look at a training:
+
+- `report`: write its report.html again, or serve it; `report_server` answers the browser
+
 Use a trained network:
 
 - `evaluate`: score it on a validation split; `evaluation_report` computes, prints and draws

@@ -26,6 +26,7 @@ from run import (
     own_videos,
     plan,
     predict,
+    report,
 )
 from run.command_line import BY_RECIPE, build_parser, command, dataset_defaults
 from train.config import Config
@@ -46,6 +47,7 @@ In the names of options, `-` and `_` mean the same. An option that is True or Fa
 - [Training](#training): the `train_<dataset>.py` scripts
 - [Preparing data](#preparing-data): `run.convert`, `run.check`, `run.download`, `run.labels`
 - [Before a run](#before-a-run): `run.doctor`, `run.networks`, `run.plan`
+- [Looking at a training](#looking-at-a-training): `run.report`
 - [Using a trained network](#using-a-trained-network): `run.evaluate`, `run.predict`,
   `run.explain`, `run.features`
 """
@@ -65,6 +67,7 @@ COMMANDS: dict[str, tuple[Callable[[], argparse.ArgumentParser], ...]] = {
         labels.build_parser,
     ),
     "Before a run": (doctor.build_parser, networks.build_parser, lambda: plan.build_parser([])),
+    "Looking at a training": (report.build_parser,),
     "Using a trained network": (
         evaluate.build_parser,
         predict.build_parser,

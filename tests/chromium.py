@@ -56,9 +56,13 @@ class Page:
 
     def open(self, address: str) -> None:
         """Load a page, with its pictures."""
-        self._events.clear()
+        self.forget()
         self.call("Page.navigate", url=address)
         self.wait_for("Page.loadEventFired")
+
+    def forget(self) -> None:
+        """Forget the events that have come so far."""
+        self._events.clear()
 
     def width(self, pixels: int, height: int = 800) -> None:
         """Make the window so wide, as a phone if it is narrow."""

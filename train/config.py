@@ -216,8 +216,9 @@ class Config:
     save_minutes: float = option(RESULTS, 10.0, bounds=(0, 1e6),
         help="minutes between two saves of last.pth within an epoch (0: not by time)")
     epoch_save_seconds: float = option(RESULTS, 30.0, bounds=(0, 1e6),
-        help="write last.pth and curves.png at the end of an epoch only if they are older than "
-             "this many seconds; the first and the last epoch always do (0: every epoch)")
+        help="write last.pth, curves.png and report.html at the end of an epoch only if they are "
+             "older than this many seconds; the first and the last epoch always do "
+             "(0: every epoch)")
     keep: int = option(RESULTS, 0, bounds=(0, MANY),
         help="number of epochs whose checkpoints are kept (0: all)")
     keep_optimiser: str = option(RESULTS, "newest", choices=("newest", "all"),

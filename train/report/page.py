@@ -23,6 +23,30 @@ svg rect { fill: var(--bar); } svg text { font-size: 11px; fill: currentColor; }
 .strip img { height: 5rem; max-width: 100%; } .strip small { display: block; opacity: .75; }
 summary { cursor: pointer; }
 """
+#: Added for the pages about runs.
+RUN_STYLE = """
+h3 { font-size: 1.05rem; margin: 1.6rem 0 .4rem; } figcaption { font-size: .9rem; }
+.legend { font-size: .8rem; } .legend span { margin-right: .8rem; }
+.legend i { display: inline-block; width: .7rem; height: .7rem; margin-right: .3rem; }
+.schedule { grid-template-columns: repeat(auto-fit, minmax(13rem, 1fr)); }
+.class > span:last-of-type { font-size: .8rem; } .track { position: relative; }
+.track i { position: absolute; top: 50%; height: 2px; margin-top: -1px; background: #d1701f; }
+.gate { grid-template-columns: minmax(0, 30%) 1fr 3rem 25%; } .gate svg { height: 1.4rem; }
+.confusion { display: grid; grid-template-columns: repeat(auto-fit, minmax(16rem, 1fr));
+  gap: .2rem 1rem; } .confusion figcaption { grid-column: 1 / -1; font-weight: 400; }
+.confusion img { width: 100%; max-width: 44rem; image-rendering: pixelated; }
+.confusion ol { font-size: .8rem; columns: 10rem; margin: 0; }
+table { border-collapse: collapse; font-size: .9rem; align-self: start; }
+td, th { text-align: left; padding: .15rem .8rem .15rem 0; border-bottom: 1px solid var(--line); }
+.films { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr));
+  gap: .8rem 1.5rem; } .film small { display: block; line-height: 1.3; }
+.film div { display: grid; grid-template-columns: repeat(6, 1fr); gap: 2px; }
+.film img { width: 100%; height: auto; } .film div > small { grid-column: 1 / -1; }
+pre { white-space: pre-wrap; background: var(--pale); padding: .6rem; font-size: .85rem; }
+dl { display: grid; grid-template-columns: minmax(6rem, auto) 1fr; gap: .1rem 1rem;
+  font-size: .9rem; } dd { margin: 0; } dt { opacity: .75; }
+@media (max-width: 40rem) { dl { grid-template-columns: 1fr; } dd { margin-bottom: .4rem; } }
+"""
 
 
 def html_page(title: str, parts: Iterable[str], *, style: str = "") -> str:
