@@ -19,6 +19,7 @@ from data.clips.clip_dataset import ClipDataset, ClipOptions, ClipRequest
 from data.data_error import DataError
 from data.datasets import DATASETS
 from data.store import FrameStore, write_store
+from run import check
 
 FPS, SECONDS = 10, 12
 HEADER = "label,youtube_id,time_start,time_end,split"
@@ -62,6 +63,7 @@ def test_rows_are_segments_where_no_cut_video_is(jpg, tmp_path):
     nan = [np.nan, np.nan]
     np.testing.assert_equal(videos.times, [[2, 5], [5.25, 9.5], nan, [0.5, 4], nan])
     assert opened(jpg, tmp_path, rows[2]).times is None
+    assert videos.names()[1:3] == ["game1 5.25-9.5 s", "run/race_000002_000004"]
 
 
 def test_segments_outside_of_the_video_are_rejected_by_row(jpg, tmp_path):
@@ -155,7 +157,7 @@ def test_the_same_segment_twice_is_a_repeat_and_another_one_is_not(jpg, tmp_path
     assert train.fingerprint() != other.fingerprint()
 
 
-def test_own_videos_with_a_csv_of_segments(tmp_path):
+def test_own_videos_with_a_csv_of_segments(tmp_path, capsys):
     """All segments of a video are on one side, and the csvs that are written keep their times."""
     (tmp_path / "v").mkdir()
     for number in range(6):
@@ -178,5 +180,7 @@ def test_own_videos_with_a_csv_of_segments(tmp_path):
     assert sorted(map(tuple, parts["val"].times.tolist())) == sorted(
         2 * [(1.0, 3.5), (4.5, 7.0), (8.0, 10.5)]
     )
+    check.main([str(tmp_path / "d"), "--no-report"])  # segments are no repeats
+    assert "repeat" not in capsys.readouterr().out
     table = load_labels(tmp_path / "d" / "labels" / "custom_val.csv")
     assert set(table.video_ids()) == set(parts["val"].folders)

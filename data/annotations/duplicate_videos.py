@@ -16,11 +16,7 @@ LISTED = 5  # videos that a warning names
 
 def warn_of_repeats(videos: Videos) -> None:
     """Warn of videos or segments that several rows name. They are used once for each row."""
-    clips = videos.folders
-    if videos.times is not None:
-        places = zip(clips.tolist(), videos.times.tolist(), strict=True)
-        clips = np.array([f"{folder} {times}" for folder, times in places])
-    _, first, which = np.unique(clips, return_index=True, return_inverse=True)
+    _, first, which = np.unique(videos.names(), return_index=True, return_inverse=True)
     again = np.flatnonzero(first[which] != np.arange(len(videos)))  # not a video's first row
     if not len(again):
         return

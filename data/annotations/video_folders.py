@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,13 @@ class Videos:
     def path(self, index: int) -> str:
         """Return the folder of one video as text, which takes less time than a Path."""
         return os.path.join(self.root, self.folders[index])  # noqa: PTH118
+
+    def names(self) -> list[str]:
+        """Return the folder of each row's video, for segments with their seconds."""
+        if self.times is None:
+            return self.folders.tolist()
+        rows = zip(self.folders.tolist(), self.times.tolist(), strict=True)
+        return [f if math.isnan(start) else f"{f} {start:g}-{end:g} s" for f, (start, end) in rows]
 
     def fingerprint(self) -> str:
         """Return a hash of the videos' names, labels and classes; paths of the disk do not matter.
