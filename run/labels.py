@@ -83,6 +83,15 @@ def build_parser() -> Parser:
         "--ids", type=Path, help="file of video ids, one per line; other videos are left out"
     )
     add("hacs", convert_hacs, "FILE", "HACS's csv; segments without the action (-1) are left out")
+    activitynet = add(
+        "activitynet",
+        convert_activitynet,
+        "FILE",
+        "ActivityNet's json of segments, or HACS Segments'; the videos need not be cut",
+    )
+    activitynet.add_argument(
+        "--prefix", default="", help="what the videos' names have before the id, such as v_"
+    )
     mit = add("mit", convert_mit, "FILE", "Moments in Time's trainingSet.csv, validationSet.csv")
     diving = add("diving48", convert_diving48, "FILE", "Diving48's json files")
     folders = add(
@@ -109,9 +118,10 @@ def build_parser() -> Parser:
     )
     lists = add("list", convert_lists, "FILE", "files with lines `path label`")
     lists.add_argument("--classes", type=Path, help="file of class names, one per line")
-    for sub in (folders, lists):
+    for sub in (folders, lists, activitynet):
+        default = "activitynet" if sub is activitynet else "custom"
         sub.add_argument(
-            "--name", default="custom", help="the csvs are called NAME_train.csv and NAME_val.csv"
+            "--name", default=default, help="the csvs are called NAME_train.csv and NAME_val.csv"
         )
     for sub in (kinetics, mit, diving, lists):
         text = "part for rows that do not name one (default: as in the file's name)"
@@ -176,6 +186,17 @@ def convert_hacs(args: argparse.Namespace) -> dict[Path, int]:
     """Write the csvs of HACS; return the rows of each."""
     classes = read_classes(class_list("hacs"))
     return _write("hacs", _each(args.source, listings.hacs), args.output, classes)
+
+
+def convert_activitynet(args: argparse.Namespace) -> dict[Path, int]:
+    """Write the csvs of segments of ActivityNet or HACS; return the rows of each."""
+
+    def rows(path: Path, rejections: Rejections) -> Iterator[Row]:
+        return listings.activitynet(path, rejections, prefix=args.prefix)
+
+    return write_csvs(
+        _each(args.source, rows), lambda part: args.output / f"{args.name}_{part}.csv"
+    )
 
 
 def convert_mit(args: argparse.Namespace) -> dict[Path, int]:

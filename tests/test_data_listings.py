@@ -120,6 +120,40 @@ def test_diving48(tmp_path):
         list(listings.diving48(write(path, "{"), rejections, part="val", classes=["a"]))
 
 
+def test_activitynet(tmp_path):
+    database = {
+        "a": {
+            "subset": "training",
+            "annotations": [
+                {"segment": [0.5, 12.25], "label": "Archery"},
+                {"segment": [20, 31.5], "label": "Long jump"},
+            ],
+        },
+        "b": {"subset": "validation", "annotations": [{"segment": [1, 2], "label": "Archery"}]},
+        "c": {"subset": "testing", "annotations": []},
+        "d": {"subset": "training", "annotations": [{"segment": [5, 5], "label": "Archery"}]},
+        "e": {"annotations": [{"segment": [1, 5], "label": "Archery"}]},
+        "f": [],
+    }
+    path = write(tmp_path / "a.json", json.dumps({"version": "1.3", "database": database}))
+    rejections = Rejections()
+    rows = list(listings.activitynet(path, rejections, prefix="v_"))
+    assert rows == [
+        Row("Archery", "v_a", "train", 0.5, 12.25),
+        Row("Long jump", "v_a", "train", 20, 31.5),
+        Row("Archery", "v_b", "val", 1, 2),
+    ]
+    assert [line.split(": ")[1] for line in rejections] == ["'d'", "'e'", "'f'"]
+    written = write_csvs(rows, lambda part: tmp_path / f"x_{part}.csv")
+    table = load_labels(tmp_path / "x_train.csv")
+    assert written[tmp_path / "x_train.csv"] == 2 and table.rejected == []
+    assert table.times.tolist() == [[0.5, 12.25], [20, 31.5]]
+    assert table.video_ids().tolist() == ["v_a", "v_a"]
+    for text in ("[]", '{"database": []}', "{"):
+        with pytest.raises(DataError, match=r"a\.json"):
+            list(listings.activitynet(write(path, text), rejections))
+
+
 class TestTree:
     def videos(self, root: Path, classes=("run", "jump"), count=10) -> Path:
         for label in classes:

@@ -155,6 +155,7 @@ def test_a_name_that_says_no_part(tmp_path):
 HEADS = {
     "hacs": ["classname,youtube_id,subset,start,end,label\n", ""],
     "mit": ["a/b.mp4,a,1,2\n", ""],
+    "activitynet": ['{"database":{"a":{"subset":"training","annotations":[', '{"database":', ""],
     "diving48": ["[", '[{"vid_name":"a","label":', ""],
     "list": ["a/b.avi 1\n", "a/b.avi 10 1\n", ""],
     "kinetics": ["label,youtube_id,time_start,time_end,split\n", ""],

@@ -50,6 +50,12 @@ PUBLISHED = {
         "https://github.com/activitynet/ActivityNet",
         "BSD 3-Clause (HACS), MIT (ActivityNet)",
     ),
+    "activitynet": Published(
+        "ActivityNet",
+        "https://github.com/activitynet/ActivityNet; HACS Segments, in the same format: "
+        "https://github.com/hangzhaomit/HACS-dataset",
+        "MIT (ActivityNet), BSD 3-Clause (HACS)",
+    ),
     "mit": Published(
         "Moments in Time",
         "MIT, http://moments.csail.mit.edu; its class list is that of "

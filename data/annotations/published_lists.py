@@ -164,6 +164,34 @@ def diving48(path: Path, rejections: Rejections, *, part: str, classes: list[str
             rejections.append(f"{path}: entry {number}: {type(error).__name__}: {error}")
 
 
+def activitynet(path: Path, rejections: Rejections, *, prefix: str = "") -> Iterator[Row]:
+    """Read ActivityNet's json of segments, whose format HACS Segments has too.
+
+    It is {"database": {id: {"subset": "training", "annotations": [{"segment": [start, end],
+    "label": class}, ...]}, ...}}. Videos without annotations, as in the test set, have no row.
+
+    Args:
+        path: the json.
+        rejections: gets the annotations that cannot be used.
+        prefix: what the names of the videos have before the id, such as `v_`.
+    """
+    content = read_json(path)
+    videos = content.get("database") if isinstance(content, dict) else None
+    if not isinstance(videos, dict):
+        raise DataError(f"{path}: has no database of videos, as ActivityNet's json has")
+    for name, video in videos.items():
+        try:
+            annotations = video["annotations"]
+            part = _part_name(video["subset"]) if annotations else ""
+            for annotation in annotations:
+                start, end = map(float, annotation["segment"])
+                if not 0 <= start < end < 1e6:
+                    raise ValueError(f"the segment {start:g}, {end:g} is not one of a video")
+                yield Row(annotation["label"].strip(), f"{prefix}{name}", part, start, end)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            rejections.append(f"{path}: {name[:60]!r}: {type(error).__name__}: {error}")
+
+
 def path_list(
     path: Path, rejections: Rejections, *, part: str, classes: list[str] | None
 ) -> Iterator[Row]:
