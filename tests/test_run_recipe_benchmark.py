@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from run import benchmark
 from run.benchmarks import recipe_accuracy
@@ -38,3 +39,11 @@ def test_it_trains_each_network_and_sums_up(tmp_path, monkeypatch, capsys):
     folder = tmp_path / "rhythms" / "benchmark_recipes" / "ir_csn_50_gates_False_seed_1"
     assert json.loads((folder / "config.json").read_text())["recipe"]["name"] == "scratch"
     assert render_rhythms(tmp_path / "rhythms").read_text().count("\n") == 1 + 2 * len(RHYTHMS)
+
+
+@pytest.mark.slow
+def test_the_embedded_dataset_is_learnt_without_naming_a_recipe(tmp_path):
+    table = tmp_path / "rows.json"
+    where = ["--root", str(tmp_path), "--json", str(table)]
+    benchmark.main(["recipes", *where, "--networks", "r3d_18", "--seeds", "1"])
+    assert json.loads(table.read_text())[-1]["top1_percent"] > 90

@@ -174,6 +174,7 @@ def test_whatever_is_given_is_what_the_run_has(clips, recipe, batch, optimiser, 
     [
         (["--recipe", "probe"], "--recipe probe needs trained weights"),
         (["--recipe", "finetune"], "--recipe finetune needs trained weights"),
+        (["--recipe", "probe", "--resume", "auto"], "there is no run to resume"),
         (["--freeze-until", "fc"], "--freeze-until fc needs trained weights"),
         (["--freeze-bn"], "--freeze-bn needs trained weights"),
         (

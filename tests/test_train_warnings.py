@@ -76,7 +76,7 @@ def after(losses=(1.0,), top1=(), val_loss=()) -> list[str]:
         if epoch < len(top1):
             scores["val"] = {"top1": top1[epoch], "top5": 1, "loss": val_loss[epoch], "clips": 9}
         history.add_epoch(epoch + 1, scores, lr=0.1, gates={})
-    return list(warnings_after_epoch(history, 10))
+    return list(warnings_after_epoch(history, max(len(losses), len(top1)), 10))
 
 
 def test_a_loss_above_that_of_guessing():
@@ -85,10 +85,18 @@ def test_a_loss_above_that_of_guessing():
     assert after([2.30]) == [] and after([2.0, 2.5]) and after([2.5, 2.6]) == []
 
 
+def test_a_validation_loss_above_that_of_guessing():
+    (line,) = after([2.0], top1=[10.0], val_loss=[6e10])
+    assert "the validation loss, 6e+10, is above" in line and "--precise-bn" in line
+    assert after([2.0, 1.9], top1=[10.0], val_loss=[6e10]) == []  # no validation in epoch 2
+
+
 def test_validation_that_gets_no_better():
     best_then = [50.0] + [49.0] * PATIENCE
     assert after(top1=best_then[:-1], val_loss=[1.0] + [1.1] * (PATIENCE - 1)) == []
     (line,) = after(top1=best_then, val_loss=[1.0] + [1.1] * PATIENCE)
+    unvalidated = [1.0] * (PATIENCE + 2)  # one epoch more than validations
+    assert after(unvalidated, top1=best_then, val_loss=[1.0] + [1.1] * PATIENCE) == []
     assert "since epoch 1 (top1 50.00)" in line
     assert after(top1=[*best_then, 40.0], val_loss=[1.0] + [1.1] * (PATIENCE + 1)) == []  # once
     falling = [1.0 - 0.1 * i for i in range(PATIENCE + 1)]

@@ -52,7 +52,7 @@ def finish_epoch(
     )
     log_epoch(run, finished, scores, gates, seconds_left=left)
     if recorder:
-        for warning in warnings_after_epoch(run.history, len(run.classes)):
+        for warning in warnings_after_epoch(run.history, finished, len(run.classes)):
             log.warning(warning)
     run.clock.begin_epoch()
     run.meter = Meter(run.devices.device)

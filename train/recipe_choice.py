@@ -68,6 +68,11 @@ def complete_recipe(
         TrainError: the options contradict the recipe's purpose or one another.
     """
     name, why = _choose(config, clips, earlier)
+    if name in ("finetune", "probe") and not (config.pretrained_3d or earlier):
+        raise TrainError(
+            f"--recipe {name} needs trained weights, and there is no run to resume: give "
+            "--pretrained-3d FILE"
+        )
     notes: list[str] = []
     if earlier and earlier.name == name:
         values = dict(earlier.values)

@@ -14,7 +14,7 @@ from data.annotations.video_folders import Videos
 from train.config import Config
 from train.recipe_choice import reference_rate
 from train.recipes import ENOUGH_STEPS
-from train.results.history import History
+from train.results.history import History, Table
 from train.schedule.steps_table import Schedule
 
 FEW_VIDEOS = 5  # of a class
@@ -90,36 +90,43 @@ def _listed(names: Sequence[str], number: int) -> str:
     return ", ".join(names) + (", ..." if number > len(names) else "")
 
 
-def warnings_after_epoch(history: History, n_classes: int) -> Iterator[str]:
-    """Yield the warnings that become due with the newest epoch, each once for each occasion."""
-    yield from _above_guessing(history, n_classes)
-    yield from _no_improvement(history)
+def warnings_after_epoch(history: History, epoch: int, n_classes: int) -> Iterator[str]:
+    """Yield the warnings that become due with `epoch`, the newest, each once for each occasion."""
+    training, validation = (history.tables[f"{part}_results.csv"] for part in ("train", "val"))
+    yield from _above_guessing(
+        "training", training, n_classes, "if it stays there, lower --lr-base or raise "
+        "--warmup-epochs",
+    )  # fmt: skip
+    if validation.rows and validation.rows[-1]["Epoch"] == epoch:
+        yield from _above_guessing(
+            "validation", validation, n_classes, "if the training loss is lower, the statistics of "
+            "batch norm do not fit: lower --lr-base, or give --precise-bn 8",
+        )  # fmt: skip
+        yield from _no_improvement(validation)
 
 
-def _above_guessing(history: History, n_classes: int) -> Iterator[str]:
-    """Warn in the first epoch whose mean training loss is above that of equal probabilities."""
-    guessing = math.log(n_classes)
-    losses = history.tables["train_results.csv"].column("Loss")
+def _above_guessing(part: str, table: Table, n_classes: int, advice: str) -> Iterator[str]:
+    """Warn in the first epoch whose mean loss is above that of equal probabilities."""
+    guessing, losses = math.log(n_classes), table.column("Loss")
     above = [loss > guessing for loss in losses]
     if above and above[-1] and not any(above[:-1]):
         yield (
-            f"the training loss, {losses[-1]:.3g}, is above that of guessing among {n_classes} "
-            f"classes, {guessing:.3g}: if it stays there, lower --lr-base or raise --warmup-epochs"
+            f"the {part} loss, {losses[-1]:.3g}, is above that of guessing among {n_classes} "
+            f"classes, {guessing:.3g}: {advice}"
         )
 
 
-def _no_improvement(history: History) -> Iterator[str]:
+def _no_improvement(table: Table) -> Iterator[str]:
     """Warn once when `PATIENCE` validations in a row have improved neither loss nor accuracy."""
-    table = history.tables["val_results.csv"]
     top1, loss, epochs = table.column("Top1"), table.column("Loss"), table.column("Epoch")
     best = 0
-    for i in range(len(top1)):
-        if top1[i] > max(top1[:i], default=-math.inf) or loss[i] < min(loss[:i], default=math.inf):
+    for i in range(1, len(top1)):
+        if top1[i] > max(top1[:i]) or loss[i] < min(loss[:i]):
             best = i
     if len(top1) - 1 - best == PATIENCE:
         yield (
             f"validation has become no better in {PATIENCE} validations since epoch "
-            f"{epochs[best]:.0f} (top1 {max(top1):.2f}): the network may be learning the training "
+            f"{epochs[best]:.0f} (top1 {top1[best]:.2f}): the network may be learning the training "
             "clips by heart; best.pth keeps the best epoch, and more --augmentation, a larger "
             "--weight-decay or more videos may help"
         )
