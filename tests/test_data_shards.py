@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -303,6 +304,7 @@ def test_a_simulated_dataset_starts_and_its_workers_do_not_grow(tmp_path):
 #: Packs small shards and says each step, so that a test can kill it between any two.
 PACK_SLOWLY = """
 import sys
+import time
 from pathlib import Path
 from data.store import shard_index_writer, shard_writer
 for module, name in (
@@ -318,3 +320,22 @@ with shard_writer.Packer(Path(sys.argv[1]), 60_000) as packer:
         packer.add(folder)
     packer.finish()
 """
+
+
+@pytest.mark.slow
+def test_a_killed_conversion_to_shards_goes_on(tmp_path):
+    """The command itself, killed several times while it converts and packs."""
+    write_videos(tmp_path / "videos", 6, seed=5, prefix="s")
+    source, shards = ["--videos", str(tmp_path / "videos")], tmp_path / "shards"
+    words = [*source, "--dataset", str(shards), "--shards", "--shard-size", "0.0002"]
+    for turn in range(5):
+        process = subprocess.Popen([sys.executable, "-m", "run.convert", *words], cwd=ROOT)
+        wanted = turn + 1  # a shard more than at the last kill
+        while process.poll() is None and len(list(shards.glob("jpg/shard-*"))) < wanted:
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+    assert command(lambda: convert.main(words)) == 0
+    assert command(lambda: convert.main([*source, "--dataset", str(tmp_path / "single")])) == 0
+    frames = frames_of(tmp_path / "single")
+    assert len(frames) == 48 and frames_of(shards) == frames
