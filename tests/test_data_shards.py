@@ -24,7 +24,7 @@ from data.store import FrameStore, is_finished, open_store, verify_store, write_
 from data.store.shard_index import INDEX, find_in_shards, open_index, shard_numbers
 from data.store.shard_writer import Packer
 from data.synthetic import render, write_videos
-from run import check, convert
+from run import check, convert, labels
 from run.benchmarks.million_videos import simulate
 from run.command_line import command
 
@@ -233,6 +233,17 @@ def test_convert_to_shards_is_the_same_as_convert_then_pack(videos, tmp_path, ca
     assert kept == {path: path.stat().st_mtime_ns for path in (shards / "jpg").glob("shard-*")}
     assert "8 of them are finished" in capfd.readouterr().err
     assert command(lambda: check.main([str(shards), "--no-report"])) == 0
+
+
+def test_labels_of_a_packed_dataset_are_the_same(dataset, tmp_path):
+    found = []
+    for turn in range(2):
+        out = tmp_path / f"labels{turn}"
+        words = ["folders", str(dataset), "--name", "x", "--output", str(out)]
+        assert command(lambda words=words: labels.main(words)) == 0
+        found.append({path.name: path.read_text() for path in out.glob("*.csv")})
+        pack(dataset)
+    assert found[0] == found[1] and {"x_train.csv", "x_val.csv"} <= {*found[0]}
 
 
 @pytest.mark.parametrize(
