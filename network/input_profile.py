@@ -79,6 +79,11 @@ class InputProfile:
                 raise NetworkError(f"its input profile has {name} {str(value)[:40]!r}")
         return cls(**made)
 
+    def shape_text(self) -> str:
+        """Return frames, size and rate in a few letters, such as `16x112x112, 15 fps`."""
+        rate = f"{self.fps:g} fps" if self.fps else f"interval {self.interval}"
+        return f"{self.frames}x{self.crop}x{self.crop}, {rate}"
+
     def __str__(self) -> str:
         shape = f"{self.frames} frames" if self.frames else "clips"
         if self.crop:
@@ -121,10 +126,13 @@ DEFAULT_PROFILE = InputProfile(
 
 
 def profile_of(net: object) -> InputProfile:
-    """Return a network's `input_profile`, also if it is wrapped for several devices.
+    """Return a network's `input_profile`, also if it is wrapped as `module` or `net` of another.
 
     A network without one has `DEFAULT_PROFILE`.
     """
-    while "input_profile" not in vars(net) and hasattr(net, "module"):
-        net = net.module
-    return getattr(net, "input_profile", DEFAULT_PROFILE)
+    while "input_profile" not in vars(net):
+        inner = getattr(net, "module", None) or getattr(net, "net", None)
+        if inner is None:
+            return DEFAULT_PROFILE
+        net = inner
+    return net.input_profile

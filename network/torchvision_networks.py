@@ -9,6 +9,7 @@ from torchvision.models import get_model, get_model_weights
 
 from network.build_options import BuildOptions
 from network.insert import insert_srtg
+from network.network_error import NetworkError
 
 
 class ClipLimits(NamedTuple):
@@ -17,6 +18,15 @@ class ClipLimits(NamedTuple):
     frames: int = 1  # at least
     size: int = 16  # at least, in pixels
     fixed: bool = False  # whether clips must have just this shape
+
+    def __str__(self) -> str:
+        shape = f"{self.frames} frames of {self.size}x{self.size} pixels"
+        return f"{shape} only" if self.fixed else f"at least {shape}"
+
+    @property
+    def suit_multigrid(self) -> bool:
+        """Return whether clips may be so short and small as multigrid's."""
+        return not self.fixed and self.size <= ClipLimits().size
 
 
 def build_torchvision(
@@ -54,3 +64,16 @@ def clip_limits(network: str) -> ClipLimits:
     meta = get_model_weights(name).DEFAULT.meta
     size = max(16, *meta["min_size"])
     return ClipLimits(meta.get("min_temporal_size", 1), size, fixed=name.startswith("mvit"))
+
+
+def check_clip_shape(network: str, frames: int, size: int) -> None:
+    """Raise NetworkError if a network cannot take clips of `frames` frames of `size` pixels."""
+    limits = clip_limits(network)
+    fits = (frames, size) == limits[:2] if limits.fixed else (
+        frames >= limits.frames and size >= limits.size
+    )  # fmt: skip
+    if not fits:
+        raise NetworkError(
+            f"{network} takes clips of {limits}, not {frames} frames of {size}x{size}: give "
+            f"--clip-length {limits.frames} --clip-size {limits.size}"
+        )

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from data.annotations.video_folders import Videos
-from data.clips.clip_dataset import ClipDataset, ClipRequest, normalise
+from data.clips.clip_dataset import ClipDataset, ClipRequest
 from data.clips.loader import Batch
 from data.file_writing import write_atomically, write_text
 from run.feature_extraction import Features, extract, numbers_of_videos, open_clips
@@ -24,6 +24,7 @@ from run.trained_network import Trained, open_checkpoint
 from run.worker_pool import printable
 from train.config import Config
 from train.devices import Devices, open_devices
+from train.normalisation import normalised
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def write_features(args: argparse.Namespace) -> dict[str, np.ndarray]:
         clips, loader, config = open_clips(args, trained)
         shape = (1, 3, config.clip_length, config.clip_size, config.clip_size)
         example = torch.zeros(shape, dtype=torch.uint8, device=devices.device)
-        shapes = output_shapes(trained.net, normalise(example))
+        shapes = output_shapes(trained.net, normalised(trained.net, example))
         layer = args.layer and find_name(args.layer, list(shapes), "layer")
         log.info("features of %s", layer or CLASSIFIER_INPUT)
         ids = [printable(Path(folder).name) for folder in clips.videos.folders.tolist()]

@@ -4,6 +4,10 @@ The table has the parameters in millions, the multiply-accumulates of one clip i
 convolutions, linear and recurrent layers), and the top-1 and top-5 accuracy on HACS that the
 authors published for their checkpoints. With --clip-length, --clip-size or --classes the figures
 are computed, which takes a few seconds for each network: name those that you want to know about.
+
+With --pretrained, list the weights of other projects that `--pretrained-3d` and `load_pretrained`
+take by name: what they were trained on, top-1 on Kinetics-400 in percent as published, with the
+number of clips or views of a video, the input that they need, and whether the file is here.
 """
 
 from __future__ import annotations
@@ -49,13 +53,44 @@ def build_parser() -> Parser:
         default=CLASSES,
         help="number of classes",
     )
+    parser.add_argument(
+        "--pretrained", action="store_true", help="list pretrained weights instead (imports torch)"
+    )
     return parser
+
+
+def pretrained_rows() -> list[dict[str, str]]:
+    """Return a row of text for each source of pretrained weights."""
+    from network.pretrained.download import cached_file  # imports torch
+    from network.pretrained.sources import find_source, list_pretrained
+
+    return [
+        {
+            "source": name,
+            "network": source.network,
+            "trained on": source.trained_on,
+            "top1 (clips)": source.top1 or "-",
+            "input": source.profile.shape_text(),
+            "licence": source.licence,
+            "MB": f"{4 * source.parameters / 1e6:.0f}",
+            "here": "yes" if cached_file(source).is_file() else "no",
+        }
+        for name, source in ((name, find_source(name)) for name in list_pretrained())
+    ]
 
 
 def main(argv: list[str] | None = None) -> None:
     """Print the table. Raises NetworkError for a network that does not exist."""
     parser = build_parser()
     args = parser.parse_args(argv)
+    if args.pretrained:
+        if args.names:
+            parser.error("--pretrained lists all sources: give it without names")
+        print(as_table(pretrained_rows()))
+        print(
+            "MB: of the parameters; licences are those that the weights or their repository state"
+        )
+        return
     stored = read_figures()
     names = [name.lower() for name in args.names] or list_networks()
     for name in names:

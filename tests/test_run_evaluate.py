@@ -10,11 +10,11 @@ from PIL import Image
 from torch import nn
 
 from data.annotations.video_folders import Videos
-from data.clips.clip_dataset import normalise
 from data.clips.loader import Batch
 from run.evaluation_report import confusion_matrix, draw_confusion, reordered
 from train.devices import Devices
 from train.evaluation import evaluate, predictions
+from train.normalisation import normalised
 from train.signals import Signals
 from train.train_errors import Interrupted
 
@@ -37,7 +37,7 @@ def batch(indices, labels, replaced=None, seed=0) -> Batch:
 
 def probabilities(net, clips) -> torch.Tensor:
     with torch.no_grad():
-        return net.eval()(normalise(clips)).softmax(1)
+        return net.eval()(normalised(net, clips)).softmax(1)
 
 
 def test_views_of_a_video_count_together_as_the_mean_of_their_probabilities():

@@ -19,6 +19,7 @@ from data.clips.clip_dataset import normalise
 from data.store import DATABASE
 from data.synthetic import render, write_video
 from network import NetworkError, build_network, insert_srtg
+from network.input_profile import DEFAULT_PROFILE
 from network.srtg import SRTG
 from run.command_line import command
 from run.explaining.explained_layer import choose_layer, last_layer
@@ -36,7 +37,8 @@ CLASSES = 5
 
 def clip_of(frames: int = 8, size: int = 64) -> torch.Tensor:
     random = torch.Generator().manual_seed(0)
-    return normalise(torch.randint(256, (1, 3, frames, size, size), generator=random).byte())
+    clips = torch.randint(256, (1, 3, frames, size, size), generator=random).byte()
+    return normalise(clips, DEFAULT_PROFILE.mean, DEFAULT_PROFILE.std)
 
 
 def network(name: str, **options) -> nn.Module:

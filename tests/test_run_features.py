@@ -16,6 +16,7 @@ from data.clips.clip_dataset import normalise
 from data.clips.loader import Batch
 from data.store import DATABASE, FrameStore, write_store
 from network import build_network
+from network.input_profile import DEFAULT_PROFILE
 from run.command_line import command
 from run.layer_features import features_of
 from run.layer_outputs import output_shapes
@@ -100,7 +101,7 @@ def test_any_layer_of_any_network_gives_one_row_for_each_clip(name, layer, width
     net = build_network(name, 5).eval()
     count, size = (1, 224) if "s3d" in name else (2, 64)
     clips = torch.randint(256, (count, 3, 16, size, size), dtype=torch.uint8)
-    shown = normalise(clips)
+    shown = normalise(clips, DEFAULT_PROFILE.mean, DEFAULT_PROFILE.std)
     shapes = output_shapes(net, shown[:1])
     numbers = torch.tensor([4, 7])[:count]
     batch = Batch(clips, numbers, numbers, torch.full((count,), -1))

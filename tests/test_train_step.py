@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from runs import command, same_bits
 
-from data.clips.clip_dataset import normalise
 from data.clips.loader import StepPlan
 from network import gate_rates
 from run.command_line import parse_config
@@ -16,6 +15,7 @@ from train.devices import open_devices
 from train.divergence import check_last_step
 from train.loaders import training_batches
 from train.mixing import mixed
+from train.normalisation import normalised
 from train.prefetch import prefetched
 from train.setup import prepare
 from train.speed_monitor import SpeedMonitor
@@ -110,7 +110,7 @@ def test_training_accuracy_under_mixup_counts_the_heavier_class(tiny, tmp_path):
             answer = F.one_hot(batch.labels, 3).float()
             hook = run.net.register_forward_hook(lambda *args, answer=answer: 0 * args[2] + answer)
             torch.manual_seed(hash((config.random_seed, run.step, 0)) % 2**63)
-            _, targets = mixed(normalise(batch.clips), batch.labels, 3, config)
+            _, targets = mixed(normalised(run.net, batch.clips), batch.labels, 3, config)
             heavier = targets.argmax(1) == batch.labels
             right, wrong = right + int(heavier.sum()), wrong + int((~heavier).sum())
             train_step(run, batch, SpeedMonitor(devices.device))

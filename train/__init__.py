@@ -5,6 +5,7 @@ option_bounds      the bounds of options that are numbers
 recipes            the option values of --recipe, a row for each way of training
 recipe_choice      which recipe a run takes, and what its options become
 plan_report        what a run says before its first step, and all of --plan
+network_choice     which network a run trains, from which weights, on which clips
 training_warnings  warnings of a run that will not learn
 freezing           layers that do not learn
 setup              build all that a run needs from its configuration
@@ -22,6 +23,7 @@ optimiser          SGD or AdamW, its parameter groups and learning rates
 averaged_weights   exponential moving average (EMA) of the weights
 batchnorm          batch norm over sub-batches, synchronised or precise
 mixing             mixup and CutMix
+normalisation      normalise clips as the network's input profile says
 metrics            top-1, top-5 and loss over clips
 evaluation         score a network, with the views of a video averaged
 validation         which weights are validated, with which batch norm statistics

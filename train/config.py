@@ -55,6 +55,11 @@ DATA, MODEL, SCHEDULE, OPTIMISER, MACHINE, RESULTS = (
 SMALLEST_SIDE = 16  # height and width in pixels that every network takes
 LONGEST_LIST = 50  # numbers in one option
 MANY = 10**9  # upper bound of counts that have no natural one
+#: Options that can follow from the input profile of pretrained weights.
+FROM_PROFILE = {
+    "clip_length", "clip_size", "crop_share", "clip_fps", "train_frame_interval",
+    "val_frame_interval",
+}  # fmt: skip
 BELOW_ONE = Bounds(0, 1, exclusive=True)
 
 
@@ -66,6 +71,8 @@ class Config:
     given: list[str] = field(default_factory=list, metadata={"hidden": True})  # by the user
     # how a run was planned anew, see train.schedule.replanning.Part; empty: as the options say
     schedule_parts: list[list[float]] = field(default_factory=list, metadata={"hidden": True})
+    #: options that follow from the input profile of pretrained weights, with their values
+    from_profile: dict = field(default_factory=dict, metadata={"hidden": True})
 
     # fmt: off
     dataset: str = option(DATA, "", help="folder of the dataset: the one that contains jpg/")
@@ -85,6 +92,8 @@ class Config:
     clip_fps: float | None = option(DATA, None, bounds=(0.01, 10_000),
         help="frames per second of a clip, whatever those of the video; replaces both frame "
              "intervals (default: off)")
+    crop_share: float | None = option(DATA, None, bounds=(0.01, 1),
+        help="side of the crop relative to the frame's short side (default: the dataset's)")
     augmentation: str = option(DATA, "readme",
         help="readme (the original's imgaug pipeline, compiled), imgaug (the same pipeline, "
              "run by imgaug itself), randaugment, colour, none, or a Python file that defines "
@@ -111,7 +120,11 @@ class Config:
     recurrent_init: str = option(MODEL, "open", choices=("open", "default"),
         help="SRTG: initial biases of the recurrence: open (output near 1) or PyTorch's default")
     pretrained_3d: str | None = option(MODEL, None,
-        help="checkpoint whose weights the run starts with")
+        help="weights that the run starts with: a name, as listed by python -m run.networks "
+             "--pretrained, or a checkpoint of this project or another; unless they are given, "
+             "the clip shape and rate are those of the weights, and the network too")
+    pretrained_partial: bool = option(MODEL, False,
+        help="load the weights that fit instead of refusing if some do not")
     fine_tune: bool = option(MODEL, False,
         help="use lower learning rates for all layers except the classifier")
     backbone_lr: float = option(MODEL, 0.6, bounds=(0, 1000),

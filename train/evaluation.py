@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from data.annotations.video_folders import Videos
-from data.clips.clip_dataset import normalise
 from data.clips.loader import Batch
 from train.devices import Devices
 from train.metrics import Meter
+from train.normalisation import normalised
 from train.prefetch import prefetched
 from train.signals import Signals
 from train.train_errors import Interrupted
@@ -108,7 +108,7 @@ def predictions(
         if not len(batch.labels):
             continue
         with devices.autocast():
-            logits = net(normalise(batch.clips)).float()
+            logits = net(normalised(net, batch.clips)).float()
         labels = batch.labels
         indices, views = batch.indices.unique_consecutive(return_counts=True)
         if len(indices) < len(logits):

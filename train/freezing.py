@@ -6,6 +6,7 @@ import difflib
 
 from torch import nn
 
+from network.classifier import classifier_name
 from train.config import Config
 from train.train_errors import TrainError
 
@@ -24,6 +25,8 @@ def frozen_layers(net: nn.Module, until: str) -> list[str]:
     names = layers(net)
     if not until:
         return []
+    if until == "fc" and "fc" not in names:  # torchvision's networks have other names for it
+        until = classifier_name(net).partition(".")[0]
     if until not in names:
         near = difflib.get_close_matches(until, names, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""

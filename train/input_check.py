@@ -8,6 +8,7 @@ from data.annotations.splits import find_csv
 from data.annotations.video_folders import frames_root
 from data.augment.presets import check_pipeline
 from data.datasets import dataset_spec
+from network.pretrained.sources import check_source_name, is_source_name
 from network.registry import find_builder
 from train.config import Config
 from train.train_errors import TrainError
@@ -36,6 +37,21 @@ def check_names(config: Config, *, reads_weights: bool = True) -> None:
     """
     check_pipeline(config.augmentation)
     find_builder(config.network)
-    path = config.pretrained_3d
-    if path and reads_weights and not Path(path).is_file():
-        raise TrainError(f"--pretrained-3d {path}: there is no such file")
+    if config.pretrained_3d and reads_weights:
+        check_weights(config.pretrained_3d)
+
+
+def check_weights(source: str) -> None:
+    """Check that `--pretrained-3d` names a file or one of the sources of pretrained weights.
+
+    Raises:
+        TrainError, NetworkError: it does not.
+    """
+    if Path(source).is_file():
+        return
+    if not is_source_name(source):
+        raise TrainError(
+            f"--pretrained-3d {source}: there is no such file (python -m run.networks --pretrained "
+            "lists the weights that can be given by name)"
+        )
+    check_source_name(source)

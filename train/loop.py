@@ -19,6 +19,7 @@ from train.epoch_end import finish_epoch, save_last, seconds_left, update_last
 from train.freezing import set_training_mode
 from train.loaders import training_batches, validation_batches
 from train.mixing import scoring_note
+from train.network_choice import NetworkChoice
 from train.plan_report import report_plan, report_recipe
 from train.prefetch import prefetched
 from train.progress import log_progress, progress_bar, show_progress
@@ -28,7 +29,7 @@ from train.report.run_report import update_report
 from train.results.log_file import log_file
 from train.results.recorder import Recorder, write_config
 from train.results.results_folder import held_results, start_results
-from train.setup import prepare
+from train.setup import agree_on_network, prepare
 from train.signals import Signals, caught_signals
 from train.speed_monitor import SpeedMonitor
 from train.step import train_step
@@ -60,13 +61,16 @@ def train_on(config: Config, devices: Devices, signals: Signals) -> Path:
     """Start or resume a run on `devices`; as `train`, which opens them."""
     started = time.monotonic()
     with log_file() as log_to, contextlib.ExitStack() as stack:
+        choice = agree_on_network(config, devices)
+        config = choice.fill_in(config)
         writes = devices.is_first and not config.plan
         run_in_all_ranks(
             devices, lambda: stack.enter_context(held_results(config)) if writes else None
         )
         if not devices.is_first:
             logging.getLogger().setLevel(logging.WARNING)  # else every rank would log every line
-        run = prepare_in_time(config, devices, started)
+        run = prepare_in_time(config, devices, choice, started)
+        del choice  # the weights are in the network now
         if config.plan:
             report_plan(run)
             return run.folder
@@ -81,13 +85,15 @@ def train_on(config: Config, devices: Devices, signals: Signals) -> Path:
     return run.folder
 
 
-def prepare_in_time(config: Config, devices: Devices, started: float) -> TrainingRun:
+def prepare_in_time(
+    config: Config, devices: Devices, choice: NetworkChoice, started: float
+) -> TrainingRun:
     """Build the run and fit its schedule to --max-minutes, which count from `started`.
 
     If the schedule that fits has too few steps for the recipe `original`, --recipe auto takes
     `scratch` instead, although the whole schedule would have had enough.
     """
-    run = prepare(config, devices)
+    run = prepare(config, devices, choice)
     run.clock.begin_process(started)
     fit_to_time(run)
     steps = run.schedule.total_steps
@@ -95,7 +101,7 @@ def prepare_in_time(config: Config, devices: Devices, started: float) -> Trainin
     if not (is_choice and config.max_minutes and steps < ENOUGH_STEPS):
         return run
     del run  # its memory is needed
-    run = prepare(replace(config, recipe="scratch"), devices)
+    run = prepare(replace(config, recipe="scratch"), devices, choice)
     run.recipe = replace(
         run.recipe,
         why=f"the original's options would make {steps:,} optimiser steps in --max-minutes "

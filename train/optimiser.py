@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from network.checkpoint_file import tensor_problem
+from network.classifier import classifier_name
+from network.srtg import SRTG
 from train.config import Config
 from train.train_errors import TrainError
 
@@ -19,8 +21,9 @@ CLASSIFIER = "classifier"
 def parameter_groups(net: nn.Module, config: Config) -> list[dict]:
     """Group the parameters that learn by the kind of their module and by their weight decay.
 
-    Kinds: `recurrent` (LSTM, GRU), `classifier` (linear layers), `convolution` (all else, with
-    their norms). Every group has `name` and `lr_scale`, which `set_learning_rate` reads.
+    Kinds: `recurrent` (LSTM, GRU, the weights of SRTGs), `classifier` (the last layer),
+    `convolution` (all else, with their norms). Every group has `name` and `lr_scale`, which
+    `set_learning_rate` reads.
 
     Args:
         net: the network; parameters that take no gradients are left out.
@@ -29,8 +32,9 @@ def parameter_groups(net: nn.Module, config: Config) -> list[dict]:
             weight decay.
     """
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
-    for module in net.modules():
-        kind = _kind(module)
+    head = classifier_name(net)
+    for name, module in net.named_modules():
+        kind = CLASSIFIER if head and name == head else _kind(module)
         for parameter in module.parameters(recurse=False):
             if parameter.requires_grad:
                 decayed = config.decay_norms or parameter.ndim > 1
@@ -50,9 +54,7 @@ def parameter_groups(net: nn.Module, config: Config) -> list[dict]:
 
 
 def _kind(module: nn.Module) -> str:
-    if isinstance(module, nn.RNNBase):
-        return "recurrent"
-    return CLASSIFIER if isinstance(module, nn.Linear) else "convolution"
+    return "recurrent" if isinstance(module, nn.RNNBase | SRTG) else "convolution"
 
 
 def build_optimiser(net: nn.Module, config: Config) -> torch.optim.Optimizer:

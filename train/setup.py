@@ -15,9 +15,12 @@ from data.annotations.splits import open_split
 from data.annotations.video_folders import Videos
 from data.clips.clip_dataset import ClipDataset, ClipOptions
 from data.clips.loader import StepPlan
+from data.data_error import DataError
 from data.datasets import DatasetSpec, dataset_spec
 from data.store import FrameStore
-from network import build_network, load_weights
+from network import build_network
+from network.input_profile import ASSUMED_FPS
+from network.torchvision_networks import clip_limits
 from train.batchnorm import StepNorms, shortage
 from train.checkpoint.resume import resume
 from train.checkpoint.saving import OPTIMISER
@@ -29,6 +32,7 @@ from train.freezing import freeze, frozen_layers
 from train.input_check import check_names
 from train.memory import micro_batch_sizes
 from train.metrics import Meter
+from train.network_choice import NetworkChoice, build_chosen, choose_network, profile_of_run
 from train.optimiser import build_optimiser, groups_table
 from train.rank_agreement import broadcast_state, check_same_run, check_same_state, run_in_all_ranks
 from train.recipe_choice import EarlierRecipe, RecipeChoice, complete_recipe
@@ -42,12 +46,32 @@ from train.training_run import TrainingRun
 log = logging.getLogger(__name__)
 
 
-def prepare(config: Config, devices: Devices) -> TrainingRun:
+def agree_on_network(config: Config, devices: Devices) -> NetworkChoice:
+    """Return the network of the run; only rank 0 needs to see weights and checkpoints.
+
+    Raises:
+        TrainError, NetworkError: the weights cannot be had, or contradict the options.
+    """
+    choice = run_in_all_ranks(devices, lambda: choose_network(config) if devices.is_first else None)
+    if devices.world_size == 1:
+        return choice
+    shared = broadcast_object(devices, choice and replace(choice, weights=None))
+    return choice or shared
+
+
+def prepare(config: Config, devices: Devices, choice: NetworkChoice | None = None) -> TrainingRun:
     """Build the run that `config` describes, at its first step or where `--resume` continues.
+
+    Args:
+        config: the options.
+        devices: the devices.
+        choice: what `agree_on_network` returned, if it has been called.
 
     Raises:
         TrainError, DataError, NetworkError: options, data or a checkpoint cannot be used.
     """
+    choice = choice or agree_on_network(config, devices)
+    config = choice.fill_in(config)
     config = replace(config, workers=_workers(config, devices), precision=devices.precision)
     # only rank 0 needs to see the results folder
     earlier = run_in_all_ranks(
@@ -55,7 +79,7 @@ def prepare(config: Config, devices: Devices) -> TrainingRun:
     )
     earlier = broadcast_object(devices, earlier)
     config, recipe, train_clips, val_clips, schedule, net = run_in_all_ranks(
-        devices, lambda: _open(config, devices, earlier)
+        devices, lambda: _open(config, devices, choice, earlier)
     )
     dataset = run_in_all_ranks(devices, lambda: fingerprint(train_clips.videos, val_clips.videos))
     check_same_run(devices, config, dataset)
@@ -119,17 +143,21 @@ def _log_setup(config: Config, devices: Devices, optimiser: torch.optim.Optimize
 
 
 def _open(
-    config: Config, devices: Devices, earlier: EarlierRecipe | None
+    config: Config, devices: Devices, choice: NetworkChoice, earlier: EarlierRecipe | None
 ) -> tuple[Config, RecipeChoice, ClipDataset, ClipDataset, Schedule, nn.Module]:
     """Build what each rank builds for itself: options by recipe, clips, schedule and network."""
-    _check_names(config, devices)
+    _check_names(config, choice)
     spec = dataset_spec(config.benchmark, config.variant)
     train, val = _open_videos(config, spec)
+    config = with_usable_rate(config, train, val)
     config, recipe = complete_recipe(config, len(train), train.classes, earlier)
+    config = without_multigrid_where_fixed(config)
     train_clips, val_clips = (
         ClipDataset(
             videos,
-            clip_options(config, spec, training=training),
+            replace(
+                clip_options(config, spec, training=training), erase_colour=choice.profile.mean
+            ),
             training=training,
             seed=config.random_seed,
         )
@@ -138,7 +166,10 @@ def _open(
     schedule = make_schedule(config, len(train_clips))
     check_shares(schedule, devices.world_size)
     torch.manual_seed(config.random_seed)
-    net = _build_with_weights(config, len(train_clips.videos.classes), devices)
+    net = _build_with_weights(config, len(train_clips.videos.classes), devices, choice)
+    net.input_profile = profile_of_run(config, val_clips.options.short_side, choice.profile)
+    if config.from_profile and not config.resume_epoch:
+        log.info("clips as the weights expect them: %s", net.input_profile)
     return config, recipe, train_clips, val_clips, schedule, net
 
 
@@ -164,11 +195,12 @@ def check_shares(schedule: Schedule, world_size: int) -> None:
     )
 
 
-def _check_names(config: Config, devices: Devices) -> None:
+def _check_names(config: Config, choice: NetworkChoice) -> None:
     """Check the names in the options before the dataset is scanned, which can take minutes."""
-    check_names(config, reads_weights=devices.is_first)  # the others receive the weights
+    check_names(config, reads_weights=False)  # `choice` has read them
     with torch.device("meta"):  # needs no memory and hardly any time
-        frozen_layers(_build(config, 2), config.freeze_until)
+        net = build_network(choice.network, 2, **choice.options)
+        frozen_layers(net, config.freeze_until)
 
 
 def _workers(config: Config, devices: Devices) -> int:
@@ -180,12 +212,14 @@ def _workers(config: Config, devices: Devices) -> int:
 def clip_options(config: Config, spec: DatasetSpec, *, training: bool) -> ClipOptions:
     """Return the options that all clips of a split share.
 
-    Frames are resized so that a crop of any --clip-size covers the same part of the frame as with
-    the dataset's own clip size.
+    Frames are resized so that a crop of any --clip-size covers the same part of the frame: the
+    part that --crop-share says, or as with the dataset's own clip size.
     """
     return ClipOptions(
         intervals=tuple(config.train_frame_interval) if training else (config.val_frame_interval,),
-        short_side=round(spec.short_side * config.clip_size / spec.clip_size),
+        short_side=round(config.clip_size / config.crop_share)
+        if config.crop_share
+        else round(spec.short_side * config.clip_size / spec.clip_size),
         clip_size=config.clip_size,
         augmentation=config.augmentation,
         flip=config.flip,
@@ -210,11 +244,44 @@ def _open_videos(config: Config, spec: DatasetSpec) -> tuple[Videos, Videos]:
     val = open_split(spec, config.dataset, "val", classes=train.classes, **where)
     log.info("%d training and %d validation videos", len(train), len(val))
     warn_of_overlap(train, val)
-    if config.clip_fps:
-        log.info("clips have %g frames per second; frame intervals are not used", config.clip_fps)
+    return train, val
+
+
+def with_usable_rate(config: Config, train: Videos, val: Videos) -> Config:
+    """Check that the videos say their frame rate if clips have a fixed one.
+
+    If the rate came from pretrained weights and the videos do not say theirs, return the
+    configuration without it: the frame interval is then that of a video of 30 frames per second.
+
+    Raises:
+        DataError: the rate was given, and a video does not say its own.
+    """
+    if not config.clip_fps:
+        return config
+    try:
         check_rate(train)
         check_rate(val)
-    return train, val
+    except DataError as error:
+        if "clip_fps" not in config.from_profile:
+            raise
+        log.warning(
+            "the weights expect %g frames per second, but %s; taking the frame interval %d, which "
+            "is right for videos of %g frames per second",
+            config.clip_fps, error, config.val_frame_interval, ASSUMED_FPS,
+        )  # fmt: skip
+        left = {name: v for name, v in config.from_profile.items() if name != "clip_fps"}
+        return replace(config, clip_fps=None, from_profile=left)
+    log.info("clips have %g frames per second; frame intervals are not used", config.clip_fps)
+    return config
+
+
+def without_multigrid_where_fixed(config: Config) -> Config:
+    """Return the configuration without multigrid if the network cannot take its small clips."""
+    limits = clip_limits(config.network)
+    if config.multigrid == "off" or limits.suit_multigrid:
+        return config
+    log.info("multigrid is off: %s takes clips of %s", config.network, limits)
+    return replace(config, multigrid="off")
 
 
 def check_rate(videos: Videos) -> None:
@@ -223,20 +290,9 @@ def check_rate(videos: Videos) -> None:
         store.check_rate()
 
 
-def _build(config: Config, n_classes: int) -> nn.Module:
-    return build_network(
-        config.network,
-        n_classes,
-        gates=config.gates,
-        place=config.place,
-        recurrent_init=config.recurrent_init,
-    )
-
-
-def _build_with_weights(config: Config, n_classes: int, devices: Devices) -> nn.Module:
-    net = _build(config, n_classes)
-    if config.pretrained_3d and devices.is_first:  # the others receive its weights
-        report = load_weights(net, config.pretrained_3d)
-        log.info("%s\n%s", config.pretrained_3d, report)
+def _build_with_weights(
+    config: Config, n_classes: int, devices: Devices, choice: NetworkChoice
+) -> nn.Module:
+    net = build_chosen(choice, n_classes, partial=config.pretrained_partial)
     freeze(net, config.freeze_until)
     return net.to(devices.device)

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from data.clips.clip_dataset import normalise
 from data.clips.loader import Batch, StepPlan
 from train.averaged_weights import update_average
 from train.distributed import no_sync, true_in_all_ranks
 from train.divergence import check_last_step
 from train.mixing import heavier_labels, mixed
+from train.normalisation import normalised
 from train.optimiser import set_learning_rate
 from train.speed_monitor import SpeedMonitor
 from train.step_outcome import StepOutcome
@@ -43,7 +43,7 @@ def train_step(run: TrainingRun, batch: Batch, monitor: SpeedMonitor) -> StepOut
     head_alone = run.schedule.asked_epochs(run.step) < config.head_epochs
     set_learning_rate(run.optimiser, lr, classifier_alone=head_alone)
     labels = devices.to_device(batch.labels)
-    clips = normalise(devices.to_device(batch.clips))  # float (B, 3, T, H, W)
+    clips = normalised(run.net, devices.to_device(batch.clips))  # float (B, 3, T, H, W)
     clips, targets = mixed(clips, labels, len(run.classes), config)
     # without loss scaling and without --on-nan skip, a step that is not finite ends the run
     continues = config.skippable_steps > 0 or run.scaler.is_enabled()

@@ -7,12 +7,12 @@ import time
 import numpy as np
 import torch
 
-from data.clips.clip_dataset import normalise
 from data.clips.loader import Batch, StepPlan
 from train.freezing import set_training_mode
 from train.loaders import batches_of_steps
 from train.memory import restored
 from train.mixing import mixed
+from train.normalisation import normalised
 from train.prefetch import prefetched
 from train.speed_monitor import SpeedMonitor
 from train.step import accumulate_gradients, unscale_and_clip, update
@@ -65,7 +65,7 @@ def steps_to_time(run: TrainingRun) -> list[int]:
 
 def _take(run: TrainingRun, batch: Batch, plan: StepPlan, monitor: SpeedMonitor) -> None:
     """Compute a step and discard its update; wait for the device."""
-    clips = normalise(batch.clips)
+    clips = normalised(run.net, batch.clips)
     clips, targets = mixed(clips, batch.labels, len(run.classes), run.config)
     accumulate_gradients(run, clips, targets, plan, monitor)
     unscale_and_clip(run)

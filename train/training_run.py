@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from data.clips.clip_dataset import ClipDataset
+from network.input_profile import profile_of
 from train.batchnorm import StepNorms
 from train.checkpoint.saving import OPTIMISER
 from train.config import Config
@@ -83,6 +84,8 @@ class TrainingRun:
             "config": asdict(self.config),
             "classes": list(self.classes),
             "fingerprint": self.fingerprint,
+            "network_options": getattr(self.net, "build_options", {}),
+            "input_profile": profile_of(self.net).as_dict(),
         }
 
     def schedule_after(self, state: dict[str, Any]) -> Schedule:

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from data.clips.clip_dataset import normalise
 from data.clips.loader import Batch
 from train.batchnorm import estimate_statistics
 from train.distributed import all_reduce_sum, broadcast_tensors
 from train.evaluation import Evaluation, evaluate
 from train.loaders import unaugmented_batches
+from train.normalisation import normalised
 from train.report.val_predictions import ValPredictions
 from train.signals import Signals
 from train.training_run import TrainingRun
@@ -71,7 +71,7 @@ def network_to_validate(run: TrainingRun) -> nn.Module:
         run.norms.split()  # no synchronisation: the ranks may have different numbers of batches
         batches = unaugmented_batches(run, run.config.precise_bn)
         with run.devices.autocast():
-            clips = (normalise(run.devices.to_device(batch.clips)) for batch in batches)
+            clips = (normalised(net, run.devices.to_device(batch.clips)) for batch in batches)
             estimate_statistics(net, clips)
     broadcast_tensors(run.devices, net.buffers())
     return run.parallel_net if run.devices.gpus > 1 and net is run.net else net

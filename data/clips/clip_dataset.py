@@ -23,13 +23,13 @@ from data.clips.frame_sampling import frame_indices, frames_at_rate
 from data.data_error import DataError
 from data.store import FrameStore, open_store
 
-MEAN = (124 / 255, 117 / 255, 104 / 255)  # of R, G, B in 0..1
-STD = 1 / (0.0167 * 255)
 # Numbers of the streams of random numbers; data.clips.loader has a third one, ORDER.
 CLIP, REPLACEMENT = 1, 2
 REPLACEMENTS = 20  # unreadable videos, one after another, after which --skip-bad gives up
 
 log = logging.getLogger(__name__)
+
+Colour = tuple[float, float, float]  # a value of R, G and B
 
 
 class ClipRequest(NamedTuple):
@@ -70,6 +70,7 @@ class ClipOptions:
     short_videos: str = "loop"  # or "hold"
     skip_bad: bool = False
     fps: float | None = None  # frames per second of a clip, which replaces `intervals`
+    erase_colour: Colour = (0.5, 0.5, 0.5)  # R, G, B in 0..1
 
     @property
     def share(self) -> float:
@@ -128,7 +129,7 @@ class ClipDataset(Dataset):
         frames = store.read_at_least(indices, crop.short_side(request.size))  # (T, h, w, 3)
         clip = program.render(frames, crop, request.size)  # (T, S, S, 3)
         if rng is not None and rng.random() < options.erase:
-            erase_box(clip, rng, colour=MEAN)
+            erase_box(clip, rng, colour=options.erase_colour)
         return clip
 
     def frame_numbers(self, request: ClipRequest) -> np.ndarray:
@@ -188,20 +189,31 @@ class ClipDataset(Dataset):
         raise DataError(f"{REPLACEMENTS} videos drawn at random cannot be read; the last: {error}")
 
 
-def normalise(clips: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """Normalise clips for the network, on their device: subtract MEAN and divide by STD.
+def normalise(
+    clips: torch.Tensor, mean: Colour, std: Colour, dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
+    """Normalise clips for a network, on their device: subtract the mean, divide by the deviation.
 
     Args:
         clips: uint8 (B, 3, T, H, W).
+        mean: of R, G and B in 0..1.
+        std: of R, G and B in 0..1.
         dtype: of the result.
 
     Returns:
         dtype (B, 3, T, H, W), in the memory format of `clips`.
     """
-    return ((clips.to(torch.float32) - _mean(clips.device)) * (1 / (255 * STD))).to(dtype)
+    subtracted, factors = _constants(mean, std, clips.device)
+    return ((clips.to(torch.float32) - subtracted) * factors).to(dtype)
 
 
 @functools.cache
-def _mean(device: torch.device) -> torch.Tensor:
-    """Return MEAN in 0..255, kept on the device, because copying it would wait for the device."""
-    return torch.tensor(MEAN, device=device).view(3, 1, 1, 1) * 255
+def _constants(
+    mean: Colour, std: Colour, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return 255 mean and 1 / (255 std), kept on the device: copying them would wait for it."""
+    factors = [1 / (255 * one) for one in std]
+    return (
+        torch.tensor(mean, device=device).view(3, 1, 1, 1) * 255,
+        torch.tensor(factors, device=device).view(3, 1, 1, 1),
+    )

@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from data.clips.clip_dataset import normalise
 from data.synthetic import ACTIONS, render
 from network import build_network
+from train.normalisation import normalised
 
 #: Label of a curve in the picture -> (name of the network, options of `build_network`).
 CURVES: dict[str, tuple[str, dict]] = {
@@ -89,7 +89,7 @@ def train(
         for batch in order.split(args.batch)[: steps // args.epochs]:
             for group in optimiser.param_groups:
                 group["lr"] = args.lr * min(1, (step + 1) / WARM_UP) * cosine(step / steps)
-            loss = F.cross_entropy(net(normalise(clips[batch], torch.float32)), labels[batch])
+            loss = F.cross_entropy(net(normalised(net, clips[batch])), labels[batch])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -120,7 +120,7 @@ def cosine(done: float) -> float:
 def accuracy(net: torch.nn.Module, clips: torch.Tensor, labels: torch.Tensor, batch: int) -> float:
     """Return the percentage of clips whose class is predicted; `net` is in training mode after."""
     net.eval()
-    parts = [net(normalise(part, torch.float32)).argmax(1) for part in clips.split(batch)]
+    parts = [net(normalised(net, part)).argmax(1) for part in clips.split(batch)]
     net.train()
     return 100 * (torch.cat(parts) == labels).float().mean().item()
 

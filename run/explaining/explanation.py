@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from data.clips.clip_dataset import normalise
 from data.data_error import DataError
 from data.file_writing import write_text
 from run.explaining.explained_layer import choose_layer, last_layer
@@ -31,6 +30,7 @@ from run.single_clip import SingleClip, read_clip
 from run.trained_network import Trained, open_checkpoint
 from run.worker_pool import printable
 from train.devices import Devices, open_devices
+from train.normalisation import normalised
 
 log = logging.getLogger(__name__)
 
@@ -82,9 +82,9 @@ def explain(
 
     @torch.no_grad()
     def answer(clips: Tensor) -> Tensor:
-        return net(normalise(devices.to_device(clips)))
+        return net(normalised(net, devices.to_device(clips)))
 
-    shown = normalise(devices.to_device(clip[None]))
+    shown = normalised(net, devices.to_device(clip[None]))
     shapes = output_shapes(net, shown)
     tokens = token_frames(shapes)
     name, why = choose_layer(shapes, layer)

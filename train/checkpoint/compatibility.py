@@ -47,6 +47,7 @@ FREE_OPTIONS = {
     "overwrite",
     "resume",
     "pretrained_3d",
+    "pretrained_partial",
     "tensorboard",
     "wandb",
     "plan",

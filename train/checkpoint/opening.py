@@ -15,7 +15,7 @@ from torch import Tensor
 
 from network.checkpoint_file import read_checkpoint_file, tensor_problem
 from network.network_error import NetworkError
-from train.config import Config
+from train.config import FROM_PROFILE, Config
 from train.schedule.replanning import parts_problem
 from train.train_errors import TrainError
 
@@ -35,7 +35,13 @@ PARTS = {
 PARTS_TO_RESUME = {"scaler": dict, "meter": Tensor, "counts": dict}
 #: Older epochs' checkpoints are saved without "optimizer", earlier versions' have no "history" and
 #: no "clock".
-OPTIONAL_PARTS = {"optimizer": dict, "history": dict, "clock": dict}
+OPTIONAL_PARTS = {
+    "optimizer": dict,
+    "history": dict,
+    "clock": dict,
+    "network_options": dict,
+    "input_profile": dict,
+}
 
 
 def load_checkpoint(path: Path, *, to_resume: bool = True) -> dict[str, Any]:
@@ -103,6 +109,9 @@ def _check_config(path: Path, config: dict[str, Any]) -> None:
     problem = parts_problem(config.get("schedule_parts", []))
     if problem:
         raise _unusable(path, f"its option schedule_parts is damaged: {problem}")
+    for name, value in config.get("from_profile", {}).items():
+        if name not in FROM_PROFILE or not _is_a(value, hints[name]):
+            raise _unusable(path, f"its option {str(name)[:40]!r} has a damaged value")
     for name in ("network", "clip_length", "clip_size", "val_frame_interval"):
         if not config.get(name) or (name != "network" and config[name] < 1):
             raise _unusable(path, f"its option {name} is {config.get(name)!r}")

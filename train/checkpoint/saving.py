@@ -107,14 +107,20 @@ def keeps_epoch(config: Config, epoch: int, *, last: bool) -> bool:
 
 def epoch_file(folder: Path, network: str, epoch: int) -> Path:
     """Return the path of an epoch's checkpoint, `<network>_ep-0020.pth`."""
-    return folder / f"{network}_ep-{epoch:04d}.pth"
+    return folder / f"{file_name(network)}_ep-{epoch:04d}.pth"
+
+
+def file_name(network: str) -> str:
+    """Return a network's name for names of files: scp takes what precedes a colon for a host."""
+    return network.replace(":", "_")
 
 
 def epoch_files(folder: Path, network: str) -> dict[int, Path]:
     """Return the checkpoints of finished epochs in `folder`, by epoch, in ascending order."""
     found = {}
-    for path in folder.glob(f"{network}_ep-*.pth"):
-        number = path.stem.removeprefix(f"{network}_ep-")
+    start = f"{file_name(network)}_ep-"
+    for path in folder.glob(f"{start}*.pth"):
+        number = path.stem.removeprefix(start)
         if number.isdecimal() and path.is_file():
             found[int(number)] = path
     return dict(sorted(found.items()))
