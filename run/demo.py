@@ -1,4 +1,4 @@
-"""Try the whole project on rendered videos: convert, train, evaluate. `make demo` runs it.
+"""Try the project on rendered videos: convert, train, evaluate, explain. `make demo` runs it.
 
 The demo calls the commands that a user calls. Files from an earlier demo are kept, so that a second
 demo only evaluates. Options of training can be added at the end, such as `--end-epoch 2`.
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from data.file_writing import write_text
 from data.synthetic import ACTIONS, write_videos
-from run import convert, evaluate
+from run import convert, evaluate, explain
 from run.command_line import Parser, command, parse_config
 from train.option_bounds import Bounds, within
 
@@ -32,6 +32,7 @@ RECIPE = (
     "--optimiser adamw --lr-base 0.0015 --weight-decay 0.02 --lr-policy cosine "
     "--warmup-epochs 0.7 --bn-clips 0 --end-epoch 4 --augmentation none --log-interval 10"
 )
+EXPLAINED = "explained"  # folder in the results, for one validation video
 
 
 def label_csv(root: Path, part: str) -> Path:
@@ -88,6 +89,10 @@ def main(argv: list[str] | None = None) -> None:
     folder = results_folder(config)
     train(config)
     scores = evaluate.main(["--checkpoint", str(folder / "last.pth"), *where, "--order", "all"])
+    explain.main([
+        "--checkpoint", str(folder / "last.pth"), "--out", str(folder / EXPLAINED),
+        str(args.root / "videos" / "move_left" / "val_move_left_0001.mp4"),
+    ])  # fmt: skip
     summary = report(scores, folder, minutes=(time.monotonic() - since) / 60)
     write_text(folder / "demo.txt", summary)
     print(summary)
@@ -104,6 +109,7 @@ top-1 on {scores["forward"]["clips"]:.0f} validation videos, {len(ACTIONS)} acti
 {minutes:.1f} minutes. Look at, in {folder}:
   curves.png        loss and accuracy by epoch
   confusion.png     which actions are confused with which
+  {EXPLAINED}/        where the network looks in one video: film_strip.png, explanation.mp4
   train.log         the log of the training
   last.pth          the checkpoint, for run.evaluate and --pretrained-3d
 """

@@ -159,14 +159,15 @@ def _write_neighbours(
             own = neighbour(row, 1.0)
             label = own.label
             query = query._replace(
-                name=f"{query.name}, {own.class_name}", clip=own.clip,
+                class_name=own.class_name, clip=own.clip,
                 video=int(of_video[row]), features=found.features[row],
             )  # fmt: skip
         rows = nearest(query, found.features, of_video, count)
         near = [neighbour(row, similarity) for row, similarity in rows]
-        name = query.name.partition(", ")[0]
-        draw_neighbours(query, label, near, folder / f"neighbours_{name.replace('/', '_')}.png")
-        answers[name] = [
+        draw_neighbours(
+            query, label, near, folder / f"neighbours_{query.name.replace('/', '_')}.png"
+        )
+        answers[query.name] = [
             {"id": one.name, "class": one.class_name, "similarity": round(one.similarity, 4)}
             for one in near
         ]

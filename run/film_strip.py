@@ -54,7 +54,7 @@ def draw_strips(
             parse_math=False,
         )  # fmt: skip
         for axis, t in zip(row, shown, strict=True):
-            axis.imshow(strip.frames[t], interpolation="none")
+            axis.imshow(strip.frames[t], interpolation="bilinear")
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
     if moments:

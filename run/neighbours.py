@@ -19,6 +19,7 @@ class Query(NamedTuple):
     """The video whose neighbours are wanted: one of the dataset, or a clip of another one."""
 
     name: str
+    class_name: str = ""
     index: int | None = None  # of its row in the dataset
     video: int | None = None  # number of its video in the dataset
     clip: Tensor | None = None  # uint8 (3, T, S, S)
@@ -92,7 +93,7 @@ def draw_neighbours(query: Query, label: int | None, near: list[Neighbour], path
         near: its neighbours, the nearest one first.
         path: the png.
     """
-    strips = [Strip(query.name, _frames(query.clip))]
+    strips = [Strip(f"{query.name}\n{query.class_name}".strip(), _frames(query.clip))]
     for one in near:
         colour = "black" if label is None else GREEN if one.label == label else RED
         text = f"{one.name}\n{one.class_name}, {one.similarity:.2f}"

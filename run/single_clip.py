@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def read_clip(
         ]
         wanted = np.searchsorted(times, start)
         share = (wanted - firsts[0]) / max(1, firsts[1] - firsts[0])
-        view = round(float(np.clip(share, 0, 1)) * (STARTS - 1))
+        view = math.ceil(float(np.clip(share, 0, 1)) * (STARTS - 1))
         request = request._replace(view=view, views=STARTS)
     numbers = clips.frame_numbers(request)
     clip = clips[request].clip

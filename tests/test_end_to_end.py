@@ -49,6 +49,7 @@ def test_the_demo_leaves_what_it_says(results):
     for name in ("curves.png", "confusion.png"):
         assert (results / name).read_bytes().startswith(b"\x89PNG")
     assert (results / "train.log").stat().st_size and (results / "demo.txt").stat().st_size
+    assert (results / "explained" / "film_strip.png").stat().st_size
     with (results / "val_results.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0])[:4] == ["Epoch", "Top1", "Top5", "Loss"] and len(rows) == 1
