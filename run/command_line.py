@@ -332,8 +332,11 @@ def command(main: Callable[[], object]) -> int:
     return 0
 
 
-def start_training(config: Config) -> None:
-    """Check what the options name, then train. Raises as `train.loop.train`."""
+def start_training(config: Config) -> Path:
+    """Check what the options name, then train; return the results folder.
+
+    Raises as `train.loop.train`.
+    """
     if config.debug_mode:
         set_up_logging(debug=True)
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
@@ -341,10 +344,7 @@ def start_training(config: Config) -> None:
     from train.loop import train  # imports torch, which takes seconds
     from train.seeds import train_seeds
 
-    if config.seeds and not config.plan:
-        train_seeds(config)
-    else:
-        train(config)
+    return train_seeds(config) if config.seeds and not config.plan else train(config)
 
 
 def main(dataset: str) -> NoReturn:

@@ -43,6 +43,8 @@ from train.train_errors import TrainError
 log = logging.getLogger(__name__)
 
 STEPS = ("convert", "label", "check", "train", "evaluate")
+#: Results that the last lines name.
+SHOWN = ("report.html", "curves.png", "confusion.png", "classes.csv", "train.log")
 #: The options of this module, and their defaults.
 DEFAULTS: dict[str, Any] = {"videos": None, "group": None, "val_fraction": 0.2, "short_side": 256}
 
@@ -132,18 +134,21 @@ def train_on_videos(
         config = replace(config, resume="auto")
     from train.results.recorder import results_folder  # imports torch
 
-    folder = results_folder(config)
-    if not (folder / "last.pth").exists():
+    if not (results_folder(config) / "last.pth").exists():
         _announce("check", f"the frames in {dataset}")
         check_dataset(config)
     _announce("train", config.network)
-    start_training(config)
+    folder = start_training(config)
     if config.plan:
+        return
+    if config.seeds:  # which are compared in this folder; each run has one of its own beside it
+        print(f"results: {folder}")
         return
     best = next(path for name in ("best", "last") if (path := folder / f"{name}.pth").exists())
     _announce("evaluate", str(best))
     evaluate.main(evaluation_options(config, best))
-    print(f"results: {folder} (curves.png, confusion.png, classes.csv, train.log)")
+    there = ", ".join(name for name in SHOWN if (folder / name).exists())
+    print(f"results: {folder} ({there})")
     print(f"predict: python -m run.predict --checkpoint {best} VIDEO_OR_FOLDER")
 
 
