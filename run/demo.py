@@ -107,6 +107,7 @@ top-1 on {scores["forward"]["clips"]:.0f} validation videos, {len(ACTIONS)} acti
   frames shuffled   {scores["shuffled"]["top1"]:5.1f} %   (chance is {chance:.1f} %)
   frames reversed   {scores["reversed"]["top1"]:5.1f} %   (a reversed action is of another class)
 {minutes:.1f} minutes. Look at, in {folder}:
+  report.html       all about the training on one page, with the worst predictions as film strips
   curves.png        loss and accuracy by epoch
   confusion.png     which actions are confused with which
   {EXPLAINED}/        where the network looks in one video: film_strip.png, explanation.mp4

@@ -36,7 +36,7 @@ def demo(tmp_path_factory) -> Path:
     """The demo, at a size at which it learns nothing but runs through everything."""
     root = tmp_path_factory.mktemp("demo")
     said = succeed("-m run.demo --scale 0.04 --end-epoch 1 --warmup-epochs 0 --root", root, SMALL)
-    assert "frames reversed" in said and "curves.png" in said
+    assert "frames reversed" in said and "curves.png" in said and "report.html" in said
     return root
 
 
@@ -48,6 +48,7 @@ def results(demo) -> Path:
 def test_the_demo_leaves_what_it_says(results):
     for name in ("curves.png", "confusion.png"):
         assert (results / name).read_bytes().startswith(b"\x89PNG")
+    assert "Confusion matrix" in (results / "report.html").read_text()
     assert (results / "train.log").stat().st_size and (results / "demo.txt").stat().st_size
     assert (results / "explained" / "film_strip.png").stat().st_size
     with (results / "val_results.csv").open() as file:

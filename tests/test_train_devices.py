@@ -46,6 +46,9 @@ def test_a_run_under_torchrun_writes_one_set_of_files(tiny, tmp_path):
     for name, clips in (("train_results.csv", "14"), ("val_results.csv", "6")):
         with (folder(tmp_path) / name).open() as file:
             assert [row["Clips"] for row in csv.DictReader(file)] == [clips]
+    with (folder(tmp_path) / "val_predictions.csv").open() as file:  # of both processes
+        assert [row["Video"][-4:] for row in csv.DictReader(file)] == [f"val{n}" for n in range(6)]
+    assert (folder(tmp_path) / "report.html").exists()
     assert (folder(tmp_path) / "last.pth").exists()
 
 

@@ -358,7 +358,7 @@ def test_a_small_confusion_matrix_has_its_counts_and_a_large_one_is_a_picture():
     (tag,) = [attributes for tag, attributes in check_page(html_page("x", [large])) if tag == "img"]
     content = base64.b64decode(tag["src"].partition(",")[2])
     grey = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
-    assert (grey == np.where(np.eye(41), 0, 255)).all()
+    assert (grey == np.where(np.eye(41), 0, 255).repeat(17, 0).repeat(17, 1)).all()
 
 
 # In a browser

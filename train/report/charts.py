@@ -14,10 +14,12 @@ from train.report.page import escaped, picture
 
 COLOURS = ("#4878a8", "#d1701f", "#3a8a3f", "#a04a9a", "#8c6d31", "#777777")
 WIDTH, HEIGHT = 320, 150  # of a chart, in its own units: 11 of them are the height of its text
-LEFT, RIGHT, TOP, BOTTOM = 46, 8, 8, 20
+LEFT, RIGHT, TOP, BOTTOM = 52, 14, 8, 20
 MARKED = 40  # points of a line up to which each has a marker
+DENSE = 300  # points from which a line is thin
 NAMED = 40  # classes up to which a confusion matrix has numbers
 CELL = 16
+PIXELS = 700  # about the side of the picture of a larger matrix
 
 
 class Axis(NamedTuple):
@@ -107,7 +109,8 @@ def line_chart(
                 f"{x_axis.place(x):.1f},{y_axis.place(y):.1f}"
                 for x, y in zip(xs_, ys_, strict=True)
             )
-            shapes.append(f'<polyline points="{points}" fill="none" stroke="{colour}"/>')
+            dense = ' stroke-width="0.5"' if len(xs_) > DENSE else ""
+            shapes.append(f'<polyline points="{points}" fill="none" stroke="{colour}"{dense}/>')
             if not steps and (len(xs) <= MARKED or len(xs_) == 1):
                 shapes += [
                     f'<circle cx="{x_axis.place(x):.1f}" cy="{y_axis.place(y):.1f}" r="2.2" '
@@ -217,6 +220,8 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str]) -> str:
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     if len(classes) > NAMED:
         grey = (255 - np.rint(255 * np.sqrt(shares))).astype(np.uint8)  # the root shows small ones
+        times = max(1, round(PIXELS / len(classes)))
+        grey = grey.repeat(times, 0).repeat(times, 1)
         _, content = cv2.imencode(".png", grey)
         title = f"rows: labels, columns: predictions, {len(classes)} classes in their order"
         image = picture(content.tobytes(), "png", alt="confusion matrix")

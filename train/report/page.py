@@ -31,10 +31,11 @@ h3 { font-size: 1.05rem; margin: 1.6rem 0 .4rem; } figcaption { font-size: .9rem
 .schedule { grid-template-columns: repeat(auto-fit, minmax(13rem, 1fr)); }
 .class > span:last-of-type { font-size: .8rem; } .track { position: relative; }
 .track i { position: absolute; top: 50%; height: 2px; margin-top: -1px; background: #d1701f; }
-.gate { grid-template-columns: minmax(0, 30%) 1fr 3rem 25%; } .gate svg { height: 1.4rem; }
+.gate { grid-template-columns: minmax(0, 30%) 1fr 3rem 25%; } .gate svg { height: 1.1rem;
+  background: var(--pale); }
 .confusion { display: grid; grid-template-columns: repeat(auto-fit, minmax(16rem, 1fr));
   gap: .2rem 1rem; } .confusion figcaption { grid-column: 1 / -1; font-weight: 400; }
-.confusion img { width: 100%; max-width: 44rem; image-rendering: pixelated; }
+.confusion img { width: 100%; max-width: 44rem; grid-column: 1 / -1; }
 .confusion ol { font-size: .8rem; columns: 10rem; margin: 0; }
 table { border-collapse: collapse; font-size: .9rem; align-self: start; }
 td, th { text-align: left; padding: .15rem .8rem .15rem 0; border-bottom: 1px solid var(--line); }
