@@ -120,7 +120,8 @@ def test_too_little_of_something_is_a_warning_with_a_remedy(tmp_path, monkeypatc
 
 
 def test_findings_as_lines():
-    lines = as_lines([Finding("ok", "a", "fine"), Finding("error", "bcd", "bad", "mend it")])
-    assert lines.splitlines() == [
-        "ok       a    fine", "error    bcd  bad", "              -> mend it",
+    bad = Finding("error", "bcd", "bad", "mend it", ("here", "there", "x", "y", "z"))
+    assert as_lines([Finding("ok", "a", "fine"), bad]).splitlines() == [
+        "ok       a    fine", "error    bcd  bad", *(" " * 14 + word for word in ("here", "there",
+        "x", "and 2 more", "-> mend it")),
     ]  # fmt: skip

@@ -81,7 +81,7 @@ def judge_accuracy(rows: Iterable[Accuracy], default: str) -> list[Finding]:
                 f"{row.limit:g}"
                 for row in wrong
             ]
-            text = f"{len(wrong)} of {len(results)} convolutions are wrong: {'; '.join(places[:3])}"
+            text = f"{len(wrong)} of {len(results)} convolutions are wrong"
             others = [p for p in by_precision if all(row.right for row in by_precision[p])]
             remedy = UPGRADE.format(others[0] if others else "fp32")
             level = ERROR if precision == default else WARNING

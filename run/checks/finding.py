@@ -33,14 +33,21 @@ def worst(findings: Iterable[Finding]) -> str:
     return max((finding.level for finding in findings), key=LEVELS.index, default=OK)
 
 
+SHOWN = 3  # places of a warning or an error in `as_lines`
+
+
 def as_lines(findings: Iterable[Finding]) -> str:
-    """Format findings as text: a line for each, and its remedy in a line below."""
+    """Format findings as text: a line for each, then the first places, then the remedy."""
     findings = list(findings)
     width = max((len(finding.subject) for finding in findings), default=0)
     lines = []
     for finding in findings:
         start = f"{finding.level:<8} {finding.subject:<{width}}  "
         lines.append(start + finding.text)
+        if finding.level in (WARNING, ERROR):
+            lines += [" " * len(start) + place for place in finding.places[:SHOWN]]
+            if len(finding.places) > SHOWN:
+                lines.append(" " * len(start) + f"and {len(finding.places) - SHOWN:,} more")
         if finding.remedy:
             lines.append(" " * len(start) + f"-> {finding.remedy}")
     return "\n".join(lines)
