@@ -109,7 +109,7 @@ def render(action: str, seed: int | tuple[int, ...]) -> np.ndarray:
 
 
 def draw_frame(scene: Scene, phase: dict[str, float]) -> np.ndarray:
-    """Draw one frame, uint8 (H, W, 3), in which each property has its `phase`, from -1 to 1."""
+    """Draw one frame, uint8 (H, W, 3). `phase` has the state of each property, from -1 to 1."""
     offset = {name: scene.amplitude[name] * phase[name] for name in PROPERTIES}
     side = scene.sprite.shape[0]
     matrix = cv2.getRotationMatrix2D(

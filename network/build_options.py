@@ -57,7 +57,7 @@ class BuildOptions:
         }
 
     def refuse(self, names: Collection[str], why: str) -> None:
-        """Raise NetworkError if one of the options `names` was chosen; `why` says who has it."""
+        """Raise NetworkError with the reason `why` if one of the options `names` was chosen."""
         wrong = [name for name in names if name in self.chosen()]
         if wrong:
             raise NetworkError(f"{' and '.join(wrong)}: {why}")

@@ -25,7 +25,7 @@ class InputProfile:
 
     Attributes:
         mean: of R, G and B in 0..1, subtracted first.
-        std: of R, G and B in 0..1, divided by then.
+        std: of R, G and B in 0..1, by which clips are then divided.
         frames: of a clip.
         fps: frames of a clip in one second of the video.
         interval: frames of the video from one frame of the clip to the next.
@@ -48,7 +48,7 @@ class InputProfile:
 
     @property
     def frame_interval(self) -> int | None:
-        """Return the frame interval; from `fps`, it is that of a video of 30 frames per second."""
+        """Return the frame interval. If only `fps` is known, assume videos of 30 fps."""
         if self.interval is None and self.fps is not None:
             return max(1, round(ASSUMED_FPS / self.fps))
         return self.interval
@@ -80,7 +80,7 @@ class InputProfile:
         return cls(**made)
 
     def shape_text(self) -> str:
-        """Return frames, size and rate in a few letters, such as `16x112x112, 15 fps`."""
+        """Return frames, size and rate as short text, such as `16x112x112, 15 fps`."""
         rate = f"{self.fps:g} fps" if self.fps else f"interval {self.interval}"
         return f"{self.frames}x{self.crop}x{self.crop}, {rate}"
 

@@ -25,10 +25,10 @@ def insert_srtg(
 ) -> nn.Module:
     """Put an SRTG after each stage of `net`, in place.
 
-    A stage is the part of the network whose features have the same height and width, if paths join
-    in it by an addition or a concatenation. In torchvision's r3d_18, mc3_18 and r2plus1d_18 these
-    are the residual stages, in s3d the inception stages. Modules keep their names and weights, so
-    that pretrained weights can be loaded before or after.
+    A stage is a part of the network in which all features have the same height and width. It must
+    contain an addition or a concatenation, where paths join. In torchvision's r3d_18, mc3_18 and
+    r2plus1d_18 these are the residual stages, in s3d the inception stages. Modules keep their names
+    and weights, so that pretrained weights can be loaded before or after.
 
     Args:
         net: a network that takes (B, C, T, H, W). A copy of it runs once, on the meta device.

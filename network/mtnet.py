@@ -120,7 +120,7 @@ class MTBlock(nn.Module):
         return F.relu(short, inplace=True), F.relu(long, inplace=True)
 
     def skip(self, short: Tensor, long: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the pair itself, or its 1×1×1 MTConv if the block changes the shape."""
+        """Return (short, long), after a 1×1×1 MTConv if the block changes the shape."""
         if self.downsample is None:
             return short, long
         if long.shape[3] < 3:

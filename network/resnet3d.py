@@ -88,7 +88,7 @@ class BasicBlock(nn.Module):
             self.downsample = normed(conv, self.cout)
 
     def add_srtg(self, widths: dict[str, int], options: Options) -> None:
-        """Add the SRTG, if the block has one. `widths`: channels at places where not `cout`."""
+        """Add the SRTG, if the block has one. `widths`: channels at places without `cout`."""
         build = options.build
         self.place = build.place if options.srtg else None
         if self.place is not None:

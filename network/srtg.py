@@ -26,8 +26,8 @@ class SRTG(nn.Module):
             instead of multiplying those of all clips.
         alpha: initial value of a learnt scalar a: features are multiplied by 1 + a (f - 1), where f
             is the LSTM's output. With 0 the block changes nothing at first, bit for bit, and a has
-            a gradient at once; with 1 it is the published block. None: there is no such scalar,
-            and the block is the published one for good.
+            a gradient at once; with 1 it is the published block. With None there is no such scalar,
+            and the block is always the published one.
     """
 
     def __init__(self, channels: int, *, gates: bool = False, alpha: float | None = None) -> None:

@@ -25,7 +25,7 @@ class ClipLimits(NamedTuple):
 
     @property
     def suit_multigrid(self) -> bool:
-        """Return whether clips may be so short and small as multigrid's."""
+        """Return whether the network can take the short and small clips of multigrid."""
         return not self.fixed and self.size <= ClipLimits().size
 
 

@@ -101,9 +101,9 @@ def load_weights(
 
 @torch.no_grad()
 def set_published_alphas(net: nn.Module, loaded: Collection[str]) -> None:
-    """Set the weight of each SRTG to 1 whose tensors were loaded without such a weight.
+    """Set `alpha` to 1 in each SRTG whose other tensors were loaded from a file without it.
 
-    With 1 it is the published block, which those tensors are for.
+    With 1 it computes what the published block does, for which those tensors were trained.
 
     Args:
         net: the network, changed in place.

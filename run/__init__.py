@@ -24,7 +24,7 @@ Use a trained network:
 - `evaluate`: score it on a validation split; `evaluation_report` computes, prints and draws
 - `predict`: name the actions in videos; `prediction` computes and prints
 - `explain`: show where a network looks in a clip; `run.explaining` computes and draws
-- `features`: write what a layer says of each video; `layer_features` and `feature_extraction`
+- `features`: write a layer's features of each video; `layer_features` and `feature_extraction`
   compute, `neighbours` finds and draws the videos nearest to one, `feature_files` writes
 
 Try everything:

@@ -116,7 +116,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def read_all(folders: list[str], workers: int, patience: float) -> dict[str, StoreFacts]:
-    """Read each store in a process of its own pool; return what was found, in their order.
+    """Read all stores in a pool of processes; return what was found, in the order of `folders`.
 
     Raises:
         SystemExit: SIGINT or SIGTERM came; the exit code is 128 + signal.

@@ -10,8 +10,8 @@ occlusion.png     how much the class's score falls without each frame
 gates.png         what each SRTG block multiplies each moment by (srtg_ networks)
 explanation.json  all of it in numbers
 
-The control is Grad-CAM of the same network with random weights: a heat map that looks like it says
-nothing about what the network has learnt.
+The control is Grad-CAM of the same network with random weights. If a heat map looks like the
+control, it does not show what the network has learnt.
 """
 
 from __future__ import annotations

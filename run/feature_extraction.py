@@ -1,4 +1,4 @@
-"""Compute what a layer of a trained network says of each video of a dataset."""
+"""Compute features of each video of a dataset: the output of a layer of a trained network."""
 
 from __future__ import annotations
 

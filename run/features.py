@@ -1,4 +1,4 @@
-"""Write what a layer of a trained network says of each video of a dataset, and find neighbours.
+"""Write a layer's features of each video of a dataset, and find the videos nearest to one.
 
     python -m run.features --checkpoint best.pth --dataset FOLDER --neighbours v_Archery_g01_c01
 

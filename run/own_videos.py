@@ -113,7 +113,7 @@ def train_on_videos(
     """Convert, label and check the videos of a folder, train on them and evaluate the result.
 
     Raises:
-        DataError, TrainError: something cannot be used. What is done stays.
+        DataError, TrainError: something cannot be used. The results of finished steps stay.
         SystemExit: a step was interrupted, or training would fail as the check says.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
@@ -228,7 +228,7 @@ def label(
     split: SplitOptions,
     config: Config,
 ) -> bool:
-    """Write the dataset's label csvs, unless the user has made some. Return whether ours hold."""
+    """Write the dataset's label csvs unless the user has some; return whether they were written."""
     if config.labels and not csvs:
         log.info("the labels are those of %s", config.labels)
         return False

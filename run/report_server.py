@@ -31,9 +31,9 @@ setInterval(async () => {
 
 
 class Reports:
-    """The pages of some runs: `/` is a list of them, or the only one, and `/0`, `/1`, ... are they.
+    """The pages of some runs at `/0`, `/1`, ...; `/` is a list of them, or the only page.
 
-    A page is that of report.html, or one that is made anew if another file of the run is newer.
+    A page is report.html, or is made anew if another file of the run is newer.
     """
 
     def __init__(self, folders: Sequence[Path]):

@@ -33,7 +33,7 @@ class SingleClip:
         return [f"{second:.2f} s" for second in self.times.tolist()]
 
     def frames_per_second(self) -> float | None:
-        """Return the frame rate of the clip, if it is known and the clip does not begin again."""
+        """Return the frame rate of the clip; None if unknown or if a short video is looped."""
         if self.times is None or len(self.times) < 2 or self.times[-1] <= self.times[0]:
             return None
         return float((len(self.times) - 1) / (self.times[-1] - self.times[0]))

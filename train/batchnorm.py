@@ -115,9 +115,9 @@ def synchronise_batch_norm(net: nn.Module, group: dist.ProcessGroup | None = Non
 def number_of_groups(world_size: int, batch: int, clips: int) -> int:
     """Return the number of groups of ranks in which each group has about `clips` clips of a batch.
 
-    The sizes of groups differ by at most one rank. Of all numbers, it is the one whose worst group
-    comes closest to `clips`, by ratio. `world_size` means that each rank forms its own group (and
-    divides its clips further).
+    The sizes of groups differ by at most one rank. The number is chosen so that even the group that
+    is furthest from `clips` clips is as near to it as possible, by ratio. `world_size` means that
+    each rank forms its own group (and divides its clips further).
     """
     share = batch / world_size
 

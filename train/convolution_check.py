@@ -150,7 +150,7 @@ def _limit(devices: Devices, precision: str) -> float:
 
 
 def _large_accuracy(devices: Devices, convolve: Convolve, precision: str) -> Accuracy:
-    """Check a convolution of more elements than 32 bits count, at some places of its result."""
+    """Check some values of the result of a convolution over more than 2^31 elements."""
     name = f"3x3x3, over {INDEX_LIMIT:.1e} elements"
     row = Accuracy(precision, "channels last", name, float("nan"), LIMITS[precision])
     shape = (9, 64, 16, 488, 488)

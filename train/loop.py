@@ -181,10 +181,10 @@ def write_options(run: TrainingRun) -> None:
 def train_epoch(
     run: TrainingRun, batches: Iterator[Batch], signals: Signals, limit: TimeLimit
 ) -> bool:
-    """Take the remaining steps of the current epoch; return whether that was done.
+    """Take the remaining steps of the current epoch; return whether all of them were taken.
 
-    It returns False where the run has turned out too slow for --max-minutes, after the same step in
-    all ranks: then the schedule should be shortened, and `batches` are no longer the right ones.
+    If the run turns out too slow for --max-minutes, return False after the same step in all ranks.
+    The caller must then shorten the schedule and make new `batches`.
 
     Raises:
         Interrupted: a signal arrived in some rank; all ranks stop after the same step.
@@ -231,7 +231,7 @@ def train_epoch(
 
 
 def next_batch(run: TrainingRun, batches: Iterator[Batch], monitor: SpeedMonitor) -> Batch:
-    """Wait for the next batch; if it cannot be read, save the steps that are in no file yet."""
+    """Wait for the next batch; if it cannot be read, save the run if it has unsaved steps."""
     with monitor.reading():
         try:
             return next(batches)

@@ -167,8 +167,8 @@ def estimated_clips(
 ) -> list[int]:
     """Return how many clips of each shape fit, from the activations that one clip saves.
 
-    Some of the saved bytes are copies of weights, whatever the number of clips: twice the bytes of
-    one clip minus the bytes of two clips.
+    Some of the saved bytes are copies of weights, which do not grow with the number of clips. They
+    are twice the bytes of one clip minus the bytes of two clips.
     """
     smallest = min(shapes, key=lambda shape: shape.frames * shape.size**2)
     one, two = (saved_bytes(net, devices, smallest, clips) for clips in (1, 2))
@@ -216,7 +216,7 @@ def restored(net: nn.Module, devices: Devices) -> Iterator[None]:
 
 
 def parameter_bytes(net: nn.Module) -> int:
-    """Return the bytes of the parameters."""
+    """Return the size of the parameters in bytes."""
     return sum(parameter.nbytes for parameter in net.parameters())
 
 

@@ -34,7 +34,7 @@ class Meter:
         self.sums[LOSS] += loss_sum
 
     def scores(self, devices: Devices) -> dict[str, float]:
-        """Return means over all clips of all ranks: top1 and top5 in percent, loss; and clips."""
+        """Return top1 and top5 (percent), loss and the number of clips, over all ranks."""
         clips, top1, top5, loss = all_reduce_sum(devices, self.sums).tolist()
         count = max(clips, 1)
         return {

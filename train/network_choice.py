@@ -1,8 +1,8 @@
-"""Decide which network a run trains, from which weights, and on which clips it was trained before.
+"""Decide which network a run trains, from which weights it starts, and how its clips look.
 
 The network is the one that `--network` names, built with the options that `--pretrained-3d` needs;
-a run that is resumed takes what its checkpoint has recorded. From the input profile of pretrained
-weights come the clip shape, the frame rate and the crop, unless they are given.
+a run that is resumed takes what its checkpoint has recorded. Options for clip shape, frame rate and
+crop that are not given are taken from the input profile of the pretrained weights.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def build_chosen(choice: NetworkChoice, num_classes: int, *, partial: bool = Fal
     """Build the network of a choice, and put the weights into it if there are any.
 
     Raises:
-        NetworkError: a tensor of the backbone has no place, and `partial` is false.
+        NetworkError: a tensor of the backbone does not fit, and `partial` is false.
     """
     if choice.weights is None:
         net = build_network(choice.network, num_classes, **choice.options)
@@ -196,10 +196,10 @@ def build_chosen(choice: NetworkChoice, num_classes: int, *, partial: bool = Fal
 
 @torch.no_grad()
 def check_equal_start(net: nn.Module) -> None:
-    """Check and log that SRTG blocks that start as nothing change no bit of the logits.
+    """Check that new SRTG blocks do not change the logits yet, bit for bit, and log it.
 
     Raises:
-        RuntimeError: they do.
+        RuntimeError: the logits change.
     """
     profile, training = net.input_profile, net.training
     frames, size = profile.frames or 16, profile.crop or 112

@@ -85,8 +85,9 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -
     """Load an optimiser's state (momentum, averages of gradients) from a saved state dict.
 
     Of the parameter groups only the learning rates are loaded; the other options follow from the
-    configuration. Each step sets its own learning rate, but a run that is saved before its next
-    step must save the rate of its last one, whether it was resumed in between or not.
+    configuration. Each step sets its own learning rate. The loaded rates matter only if a resumed
+    run is saved before its first step: its checkpoint must then equal that of a run without
+    interruption.
 
     torch's fused updates on CPUs read parameter, gradient and state in the order of memory. They do
     not check shapes: a tensor that is too small is read and written past its end. They ignore

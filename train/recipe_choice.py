@@ -1,7 +1,8 @@
 """Decide which recipe a run takes, and the value of every option that a recipe sets.
 
-Options that were given win; then, where a run is resumed, the values that it has had; then the
-recipe's row in `train.recipes`, adapted to the run; then the dataset's own defaults.
+The value of an option comes from the first of these that has one: the options given by the user; if
+the run is resumed, the values that it had before; the recipe's row in `train.recipes`, adapted to
+the run; the defaults of the dataset.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def complete_recipe(
     Args:
         config: `config.given` names the options that the user has set.
         clips: number of training clips.
-        classes: names of the classes; where they name sides, no recipe mirrors clips.
+        classes: names of the classes; if one says left or right, no recipe mirrors clips.
         earlier: the recipe of the run that is resumed, which is kept.
 
     Raises:
@@ -118,10 +119,11 @@ def original_steps(config: Config, clips: int) -> int:
 
 
 def recipe_values(config: Config, recipe: Recipe, classes: Sequence[str] = ()) -> dict[str, Any]:
-    """Return a value for every option that recipes set, fitted to the options that were given.
+    """Return a value for each option that recipes set, adapted to the options that were given.
 
-    The learning rate and the weight decay follow a given optimiser, the learning rate follows a
-    given batch size, warm-ups are shortened in short runs.
+    If the user gives another optimiser, the learning rate is that for it; so is the weight decay,
+    except with `original`. If the user gives a batch size, the learning rate is scaled to it.
+    Warm-ups are shortened in short runs.
     """
     spec = dataset_spec(config.benchmark, config.variant)
     values = {"batch_size": spec.batch, "lr_base": spec.lr, **recipe.values}
@@ -163,7 +165,7 @@ def _notes(
 
 
 def reference_rate(config: Config, optimiser: str, batch: int) -> float:
-    """Return the learning rate that batches of so many clips usually take, from random weights.
+    """Return the usual learning rate for batches of `batch` clips when training from scratch.
 
     For SGD it is the dataset's rate in the original, for AdamW that of the recipe `scratch`.
     """

@@ -53,7 +53,7 @@ class StepTimes:
     def seconds_a_clip(self, frames: int, size: int) -> float:
         """Estimate the share of a step's time that one clip of this shape takes.
 
-        A shape that has not been timed is taken to be as fast, in pixels, as the others together.
+        For a shape that has not been timed, the mean time per pixel of the others is used.
         """
         if (frames, size) in self._sums:
             clips, seconds = self._sums[frames, size]
@@ -65,7 +65,7 @@ class StepTimes:
 
 
 class RunClock:
-    """Times the steps and epochs of a run, over all processes that have worked on it."""
+    """Times the steps and epochs of a run, including those before it was resumed."""
 
     def __init__(self, val_clips: int = 0) -> None:
         self.step_times = StepTimes()
@@ -99,7 +99,7 @@ class RunClock:
         self._started = time.monotonic() if self._spent else started
 
     def begin_training(self) -> None:
-        """Measure the first epoch of this process from now on: preparing belongs to no epoch."""
+        """Measure this process's first epoch from now on, without the run's preparation."""
         self._epoch_started = time.monotonic()
 
     def add_step(self, plan: StepPlan, seconds: float) -> None:
@@ -160,7 +160,7 @@ class RunClock:
         return {"spent": self.spent, "epoch": self.epoch_seconds, **self.parts}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Add the time of the processes that worked on the run before; none is known if empty."""
+        """Load the time that the run took before it was resumed; none if `state` is empty."""
         self._spent, self._epoch_spent = state.get("spent", 0.0), state.get("epoch", 0.0)
         self.parts = {name: state.get(name, 0.0) for name in PARTS}
 

@@ -22,9 +22,9 @@ class SaveClock:
         return time.monotonic() - self.last_at
 
     def saved_last(self, step: int) -> None:
-        """Note that `last.pth` was written before `step`."""
+        """Note that `last.pth` was written; `step` is the next."""
         self.step, self.last_at, self.newer = step, time.monotonic(), None
 
     def saved_epoch(self, step: int, path: Path) -> None:
-        """Note that an epoch's checkpoint was written before `step`, and `last.pth` was not."""
+        """Note that an epoch's checkpoint was written, not `last.pth`; `step` is the next."""
         self.step, self.newer = step, path

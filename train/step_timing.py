@@ -26,10 +26,10 @@ SAVING_SPEED = 150e6  # bytes per second at which checkpoints are taken to be wr
 def time_steps(run: TrainingRun) -> None:
     """Time two steps of each clip shape with real batches, and give the times to the run's clock.
 
-    The first steps of a process are slower than the others: there, the workers start and memory is
-    allocated. So one step is taken before the first that counts, and on a GPU, which chooses its
-    algorithms for each new shape, only the second step of each shape counts. All ranks call it.
-    Afterwards weights, optimiser, statistics and random state are what they were.
+    The first step of a process is slow, because the workers start and memory is allocated, so it
+    does not count. On a GPU, which chooses its algorithms for each new shape, only the second step
+    of each shape counts. All ranks call this function. Afterwards weights, optimiser, statistics
+    and random state are what they were.
     """
     steps = steps_to_time(run)
     monitor = SpeedMonitor(run.devices.device)
@@ -50,7 +50,7 @@ def time_steps(run: TrainingRun) -> None:
 
 
 def steps_to_time(run: TrainingRun) -> list[int]:
-    """Return the numbers of the steps that are timed: two of each shape, those of most clips."""
+    """Return the numbers of the steps to time: two of each of the shapes with the most clips."""
     first = run.step if run.step < run.schedule.total_steps else 0
     table = run.schedule.table[first:]
     shapes = table["frames"].astype(np.int64) << 16 | table["size"]

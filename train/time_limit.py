@@ -29,8 +29,8 @@ PATIENCE = 5.0, 0.05
 def fit_to_time(run: TrainingRun) -> None:
     """Shorten the schedule of a run to --max-minutes, before its first step in this process.
 
-    Some steps are timed, rank 0 decides, and the decision is part of the options from then on: it
-    is saved in each checkpoint, and a resumed run takes it over without timing anything.
+    Some steps are timed, and rank 0 decides. The decision becomes part of the options and is saved
+    in each checkpoint. A resumed run uses it without timing anything.
 
     Raises:
         TrainError: there is not time for one step.
@@ -91,7 +91,7 @@ def _end(run: TrainingRun) -> str:
 
 
 class TimeLimit:
-    """Tells now and then whether a run is too slow for its --max-minutes."""
+    """Checks at most once a second whether a run is too slow for its --max-minutes."""
 
     def __init__(self, run: TrainingRun):
         minutes = run.config.max_minutes if run.devices.is_first else 0.0
@@ -100,7 +100,7 @@ class TimeLimit:
         self._looked_at = self._in_time_at = time.monotonic()
 
     def is_too_short(self, run: TrainingRun) -> bool:
-        """Return whether the run would end too late by its newest estimates; false in other ranks.
+        """Return whether the run ends too late by its newest estimates; False on all ranks but 0.
 
         A run with one step left is not too slow: it ends anyway.
         """
@@ -118,7 +118,7 @@ class TimeLimit:
 
 
 def shorten(run: TrainingRun) -> None:
-    """End a run earlier whose time is running short, with its learning rate at its end.
+    """Compress the remaining schedule of a run that is too slow, with its learning rate.
 
     All ranks call it, after the same step. The new schedule should be saved at once.
     """
@@ -196,7 +196,7 @@ def fitted_parts(
 
 
 def _largest(holds: Callable[[int], bool], most: int) -> int:
-    """Return the largest number up to `most` that holds; 0 if 1 does not. Bisects."""
+    """Find by bisection the largest number up to `most` for which `holds` is true; 0 if none."""
     if most < 1 or holds(most):
         return max(0, most)
     low, high = 0, most  # low holds, high does not

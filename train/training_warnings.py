@@ -91,7 +91,7 @@ def _listed(names: Sequence[str], number: int) -> str:
 
 
 def warnings_after_epoch(history: History, epoch: int, n_classes: int) -> Iterator[str]:
-    """Yield the warnings that become due with `epoch`, the newest, each once for each occasion."""
+    """Yield the warnings that `epoch`, the newest one, gives rise to."""
     training, validation = (history.tables[f"{part}_results.csv"] for part in ("train", "val"))
     yield from _above_guessing(
         "training", training, n_classes, "if it stays there, lower --lr-base or raise "

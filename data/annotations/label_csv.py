@@ -76,7 +76,7 @@ class LabelTable:
         return np.where(timed, [name[:-LENGTH_OF_TIMES] for name in self.ids.tolist()], self.ids)
 
     def keep(self, rows: np.ndarray) -> LabelTable:
-        """Return the table of some of the rows, which are bool (N,)."""
+        """Return a table of the rows for which `rows`, bool (N,), is true."""
         columns = ("ids", "labels", "parts", "rows", "times")
         kept = {name: getattr(self, name) for name in columns}
         kept = {name: column[rows] for name, column in kept.items() if column is not None}
@@ -130,7 +130,7 @@ def load_labels(path: str | Path, classes: Sequence[str] | None = None) -> Label
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield line number and fields of each row of a label csv as they stand there, by COLUMNS.
+    """Yield the line number of each row of a label csv, and its fields as text, by column name.
 
     Fields that a short row lacks are left out.
     """
@@ -259,7 +259,7 @@ class _RowParser:
 
 
 class _Stamps(dict):
-    """A dictionary from a time, as text, to what names its folder: "10.5" -> ("_000010", 10.5)."""
+    """A dictionary from a time to its part of the folder's name: "10.5" -> ("_000010", 10.5)."""
 
     def __missing__(self, text: str) -> tuple[str, float]:
         try:

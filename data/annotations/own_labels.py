@@ -95,7 +95,7 @@ def label_own_videos(
 def check_classes(videos: Sequence[TreeVideo]) -> None:
     """Raise DataError if there are fewer than two classes, or a class has fewer than two videos.
 
-    One of them is for training, the other one for validation.
+    Each class needs one video for training and one for validation.
     """
     counts = Counter(class_key(video.label) for video in videos)
     names = {class_key(video.label): video.label for video in videos}
@@ -127,7 +127,7 @@ def read_parts(dataset: Path) -> dict[tuple[str, str], str]:
 def _rows_of_other_videos(
     dataset: Path, earlier: dict[tuple[str, str], str], rows: Sequence[Row]
 ) -> list[Row]:
-    """Return earlier rows whose videos are in the dataset, but not among the present ones."""
+    """Return earlier rows of videos that are in the dataset, but not in `rows`."""
     present = {(class_key(row.label), row.id) for row in rows}
     return [
         Row(label, video_id, part)

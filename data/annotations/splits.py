@@ -121,7 +121,7 @@ def find_csv(
 
 
 def _csvs(place: Path, prefix: str, part: str) -> list[Path]:
-    """Return the csvs in a folder whose names fit, of the first of the part's words that does."""
+    """Return the csvs of a part in a folder. The first of its PART_NAMES that is found counts."""
     for word in PART_NAMES[part]:
         found = sorted(place.glob(f"{prefix}_{word}.csv")) or sorted(
             place.glob(f"{prefix}_{word}.csv.gz")

@@ -41,7 +41,8 @@ def label_tree(
     """Return a label row for each video or frame store in a tree; see `videos_in_tree`.
 
     Args:
-        root: the tree. Of a dataset, its jpg/ is listed, and near-duplicates are found by picture.
+        root: the tree. If it is a dataset, the videos in its jpg/ are listed, and near-duplicates
+            are found by their pictures.
         fraction: the share of each class to validate on; 0 for none. Not used where there are
             train/ and val/.
         seed: of the random division.

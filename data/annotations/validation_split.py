@@ -1,4 +1,4 @@
-"""Divide videos into training and validation: the same share of each class, whole sources.
+"""Divide videos into training and validation: equal shares of all classes, no source in both.
 
 A source is a recording that several videos were cut from, or a set of copies. The random order of
 the sources follows from a seed and their names, so a video keeps its part when others are added.

@@ -114,7 +114,7 @@ def _listing(folder: Path, unreadable: Unreadable) -> list[Path]:
 
 
 def name_problem(video: TreeVideo) -> str | None:
-    """Say why no label csv can name a video; None if one can."""
+    """Return why a label csv cannot hold the name of a video; None if it can."""
     for what, name, longest in (
         ("its name", video.id, LONGEST_ID),
         ("the name of its class folder", video.label, LONGEST_CLASS),

@@ -91,7 +91,7 @@ PRESETS: dict[str, Callable[[ModuleType], Any]] = {
 
 
 def check_pipeline(name: str) -> None:
-    """Raise DataError if `load_pipeline` would, without loading a preset, which takes a second."""
+    """Raise DataError if `load_pipeline` would. Presets are not loaded: that takes a second."""
     if name not in PRESETS:
         load_pipeline(name)
 

@@ -103,7 +103,8 @@ class ClipDataset(Dataset):
         With the option `skip_bad`, a clip of another video replaces that of an unreadable video.
 
         Raises:
-            DataError: the video cannot be read; with `skip_bad`, nor can REPLACEMENTS others.
+            DataError: the video cannot be read. With `skip_bad`: REPLACEMENTS other videos cannot
+                be read either.
         """
         try:
             return self._sample(request, replaced=-1)
@@ -211,7 +212,7 @@ def normalise(
 def _constants(
     mean: Colour, std: Colour, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return 255 mean and 1 / (255 std), kept on the device: copying them would wait for it."""
+    """Return 255 mean and 1 / (255 std) on the device, cached because a copy would wait for it."""
     factors = [1 / (255 * one) for one in std]
     return (
         torch.tensor(mean, device=device).view(3, 1, 1, 1) * 255,

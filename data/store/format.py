@@ -4,8 +4,8 @@ Stores are written in layout 3. The table `Images` has one row for each frame, c
 integer key `frame` (from 1), so that the frames of a clip lie side by side on the disk. Each row
 has a checksum of its JPEG, and the columns that older tools select. Tables named `Companions<side>`
 hold smaller copies of the frames. The view `Summary` holds numbers that are needed to open a store.
-The view is never executed: its text is parsed, which the first page of the file contains.
-Stores of video files also hold the frame rate; see `data.store.frame_times`.
+The view is never executed: its text, which is in the first page of the file, is parsed. Stores of
+video files also hold the frame rate; see `data.store.frame_times`.
 
 Two other layouts can be read. In layout 2, the checksums of companion frames cover only the bytes
 of the JPEG. Layout 0 is the table `Images(ObjId, frames, size)` that the package dataset2database
@@ -90,7 +90,7 @@ def checksum(jpeg: bytes, number: int, table: str, layout: int = LAYOUT) -> int:
     """Return the `crc32` of a row.
 
     A companion frame has no `ObjId` that says which frame it is. Its checksum therefore includes
-    its table and number: so it is noticed if a damaged page returns another row instead.
+    its table and number, so that another row, returned by a damaged page, is noticed.
     """
     if table == "Images" or layout < 3:
         return zlib.crc32(jpeg)

@@ -23,7 +23,7 @@ class Rate(NamedTuple):
 
 
 def measure(seconds: Sequence[float], n_frames: int) -> tuple[Rate, np.ndarray] | None:
-    """Return the frame rate that the frames' times have, and the times.
+    """Return the frame rate that follows from the frames' times, and the times.
 
     Args:
         seconds: the time of each frame. NaN where a file does not say it.

@@ -46,8 +46,8 @@ class FrameStore:
     Args:
         folder: the video's folder. It holds `frames.db` and usually `n_frames`. If it does not
             exist, the video of that name is read from a shard of its dataset.
-        single: do not look for it in shards.
-        place: where it is in a shard, whether or not there is a single store too.
+        single: do not look for the video in shards.
+        place: the video's place in a shard, which is read even if there is a single store.
 
     Attributes:
         n_frames: the number of frames.

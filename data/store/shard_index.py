@@ -187,7 +187,7 @@ def open_index(jpg: str | os.PathLike) -> ShardIndex | None:
 
 
 def find_in_shards(folder: str | os.PathLike) -> Place | None:
-    """Return where the video of a folder is, `jpg/<class>/<id>` or `jpg/<id>`; None if nowhere.
+    """Return the place of a video by its folder, `jpg/[<class>/]<id>`; None if no shard holds it.
 
     Raises:
         DataError: the index is damaged.

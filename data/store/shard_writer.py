@@ -49,7 +49,8 @@ class Packer:
 
     Args:
         jpg: the dataset's folder jpg/.
-        shard_bytes: a shard is written as soon as the stores that wait for one have so many bytes.
+        shard_bytes: a shard is written as soon as the stores that are not packed yet have this
+            size.
         stop: once this is set, shards that are being written are given up.
 
     Attributes:
@@ -91,7 +92,7 @@ class Packer:
         return index.count() if index else (0, 0)
 
     def add(self, folder: Path) -> None:
-        """Let a finished single store be packed; write a shard if there are enough."""
+        """Add a finished single store to those to pack; write a shard if they are large enough."""
         try:
             size = (folder / DATABASE).stat().st_size
         except FileNotFoundError:  # it is in a shard already
@@ -130,7 +131,7 @@ class Packer:
             remove_single_store(folder, self.jpg)
 
     def _write(self, path: Path, folders: list[Path]) -> list[Path]:
-        """Write a shard of those of the stores that are undamaged, and return them."""
+        """Write a shard of the undamaged stores, and return their folders."""
         packed = []
         try:
             with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:

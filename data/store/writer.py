@@ -55,8 +55,9 @@ def write_store(
         jpegs: the frames' JPEGs in order, consumed one by one. Errors that it raises are passed on.
         companions: short sides in pixels of smaller copies to store of each frame, for
             `FrameStore.read_at_least`.
-        times: the seconds at which each frame is shown, which `FrameStore.fps` comes from; empty
-            if they are not known. Read after the last JPEG, so `jpegs` may fill it meanwhile.
+        times: the seconds at which each frame is shown; empty if they are not known.
+            `FrameStore.fps` is computed from them. They are read after the last JPEG, so `jpegs`
+            may add to them.
 
     Returns:
         The number of frames.

@@ -44,14 +44,14 @@ def load_pretrained(
             recognised by its tensors.
         num_classes: number of classes. The weights' own classifier is kept if it has this number,
             or if it is None; else the classifier is fresh.
-        network: name of the network, if it is not the weights' own: with `srtg_` before that, SRTG
-            blocks are added that change nothing at first, bit for bit (`srtg_alpha=0`).
-        partial: load the tensors that have a place instead of refusing if one has none.
+        network: name of another network than the weights' own. If it is their name after `srtg_`,
+            SRTG blocks are added that change nothing at first, bit for bit (`srtg_alpha=0`).
+        partial: load the tensors that fit, even if others do not.
         options: of `build_network`. Those that decide what is computed follow from the weights.
 
     Raises:
-        NetworkError: the source is unknown or cannot be had; it holds weights of another network;
-            a tensor of the backbone has no place; or an option contradicts the weights.
+        NetworkError: the source is unknown or cannot be had; it holds weights of another network; a
+            tensor of the backbone does not fit; or an option contradicts the weights.
 
     Example:
         >>> net = load_pretrained("torchvision:r3d_18", num_classes=10)
@@ -73,7 +73,7 @@ def build_for(
     partial: bool = False,
     **options: Any,
 ) -> nn.Module:
-    """Return the network for some weights, still with random ones; see `load_pretrained`."""
+    """Build the network that the weights are for, with random weights; see `load_pretrained`."""
     name = (network or weights.network).lower()
     own = options_for(weights, name, partial=partial, **options)
     own_classes = _own_classes(weights)
@@ -119,13 +119,13 @@ def options_for(
 
 
 def _is_torchvisions_own(weights: PretrainedWeights, network: str, prefix: str = "") -> bool:
-    """Return whether `network` is torchvision's own form of ours, which the weights belong to."""
+    """Return whether `network` is torchvision's version of the network that the weights are for."""
     theirs = weights.options.get("pool") == "none" and "middle" not in weights.options
     return theirs and network == f"{prefix}torchvision:{weights.network}"
 
 
 def _accepted(network: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that a network has of those that the weights need."""
+    """Return those of the options that `network` has."""
     accepted = {}
     for name, value in options.items():
         try:
@@ -150,12 +150,12 @@ def place_weights(
 ) -> LoadReport:
     """Copy weights into the network that `build_for` returned, and report on each tensor.
 
-    Every tensor must find its place, and every tensor of the network be found, but those of the
-    classifier if it is for other classes, and those of SRTG blocks that the weights do not have.
+    The weights and the network must have the same tensors. There are two exceptions: a classifier
+    for other classes, and SRTG blocks that the weights do not have.
 
     Raises:
-        NetworkError: one did not, and `partial` is false; or none did. The message names them, and
-            the network is not changed.
+        NetworkError: tensors do not fit or are missing, and `partial` is false; or no tensor fits.
+            The message names them, and the network is not changed.
     """
     own = net.state_dict()
     theirs = net.network_name.partition("torchvision:")[1]

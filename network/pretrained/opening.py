@@ -32,10 +32,10 @@ class PretrainedWeights:
     Attributes:
         source: name of the source, or path of the file.
         network: name of the network.
-        options: of `build_network`.
+        options: arguments of `build_network`.
         profile: how clips must look.
-        tensors: by the network's names.
-        raw: by the names in the file, without prefixes of whole networks.
+        tensors: the tensors, by their names in the network.
+        raw: the tensors, by their names in the file without prefixes of whole networks.
         classes: names of the classes, where they are known.
     """
 
@@ -186,8 +186,8 @@ def _has_pool(state: Mapping) -> bool:
     """Return whether a bare state dict is of a network of ours, which pools behind its stem.
 
     torchvision's r2plus1d_18 has the same names and shapes, but no pooling. The list of modules
-    that torch saves in a state dict tells them apart. A file without it that is not wrapped is
-    taken for torchvision's: the originals' files and ours are wrapped.
+    that torch saves in a state dict tells them apart. A bare state dict without that list is taken
+    for torchvision's, because the originals' files and ours are not bare.
     """
     return "pool" in (getattr(state, "_metadata", None) or ())
 

@@ -116,7 +116,7 @@ def _depths(tensors: Mapping[str, Tensor]) -> tuple[int, ...]:
 def differences(
     network: str, options: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> list[str]:
-    """Return what tensors lack, or have too much, for a network; its classifier may differ.
+    """Return how tensors differ from those of a network, apart from the shape of its classifier.
 
     Batch norm's counters of batches may be missing.
     """

@@ -34,7 +34,8 @@ def find_videos(folder: Path | None, scratch: Path, count: int) -> list[Path]:
 def run_ffmpeg(path: Path, *output: str) -> bytes:
     """Return what ffmpeg writes to stdout for the first FRAMES frames of a video, resized.
 
-    A shorter video is repeated. `output` are ffmpeg's options for the format, and the file.
+    A shorter video is repeated. `output` are the last words of ffmpeg's command: the options for
+    the format, and the output file.
     """
     source = ["-v", "error", "-stream_loop", "-1", "-i", str(path), "-an"]
     shape = ["-frames:v", str(FRAMES), "-vf", f"scale={WIDTH}:{HEIGHT},fps=25"]

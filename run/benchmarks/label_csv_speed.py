@@ -132,7 +132,7 @@ def peak_rss() -> int:
 
 
 def measure_workers(way: str, path: Path, workers: int, sender) -> None:
-    """Send how many MB a forked worker takes for itself when it reads every row (median).
+    """Send to the pipe how many MB of its own (median) a forked worker needs to read every row.
 
     The memory of a worker that reads nothing is subtracted.
     """

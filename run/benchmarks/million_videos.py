@@ -1,4 +1,4 @@
-"""Simulate a dataset of a million videos in shards: time and memory of a run's start, of workers.
+"""Simulate a dataset of a million videos in shards; measure how a run starts and reads clips.
 
 The shards are real and as the project writes them, but each video has only FRAMES frames of
 16 x 16 pixels, and all have the same frames. The label csvs have one row for each video.

@@ -1,8 +1,8 @@
 """Train small datasets without naming a recipe, and show the accuracy of each network and seed.
 
-By default on the embedded dataset, rendered below --root; on the rhythms of this module with
---rhythms (classes that differ in what changes and in how fast, for which no recipe was tuned); on
-videos of your own with --dataset and --labels.
+By default, the dataset is that of the demo, rendered below --root. With --rhythms, this module
+renders classes that differ in what changes and how fast; no recipe was tuned for them. With
+--dataset and --labels, it is one of your own.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class _Worker:
         return time.monotonic() - self.since if self.ready else 0.0
 
     def result(self) -> Any:
-        """Return what the process has sent, or a `Crash` if it has ended; None if it has started.
+        """Return (result,), a `Crash` if the process has ended, or None if it has just started.
 
         An exception that `work` raised is raised here.
         """

@@ -47,7 +47,7 @@ class Labelled:
         return ALL not in self.parts
 
     def folders_to_read(self) -> list[str]:
-        """Return each folder once, also those of rows whose folder is not below a class."""
+        """Return each folder once, including folders of rows that are not below a class folder."""
         named = (videos.path(i) for videos in self.parts.values() for i in range(len(videos)))
         return list(dict.fromkeys([*map(str, self.folders), *named]))
 
@@ -96,9 +96,9 @@ def open_parts(
 
 
 def recognise(root: Path) -> DatasetSpec:
-    """Return the dataset whose class list has all class folders; your own if there is none.
+    """Return the dataset whose class list has all class folders, or the user's own dataset.
 
-    A csv in `<root>/labels/` decides for your own.
+    With a csv in `<root>/labels/` it is always the user's own.
     """
     custom = dataset_spec("custom")
     if any((root / "labels").glob("*.csv*")):

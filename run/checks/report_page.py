@@ -1,4 +1,4 @@
-"""Write the report of a dataset: one html file that asks for nothing else."""
+"""Write the report of a dataset: one html file that needs no other file and no network."""
 
 from __future__ import annotations
 

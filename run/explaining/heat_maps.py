@@ -1,14 +1,15 @@
-"""Grad-CAM and Saliency Tubes: which places and moments of a clip speak for a class.
+"""Grad-CAM and Saliency Tubes: which places and moments of a clip are evidence for a class.
 
 Both weight the channels of a layer's maps and add them up. They differ in the weights:
 
-- Grad-CAM takes the mean gradient of the class's logit over a channel, and cuts off what speaks
-  against the class (Selvaraju et al., Grad-CAM, ICCV 2017, arXiv 1610.02391). Any layer with
-  positions will do.
-- Saliency Tubes takes the classifier's weights for the class and cuts nothing off (Stergiou et al.,
-  Saliency Tubes, ICIP 2019, arXiv 1902.01078). The classifier must see the mean over all positions.
+- Grad-CAM takes the mean gradient of the class's logit over a channel, and sets evidence against
+  the class to 0 (Selvaraju et al., Grad-CAM, ICCV 2017, arXiv 1610.02391). Any layer with positions
+  will do.
+- Saliency Tubes takes the classifier's weights for the class and keeps negative values (Stergiou et
+  al., Saliency Tubes, ICIP 2019, arXiv 1902.01078). The classifier must see the mean over all
+  positions.
 
-At the layer that the classifier sees, the two weights are equal but for a factor.
+At the last layer before the classifier, both kinds of weights are the same up to a factor.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from run.layer_outputs import as_maps, tensors_of, watched
 
 
 class Trace(NamedTuple):
-    """What one forward and backward pass tells of one clip and one layer.
+    """A layer's maps for one clip and their gradients, from one forward and backward pass.
 
     A layer that gives several tensors, as an MTConv block does, has a map and a gradient of each.
     """
@@ -101,7 +102,7 @@ def evidence(trace: Trace) -> Tensor:
 
 
 def grad_cam(trace: Trace) -> Tensor:
-    """Return the heat map of Grad-CAM from 0 to 1: (T, H, W); all 0 if nothing is for the class."""
+    """Return the heat map of Grad-CAM, (T, H, W) from 0 to 1; all 0 without any evidence."""
     heat = evidence(trace).relu()
     return heat / heat.max().clamp_min(torch.finfo(heat.dtype).tiny)
 

@@ -24,7 +24,7 @@ def frames_of(clip: Tensor, side: int) -> np.ndarray:
 def overlaid(frames: np.ndarray, heat: Tensor) -> np.ndarray:
     """Colour frames by a heat map of the whole clip: uint8 (T, H, W, 3).
 
-    Cold places keep the frame, in grey; hot ones turn yellow and red.
+    Where the heat is low, the frame is shown in grey; high values are yellow and red.
 
     Args:
         frames: uint8 (T, H, W, 3).

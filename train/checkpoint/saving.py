@@ -111,7 +111,7 @@ def epoch_file(folder: Path, network: str, epoch: int) -> Path:
 
 
 def file_name(network: str) -> str:
-    """Return a network's name for names of files: scp takes what precedes a colon for a host."""
+    """Return a network's name without colons, for file names: scp reads `a:b` as host and path."""
     return network.replace(":", "_")
 
 
@@ -133,7 +133,7 @@ def drop_old(folder: Path, network: str, keep: int, *, newest: int) -> None:
 
 
 def slim_old(folder: Path, network: str, *, newest: int) -> None:
-    """Rewrite all but the newest two checkpoints up to `newest` without the optimiser's state."""
+    """Remove the optimiser's state from all checkpoints up to `newest` but the last two."""
     for path in _up_to(folder, network, newest)[:-FULL]:
         if not holds_optimiser(path):
             continue

@@ -44,7 +44,7 @@ class Axis(NamedTuple):
 def axis_for(
     values: Iterable[float], first: float, last: float, *, log: bool = False, whole: bool = False
 ) -> Axis:
-    """Return an axis over the finite `values`: with ticks at each of a few, else at round numbers.
+    """Return an axis over the finite `values`; up to four are the ticks, else round numbers are.
 
     `log` needs positive values. `whole` has ticks at whole numbers only.
     """
@@ -92,7 +92,7 @@ def line_chart(
             there are values: a value holds from one epoch to the next.
         log: logarithmic values.
         steps: draw stairs.
-        until: an epoch to mark, up to which a run has come.
+        until: the last finished epoch, to mark.
     """
     x_axis = axis_for([x for xs, _ in lines.values() for x in xs], LEFT, WIDTH - RIGHT, whole=True)
     y_axis = axis_for([y for _, ys in lines.values() for y in ys], HEIGHT - BOTTOM, TOP, log=log)
@@ -145,7 +145,7 @@ HALVES = (-0.5, 0.5)
 def _runs(
     xs: Sequence[float], ys: Sequence[float], *, log: bool, steps: bool
 ) -> list[tuple[list[float], list[float]]]:
-    """Return the parts of a line between values that cannot be drawn."""
+    """Cut a line at values that cannot be drawn, and return the pieces."""
     if steps:
         xs = [x for pair in itertools.pairwise(xs) for x in pair]
         ys = [y for y in ys for _ in range(2)]
@@ -211,7 +211,7 @@ def sparkline(values: Sequence[float]) -> str:
 
 
 def confusion_figure(matrix: np.ndarray, classes: Sequence[str]) -> str:
-    """Return the confusion matrix, rows divided by their sums: with counts if it is small.
+    """Draw the confusion matrix, each row divided by its sum; a small one also shows the counts.
 
     Args:
         matrix: int64 (classes, classes), clips by label (row) and predicted class (column).

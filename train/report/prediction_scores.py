@@ -1,4 +1,4 @@
-"""What the predictions of a validation say: classes, confused pairs, the worst predictions."""
+"""Compute from predictions: confusion matrix, confused pairs, the worst predictions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def confusion_matrix(found: ValPredictions, n_classes: int) -> np.ndarray:
 
 
 def wilson_interval(hits: np.ndarray, clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ends of the 95 % interval of a share of `hits` among `clips`; 0 and 1 of none.
+    """Return both ends of the 95 % interval of hits / clips; 0 and 1 where there are no clips.
 
     E. B. Wilson, Probable inference, the law of succession, and statistical inference, Journal of
     the American Statistical Association 22, 1927.

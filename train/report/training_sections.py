@@ -73,7 +73,7 @@ def curves(run: RunFiles) -> Iterator[str]:
 
 
 def times(run: RunFiles) -> Iterator[str]:
-    """Yield what the time went to, by epoch and in all; nothing if that was not measured."""
+    """Yield charts of how the time was spent, by epoch and in all; nothing without measurements."""
     rows = [row for row in run.train.rows if all(name in row for name in (*TIMES, "Seconds"))]
     if not rows:
         return

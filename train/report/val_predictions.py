@@ -18,7 +18,7 @@ COLUMNS = ("Epoch", "Video", "Label", "Predicted", "Probability", "LabelProbabil
 
 
 class ValPredictions(NamedTuple):
-    """What a network said about the validation videos that can be read, in their order."""
+    """The predictions for the validation videos that can be read, in their order."""
 
     epoch: int  # after which they were made
     videos: Sequence[str]  # their folders below jpg/

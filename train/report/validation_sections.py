@@ -24,7 +24,7 @@ OPEN = 60  # classes up to which the list of classes is unfolded
 
 
 def shown_clips(found: ValPredictions) -> tuple[list[int], list[int]]:
-    """Return the positions of the most confidently wrong and of the hardest other clips."""
+    """Return the positions of the most confident errors, and of the hardest other clips."""
     wrong = confidently_wrong(found, STRIPS)
     return wrong, hardest(found, STRIPS, besides=wrong)
 
@@ -33,7 +33,7 @@ def validation(run: RunFiles, strips: Mapping[int, Sequence[bytes]]) -> Iterator
     """Yield the parts about `run.predictions`.
 
     Args:
-        run: with predictions.
+        run: a run that has predictions.
         strips: JPEGs of the frames of clips, by their position in the predictions.
     """
     found = run.predictions
@@ -96,7 +96,7 @@ def films(
     title: str,
     words: str,
 ) -> Iterator[str]:
-    """Yield film strips with what the network said."""
+    """Yield film strips with label, prediction and probabilities."""
     if not indices:
         return
     found = run.predictions

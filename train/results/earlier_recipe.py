@@ -20,8 +20,8 @@ def earlier_recipe(config: Config) -> EarlierRecipe | None:
     """Return the recipe of the run that `config` resumes; None if it resumes none.
 
     It is read from config.json in the results folder, and where that is missing or damaged, from a
-    checkpoint. Runs of earlier versions had no recipes: theirs is `original`, whose learning rate
-    did not follow the batch size then.
+    checkpoint. Earlier versions had no recipes. Their runs get `original`, with the learning rate
+    of the dataset, which was not scaled to the batch size then.
     """
     if config.resume != "auto" and not config.resume_epoch:
         return None
@@ -71,7 +71,7 @@ def _before_recipes(config: Config) -> EarlierRecipe:
 
 
 def _fits(option: str, value: Any) -> bool:
-    """Return whether a value is of the option's type, and within its bounds or one of its words."""
+    """Return whether a value has the option's type and is within its bounds or choices."""
     item = Config.__dataclass_fields__[option]
     bounds, choices = item.metadata.get("bounds"), item.metadata["choices"]
     kind = type(RECIPES["scratch"].values[option])

@@ -64,7 +64,7 @@ def _epoch_table(
         config: decides how the learning rate follows the batch size.
         phases: the index of each phase and the phase; they share the clips evenly.
         n_clips: clips of the epoch.
-        position: where each short cycle starts.
+        position: position in the short cycle of each phase's first step.
     """
     bounds = [round(i * n_clips / len(phases)) for i in range(len(phases) + 1)]
     tables = []

@@ -79,10 +79,10 @@ def _paper_phases(config: Config) -> tuple[list[Phase], list[int]]:
 
     There is a long cycle before each of `--lr-steps`, and fine-tuning at the full shape after the
     last. The phases of a long cycle have equally many steps, so their epochs are in proportion to
-    their mean batch. The long cycles have fewer steps than without multigrid by some factor;
-    fine-tuning has fewer by the same factor. In total there are `--multigrid-epochs` times the
-    epochs. The ends of the phases
-    are rounded to whole epochs; phases without an epoch are left out.
+    their mean batch. Multigrid divides the steps of the long cycles by some factor; those of
+    fine-tuning are divided by the same factor. In total there are `--multigrid-epochs` times the
+    epochs. The ends of the phases are rounded to whole epochs; phases without an epoch are left
+    out.
     """
     cycle = paper_long_cycle(config)
     cycle_ends = [step for step in config.lr_steps if step < config.end_epoch]
@@ -139,9 +139,10 @@ def _epoch_long_cycle(config: Config) -> list[Phase]:
 
 
 def paper_long_cycle(config: Config) -> list[Phase]:
-    """Return the shapes of Wu et al., coarse to fine; the last has the full shape's rate.
+    """Return the long cycle's phases of Wu et al., from the smallest clips to the full shape.
 
-    The short cycle goes through 1/2 and 1/sqrt 2 of the full size and the long cycle's own size.
+    By default, the short cycle has three sizes: 1/2 and 1/sqrt(2) of the full size, and the size of
+    the long cycle. The learning rate of the last phase is that of the full shape.
     """
     short = sorted(config.multigrid_short, reverse=True) if config.short_cycles else []
     return [

@@ -1,7 +1,8 @@
-"""The parts of a schedule that was planned anew, as a resumed run takes them over or adds to them.
+"""The parts of a schedule that changes during a run. A resumed run continues or adds to them.
 
-A run is planned anew if its time runs short (--max-minutes) and if a cosine is given another
---end-epoch. The steps that were taken stay as they were; `Part` says what the others follow.
+A run is planned anew in two cases: if it is too slow for --max-minutes, or if it is resumed with
+another --end-epoch and --lr-policy cosine. Only steps that were not taken yet change. Each `Part`
+describes the schedule from one step on.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ MOST_EPOCHS = 1e6
 
 
 class Part(NamedTuple):
-    """What the rest of a run is planned for, from one of its steps on.
+    """The plan for the rest of a run, from one of its steps on.
 
-    A run has several parts if it was planned anew: its time ran short, or its end was moved.
+    A run has several parts if it was planned anew.
     """
 
     step: int  # the first step
@@ -37,10 +38,10 @@ class Part(NamedTuple):
 def rows_of_part(
     table: np.ndarray, planned: np.ndarray, part: Part, n_clips: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return which rows of a run's `table` stay when it is planned anew, and which it gets.
+    """Choose the rows of a run that is planned anew, from its old `table` and from `planned`.
 
-    The epoch in which `part` begins ends as it would have. If the run now ends within that epoch,
-    its last steps stay: with multigrid, they have the full shape.
+    The epoch in which `part` begins keeps its old steps. If the run now ends within that epoch,
+    only the last of them are kept, because with multigrid they have the full shape.
 
     Returns:
         Indices into `table` and indices into `planned`.

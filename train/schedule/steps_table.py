@@ -72,9 +72,9 @@ class Schedule:
         return float(self._row(step)["lr"])
 
     def asked_epochs(self, step: int) -> float:
-        """Return the epochs that are done before a step, of those that the options ask for.
+        """Return how many epochs of the uncompressed schedule are done before a step.
 
-        Where the run was compressed into fewer epochs, these are more than it has taken.
+        If the run was compressed into fewer epochs, these are more than it has really made.
         """
         if self.part and self.part.is_compressed:
             return step * self.part.of_epochs / self.total_steps
@@ -218,9 +218,9 @@ def _rates(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return how often the learning rate has stepped before each step, and each step's rate.
 
-    Where a run is shorter than the options ask for, the learning rate goes through the whole of
-    its course: step k of n has the rate of the same part of the schedule asked for. The phases of
-    the paper's multigrid, between which the rate steps, are compressed already.
+    If the run was compressed into fewer epochs, the course of the learning rate is compressed too:
+    step k of n has the rate that the whole schedule has after k/n of its epochs. With `--multigrid
+    paper`, the phases were compressed before, and so were the epochs at which the rate steps.
     """
     step, run_done = np.arange(len(table)), np.arange(len(table)) / len(table)
     epoch = table["epoch"]
