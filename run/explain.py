@@ -16,11 +16,10 @@ control, it does not show what the network has learnt.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
-from run.command_line import Parser, check_checkpoint, command
+from run.command_line import HelpFormatter, Parser, check_checkpoint, command
 from train.config import bounds_of
 from train.option_bounds import Bounds, within
 
@@ -30,10 +29,11 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="python -m run.explain",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("video", type=Path, help="a video file or a frame store's folder")
-    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE",
+                        help="checkpoint of the network")  # fmt: skip
     parser.add_argument(
         "--class", dest="class_name", metavar="NAME", help="explain this class (default: the "
         "likeliest one)",
@@ -50,7 +50,7 @@ def build_parser() -> Parser:
         type=within(Bounds(1, 1000)),
         default=5,
         metavar="N",
-        help="networks with random weights for the control (default 5)",
+        help="networks with random weights for the control",
     )
     parser.add_argument(
         "--start",
@@ -67,12 +67,12 @@ def build_parser() -> Parser:
         "--short-side",
         type=within(Bounds(16, 4096)),
         default=256,
-        help="short side of the frames of video files, in pixels (default 256)",
+        help="short side to which the frames of video files are resized, in pixels",
     )
     parser.add_argument(
         "--gpus",
         type=within(bounds_of("gpus")),
-        help="0 is the CPU (default: one GPU if there is one)",
+        help="number of GPUs; 0: the CPU (default: one GPU if there is one)",
     )
     parser.add_argument(
         "--out",

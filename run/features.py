@@ -13,13 +13,19 @@ features.npz opens with numpy.load and needs no pickle. Views of a video are row
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.annotations.video_folders import frames_root
-from run.command_line import Parser, boolean, check_checkpoint, command
+from run.command_line import (
+    HelpFormatter,
+    Parser,
+    add_trained_network,
+    boolean,
+    check_checkpoint,
+    command,
+)
 from train.config import Config, bounds_of
 from train.option_bounds import Bounds, within
 
@@ -32,15 +38,18 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="python -m run.features",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
-    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
     parser.add_argument("--dataset", required=True, help="the folder that holds jpg/")
-    parser.add_argument("--labels", help="folder of label csvs, or the train csv")
+    parser.add_argument("--labels", help="label csv of the training videos, or its folder")
     parser.add_argument(
-        "--split", type=within(bounds_of("split")), help="default: the checkpoint's"
+        "--split",
+        type=within(bounds_of("split")),
+        help="number of the official split (default: the split of the training)",
     )
-    parser.add_argument("--part", choices=("train", "val"), default="val", help="train or val")
+    parser.add_argument(
+        "--part", choices=("train", "val"), default="val", help="training or validation videos"
+    )
     parser.add_argument(
         "--layer",
         metavar="NAME",
@@ -59,37 +68,36 @@ def build_parser() -> Parser:
         "--count",
         type=within(Bounds(1, 50)),
         default=5,
-        help="number of neighbours (default 5)",
+        help="neighbours of each video",
     )
     parser.add_argument(
         "--views",
         type=within(Bounds(1, 1000)),
         default=1,
-        help="clips of a video, spread over it (default 1, in its centre)",
+        help="clips of each video, spread over it; a single one is in its centre",
     )
     parser.add_argument(
         "--clip-fps",
         type=within(bounds_of("clip_fps"), float),
         help="frames per second of a clip, instead of the checkpoint's frame rate or interval",
     )
-    parser.add_argument("--batch-size", type=within(bounds_of("batch_size")), default=16)
-    parser.add_argument("--workers", type=within(bounds_of("workers")), default=1)
+    parser.add_argument(
+        "--batch-size", type=within(bounds_of("batch_size")), default=16, help="clips in a batch"
+    )
+    parser.add_argument(
+        "--workers", type=within(bounds_of("workers")), default=1, help="processes that load clips"
+    )
     parser.add_argument(
         "--batch-timeout",
         type=within(bounds_of("batch_timeout"), float),
         default=Config.batch_timeout,
-        help="seconds to wait for a batch (0: without limit; default %(default)g)",
+        help="seconds to wait for a batch; 0: no limit",
     )
     parser.add_argument(
         "--skip-bad", type=boolean, nargs="?", const=True, default=False, metavar="True|False",
-        help="go on without rows and videos that cannot be used; count and list them",
+        help="leave out rows and videos that cannot be used, and list them",
     )  # fmt: skip
-    parser.add_argument(
-        "--gpus",
-        type=within(bounds_of("gpus")),
-        help="0 is the CPU (default: one GPU if there is one)",
-    )
-    parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
+    add_trained_network(parser)
     parser.add_argument(
         "--out",
         type=Path,
