@@ -11,6 +11,7 @@ Look things up:
 
 - `doctor`: check this machine
 - `plan`: the schedule of a run, before it starts
+- `tune`: find a learning rate by a range test
 - `networks`: the networks with their parameters and multiply-accumulates
 - `options_page`: docs/options.md, the page of all options
 - `benchmark`: measure speed; `run.benchmarks` has a module for each benchmark

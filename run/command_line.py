@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import errno
+import functools
 import logging
 import os
 import signal
@@ -24,7 +25,7 @@ import coloredlogs
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from data.data_error import DataError, MachineError
-from data.datasets import DatasetSpec, dataset_spec
+from data.datasets import DATASETS, DatasetSpec, dataset_spec
 from network.network_error import NetworkError
 from train.config import Config, bounds_of
 from train.input_check import check_inputs
@@ -151,6 +152,32 @@ def build_parser(dataset: str) -> Parser:
     )
     add_options(parser, dataset)
     return parser
+
+
+def parser_with_defaults(
+    prog: str, description: str, argv: Sequence[str] | None
+) -> tuple[Parser, Callable[..., None]]:
+    """Return a parser whose `--defaults` names a dataset, and what adds that dataset's options.
+
+    The second is `add_options` without its first two arguments; options that are added to the
+    parser before it is called come first in the help.
+    """
+    parser = Parser(
+        prog=prog,
+        description=description,
+        formatter_class=HelpFormatter,
+        allow_abbrev=False,
+        add_help=False,
+    )
+    parser.add_argument(
+        "--defaults",
+        choices=tuple(DATASETS),
+        default="custom",
+        help="dataset whose defaults the training options below have",
+    )
+    chosen, _ = parser.parse_known_args(argv)
+    parser.add_argument("-h", "--help", action="help", help="show this help message and exit")
+    return parser, functools.partial(add_options, parser, chosen.defaults)
 
 
 def add_options(parser: Parser, dataset: str, *, needs_data: bool = True) -> None:

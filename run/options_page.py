@@ -27,6 +27,7 @@ from run import (
     plan,
     predict,
     report,
+    tune,
 )
 from run.command_line import BY_RECIPE, build_parser, command, dataset_defaults
 from train.config import Config
@@ -46,7 +47,7 @@ In the names of options, `-` and `_` mean the same. An option that is True or Fa
 
 - [Training](#training): the `train_<dataset>.py` scripts
 - [Preparing data](#preparing-data): `run.convert`, `run.check`, `run.download`, `run.labels`
-- [Before a run](#before-a-run): `run.doctor`, `run.networks`, `run.plan`
+- [Before a run](#before-a-run): `run.doctor`, `run.networks`, `run.plan`, `run.tune`
 - [Looking at a training](#looking-at-a-training): `run.report`
 - [Using a trained network](#using-a-trained-network): `run.evaluate`, `run.predict`,
   `run.explain`, `run.features`
@@ -66,7 +67,12 @@ COMMANDS: dict[str, tuple[Callable[[], argparse.ArgumentParser], ...]] = {
         download.build_parser,
         labels.build_parser,
     ),
-    "Before a run": (doctor.build_parser, networks.build_parser, lambda: plan.build_parser([])),
+    "Before a run": (
+        doctor.build_parser,
+        networks.build_parser,
+        lambda: plan.build_parser([]),
+        lambda: tune.build_parser([]),
+    ),
     "Looking at a training": (report.build_parser,),
     "Using a trained network": (
         evaluate.build_parser,
@@ -112,7 +118,11 @@ def _training_tables() -> Iterator[str]:
 
 def _command_tables(parser: argparse.ArgumentParser) -> Iterator[str]:
     """Yield the table of a command, or one for each of its sub-commands."""
-    trained = {field.name for field in fields(Config)} if parser.prog.endswith("plan") else set()
+    trained = (
+        {field.name for field in fields(Config)}
+        if parser.prog.endswith(("plan", "tune"))
+        else set()
+    )
     actions = [action for action in parser._actions if action.dest not in {"help", *trained}]
     for action in actions:
         if isinstance(action, argparse._SubParsersAction):
@@ -122,7 +132,8 @@ def _command_tables(parser: argparse.ArgumentParser) -> Iterator[str]:
                 yield _table(option for option in sub._actions if option.dest != "help")
             return
     if trained:
-        yield "Also all options of training, except that `--dataset` may be left out.\n"
+        free = "" if parser.prog.endswith("tune") else ", except that `--dataset` may be left out"
+        yield f"Also all options of training{free}.\n"
     yield _table(actions)
 
 

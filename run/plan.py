@@ -11,8 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from data.datasets import DATASETS
-from run.command_line import HelpFormatter, Parser, add_options, command, complete, given_options
+from run.command_line import Parser, command, complete, given_options, parser_with_defaults
 from train.option_bounds import Bounds, within
 
 
@@ -39,21 +38,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def build_parser(argv: list[str] | None = None) -> Parser:
     """Return the parser of the training options, with the defaults of the dataset in `argv`."""
-    parser = Parser(
-        prog="python -m run.plan",
-        description=__doc__,
-        formatter_class=HelpFormatter,
-        allow_abbrev=False,
-        add_help=False,
-    )
-    parser.add_argument(
-        "--defaults",
-        choices=tuple(DATASETS),
-        default="custom",
-        help="dataset whose defaults the training options below have",
-    )
-    chosen, _ = parser.parse_known_args(argv)
-    parser.add_argument("-h", "--help", action="help", help="show this help message and exit")
+    parser, add_training_options = parser_with_defaults("python -m run.plan", __doc__, argv)
     parser.add_argument(
         "--dataset-size",
         type=within(Bounds(1, 10**8)),
@@ -64,7 +49,7 @@ def build_parser(argv: list[str] | None = None) -> Parser:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows to this file")
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw the schedule into this file")
-    add_options(parser, chosen.defaults, needs_data=False)
+    add_training_options(needs_data=False)
     return parser
 
 

@@ -96,6 +96,8 @@ class Walk:
         words += [NETWORK] if name == "run.networks" else []  # all of them take minutes
         words += ["--gpus", "0"] if name in USE_NETWORK else []
         words += self.labels if name in ("run.evaluate", "run.features") else []
+        if name == "run.tune":
+            words += [*self.labels, *SMALL, "--steps", "20", "--minutes", "60"]
         main = importlib.import_module(name).main
         assert command(lambda: main(words)) == 0, (name, words)
 

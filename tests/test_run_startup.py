@@ -14,7 +14,7 @@ from run.worker_pool import VideoTask, run_tasks
 ROOT = Path(__file__).parent.parent
 COMMANDS = (
     "benchmark", "check", "convert", "demo", "doctor", "download", "evaluate", "explain",
-    "features", "labels", "networks", "options_page", "plan", "predict", "report",
+    "features", "labels", "networks", "options_page", "plan", "predict", "report", "tune",
 )  # fmt: skip
 SCRIPTS = sorted(path.name for path in ROOT.glob("train_*.py"))
 
@@ -111,6 +111,7 @@ def test_errors_that_need_no_tensor_need_no_torch(dataset, tmp_path):
         "u/trainlist01.txt: cannot be read": ["run.labels", "ucf101", "u"],
         "unknown network 'r3d_20'": ["run.networks", "r3d_20"],
         "--dataset-size": ["run.plan"],
+        "unknown network 'r3d_21'": ["run.tune", *there, "--network", "r3d_21"],
         "/no: there is no such folder": ["run.report", "/no"],
         "config.json is missing": ["run.report", "set", "--serve"],
         "unrecognised --bogus": ["run.demo", "--bogus"],

@@ -29,6 +29,7 @@ evaluation         score a network, with the views of a video averaged
 validation         which weights are validated, with which batch norm statistics
 progress           the progress bar and the lines of the log
 time_limit         fit the schedule to --max-minutes, shorten it if the run is slower
+rate_range         the loss at rising learning rates, and the rate that they suggest
 step_timing        time two steps of each clip shape
 run_clock          seconds of each epoch, estimate of the time left
 save_clock         when last.pth was written, and whether another file is newer
