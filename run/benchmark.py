@@ -46,6 +46,11 @@ BENCHMARKS = {
         options.init,
         "training from each initialisation of the recurrent layers",
     ),
+    "srtg": Benchmark(
+        "srtg_transfer",
+        options.srtg,
+        "new classes for a pretrained network, with SRTG blocks that start as nothing and without",
+    ),
     "loader": Benchmark(
         "loader_speed", options.loader, "loading a training clip, compared with other ways"
     ),

@@ -5,6 +5,7 @@
 - `multigrid_gain`: training with and without multigrid
 - `recipe_accuracy`: the accuracy on small datasets if no recipe is named
 - `recurrent_start`: training from each initialisation of the recurrent layers
+- `srtg_transfer`: new classes for a pretrained network, with SRTG blocks and without
 - `loader_speed`: loading a training clip, compared with other ways
 - `augmentation_speed`: the compiled augmentation, compared with imgaug
 - `storage_speed`: reading and converting videos, compared with other ways

@@ -94,6 +94,21 @@ def init(parser: ArgumentParser) -> None:
     parser.add_argument("--plot", type=Path, default=Path("init.png"), help="file for the picture")
 
 
+def srtg(parser: ArgumentParser) -> None:
+    """Add the options of `srtg_transfer`."""
+    parser.add_argument("--clips", type=int, default=320, help="training clips of all actions")
+    parser.add_argument("--validation", type=int, default=160, help="validation clips")
+    parser.add_argument(
+        "--pretraining-epochs", type=int, default=8, help="epochs on the first half"
+    )
+    parser.add_argument("--epochs", type=int, default=5, help="epochs on the second half")
+    parser.add_argument("--seeds", type=int, default=2, help="runs of each network")
+    parser.add_argument("--frames", type=int, default=8, help="frames of a clip")
+    parser.add_argument("--size", type=int, default=32, help="height and width in pixels")
+    parser.add_argument("--batch", type=int, default=16, help="clips of a step")
+    parser.add_argument("--lr", type=float, default=1e-3, help="AdamW's learning rate")
+
+
 def loader(parser: ArgumentParser) -> None:
     """Add the options of `loader_speed`."""
     parser.add_argument("--videos", type=Path, help="folder of videos (default: rendered ones)")
