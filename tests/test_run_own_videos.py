@@ -30,7 +30,7 @@ SMALL = [
     *["--network", "ir_csn_50", "--clip-length", "4", "--clip-size", "32", "--batch-size", "4"],
     *["--bn-clips", "4", "--lr-base", "0.0005", "--lr-steps", "1", "--end-epoch", "1"],
     *["--multigrid", "off", "--clip-fps", "6", "--gpus", "0", "--workers", "0"],
-    *["--log-interval", "1"],
+    *["--log-interval", "1", "--tensorboard", "False"],
 ]
 
 
@@ -71,11 +71,11 @@ def wait_until(condition, run: runs.Run) -> None:
 @pytest.mark.parametrize(
     "steps",
     [
-        ("convert", "train"),
+        ("train",),
         pytest.param(("convert", "convert", "label", "check", "train", "evaluate"),
                      marks=pytest.mark.slow),
     ],
-    ids=["two steps", "every step"],
+    ids=["train", "every step"],
 )  # fmt: skip
 def test_one_command_that_is_killed_goes_on_to_the_same_result(videos, tmp_path, steps):
     whole = start(videos, tmp_path / "whole")
