@@ -121,7 +121,7 @@ def train_on_videos(
             "--videos prepares a dataset, which one process does: give it once with --plan and "
             "without torchrun, then leave it out"
         )
-    check_names(config)  # before the work of hours
+    check_names(config)  # now, because the next steps may take hours
     dataset = Path(config.dataset)
     split = SplitOptions(val_fraction, config.random_seed, group, config.skip_bad)
     found, csvs = look_at(videos, config, split)
@@ -129,7 +129,7 @@ def train_on_videos(
     convert_videos(videos, dataset, short_side, skip_bad=config.skip_bad)
     _announce("label", f"the videos in {dataset}")
     if label(dataset, found, csvs, split, config):
-        config = replace(config, labels=None)  # those in the dataset are found there
+        config = replace(config, labels=None)  # training finds the csvs in the dataset
     if config.resume == "no" and not (config.resume_epoch or config.overwrite):
         config = replace(config, resume="auto")
     from train.results.recorder import results_folder  # imports torch

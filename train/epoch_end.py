@@ -59,7 +59,8 @@ def finish_epoch(
     state = run.state_dict()
     if recorder:
         with run.clock.timing("saving"):
-            # the checkpoint first: it has the rows that the csv files lack if the run dies between
+            # Save the checkpoint first. If the run dies then, the csv files lack the epoch's rows,
+            # but are written again from the checkpoint.
             is_last = finished == run.schedule.epochs
             now = is_last or run.saved.seconds >= run.config.epoch_save_seconds
             _save(run, state, improved=improved, is_last=is_last, last_pth=now)

@@ -135,7 +135,7 @@ def _network_of_source(source: str) -> str:
 
 def _of_weights(config: Config) -> NetworkChoice:
     check_weights(config.pretrained_3d)
-    # with --resume-epoch the run goes on with the weights that its optimiser's state is of
+    # with --resume-epoch, the optimiser's state needs the weights that are not averaged
     weights = open_pretrained(config.pretrained_3d, averaged=not config.resume_epoch)
     network = config.network.lower() if "network" in config.given else weights.network
     if network != config.network.lower():

@@ -102,7 +102,7 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -
         raise TrainError(f"the optimiser's state cannot be used: {problem}")
     for group, saved in zip(optimiser.param_groups, state["param_groups"], strict=True):
         group["lr"] = saved["lr"]
-    if not state["state"]:  # saved before the first step, or there is none: SGD without momentum
+    if not state["state"]:  # saved before the first step, or SGD without momentum
         return
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": state["state"], "param_groups": groups})

@@ -100,5 +100,5 @@ RECIPES = {
     )
 }
 
-#: The options that a recipe sets; given ones win.
+#: The options that a recipe sets if the user does not.
 GOVERNED = tuple(_SCRATCH)

@@ -14,16 +14,16 @@ from train.schedule.multigrid import Shape
 from train.schedule.steps_table import Schedule
 from train.speed_monitor import SpeedReport
 
-MEMORY = 0.95  # share that earlier steps keep of their weight with each new step of their shape
+MEMORY = 0.95  # each step multiplies the weight of earlier steps of its shape by this
 PARTS = {"reading": "r", "forward": "f", "backward": "b"}  # the names in a SpeedReport
-VALIDATION_SHARE = 1 / 3  # of a training step's time per clip, until a validation has been timed
+VALIDATION_SHARE = 1 / 3  # assumed time of a validation per clip, relative to a training step
 
 
 class StepTimes:
     """The seconds per clip of the training steps of each clip shape; late steps count most."""
 
     def __init__(self) -> None:
-        # (frames, size) -> clips and seconds, in which earlier steps have faded
+        # (frames, size) -> weighted sums of clips and of seconds
         self._sums: dict[tuple[int, int], tuple[float, float]] = {}
 
     def __bool__(self) -> bool:

@@ -49,7 +49,7 @@ def train_seeds(config: Config) -> Path:
             for run in runs:
                 refuse_second_start(results_folder(run), run.network)
 
-        if config.resume == "no" and not config.overwrite:  # before hours have gone into the first
+        if config.resume == "no" and not config.overwrite:  # now: the first run may take hours
             run_in_all_ranks(devices, lambda: refuse() if devices.is_first else None)
         shared: dict[str, Any] = {}
         for number, run in enumerate(runs, 1):

@@ -18,11 +18,11 @@ from train.training_run import TrainingRun
 
 log = logging.getLogger(__name__)
 
-FITTED_SHARE = 0.9  # of the minutes, for which a schedule is fitted; the rest is for errors
+FITTED_SHARE = 0.9  # share of the minutes that a schedule may take; the rest is for errors
 TOLERATED = 1.03  # a run that ends by this share of its minutes is not shortened
 LOOK_EVERY = 1.0  # seconds between two estimates of the time left
-#: For so long, in seconds and as a share of the minutes, every estimate must say that the run is
-#: too slow before its schedule is shortened: a few slow steps do not count.
+#: Seconds, and share of the minutes. The schedule is shortened only if all estimates during the
+#: longer of the two say that the run is too slow, so a few slow steps have no effect.
 PATIENCE = 5.0, 0.05
 
 

@@ -18,7 +18,7 @@ from train.results.history import History, Table
 from train.schedule.steps_table import Schedule
 
 FEW_VIDEOS = 5  # of a class
-TOO_HIGH = 2.0  # times the rate that a batch carries
+TOO_HIGH = 2.0  # times the usual learning rate for the batch size
 PATIENCE = 5  # validations in a row without an improvement
 MOST_NAMES = 5  # in one line
 

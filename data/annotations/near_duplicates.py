@@ -51,7 +51,7 @@ def near_duplicate_groups(fingerprints: np.ndarray) -> np.ndarray:
     tells = np.flatnonzero(fingerprints.std((1, 2, 3)) > FLAT)
     if not len(tells):
         return groups
-    # Equal fingerprints are one point, so that a thousand copies do not make a million pairs.
+    # Compare equal fingerprints only once: a thousand copies would make a million pairs.
     pictures, which = np.unique(fingerprints[tells], axis=0, return_inverse=True)
     one, other = _alike(pictures)
     graph = coo_array((np.ones(len(one)), (one, other)), (len(pictures), len(pictures)))
@@ -66,7 +66,7 @@ def _alike(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the numbers of the first and second fingerprint of each pair that is alike."""
     from scipy.spatial import cKDTree
 
-    # The mean picture of the video, at a third of the size, finds the pairs that are worth it.
+    # Find the pairs that may be alike by the videos' mean pictures, at a third of the size.
     means = pictures.mean(1).astype(np.float32)
     coarse = np.stack([cv2.resize(mean, (3, 4), interpolation=cv2.INTER_AREA) for mean in means])
     tree = cKDTree(coarse.reshape(len(coarse), -1))

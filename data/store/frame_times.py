@@ -19,7 +19,7 @@ class Rate(NamedTuple):
     """The frame rate of a video."""
 
     fps: float  # frames per second, on average
-    varies: bool  # a frame lies nearer to the place of another one than to its own
+    varies: bool  # a frame is more than half a frame off its time at a constant rate
 
 
 def measure(seconds: Sequence[float], n_frames: int) -> tuple[Rate, np.ndarray] | None:

@@ -42,7 +42,7 @@ BASELINE = "off"
 RECIPE = "--clip-size 48 --batch-size 8 --bn-clips 8 --precise-bn 8 --val-frequency 4"
 #: The smallest clips keep four frames, since fewer show little motion, and have a quarter of the
 #: pixels instead. There are no short cycles: they would use clips of 24 pixels until the end. The
-#: learning rate does not rise with the batch, as that learnt less here.
+#: learning rate does not depend on the batch size, because accuracy was lower when it did.
 MULTIGRID_RECIPE = (
     "--multigrid-frames 2 2 1 1 --multigrid-areas 4 2 2 1 --multigrid-epochs 1 "
     "--short-cycles False --multigrid-lr-power 0"

@@ -204,7 +204,7 @@ def race(
 
 def forget(folder: Path) -> None:
     """Drop the contents of a folder's files from the kernel's memory; they must be on the disk."""
-    # the video of a shard has no folder: its shard, and all others, lie in the folder above
+    # a video in a shard has no folder of its own: the shards are in the folder above
     folder = folder if folder.is_dir() else folder.parent
     for path in (path for path in folder.iterdir() if path.is_file()):
         descriptor = os.open(path, os.O_RDONLY)

@@ -8,7 +8,7 @@ from network.network_error import NetworkError
 from run.layer_outputs import Shapes, find_name, grid_of
 
 FRAMES, SIDE = 2, 3  # the smallest map that shows when and where
-STAGES = ("layer4", "layer3", "layer2")  # layer1 hardly knows classes yet
+STAGES = ("layer4", "layer3", "layer2")  # layer1 has learnt little about classes
 
 
 def last_layer(shapes: Shapes) -> str:

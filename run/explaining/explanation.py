@@ -34,7 +34,7 @@ from train.normalisation import normalised
 
 log = logging.getLogger(__name__)
 
-PANEL = 224  # pixels of a frame in pictures and film, about
+PANEL = 224  # height of a frame in pictures and film, in pixels (roughly)
 NO_TUBES = "the classifier of this network does not see the mean of the last layer's maps"
 
 

@@ -11,12 +11,12 @@ from network.srtg import SRTG
 
 
 class BlockFactors(NamedTuple):
-    """The factors of one SRTG block for one clip, whose T the layers before it may have divided."""
+    """The factors of one SRTG block for one clip. Earlier layers may have reduced T."""
 
     block: str
     mean: list[float]  # (T,), over the channels
-    low: list[float]  # (T,), a tenth of the channels has smaller factors
-    high: list[float]  # (T,), a tenth of the channels has larger factors
+    low: list[float]  # (T,), the 10th percentile over the channels
+    high: list[float]  # (T,), the 90th percentile
     is_open: bool | None  # its gate; None without a gate, or where it changes nothing
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from train.report.page import escaped, picture
 
 COLOURS = ("#4878a8", "#d1701f", "#3a8a3f", "#a04a9a", "#8c6d31", "#777777")
-WIDTH, HEIGHT = 320, 150  # of a chart, in its own units: 11 of them are the height of its text
+WIDTH, HEIGHT = 320, 150  # of a chart, in units of which text is 11 high
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 8, 20
 MARKED = 40  # points of a line up to which each has a marker
 DENSE = 300  # points from which a line is thin
