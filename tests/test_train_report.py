@@ -11,6 +11,7 @@ import chromium
 import cv2
 import numpy as np
 import pytest
+import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from runs import command, folder
@@ -18,9 +19,12 @@ from scipy.stats import binomtest
 
 import train.loop as engine
 from data.data_error import DataError
+from data.store import write_store
+from data.synthetic import render
 from run.command_line import parse_config
 from train.config import Config
 from train.report.charts import axis_for, confusion_figure, line_chart, round_numbers, stacked_chart
+from train.report.film_strips import film_strips
 from train.report.page import escaped, html_page
 from train.report.prediction_scores import (
     Z,
@@ -32,7 +36,13 @@ from train.report.prediction_scores import (
 )
 from train.report.run_files import read_run
 from train.report.run_report import update_report, write_report
-from train.report.val_predictions import ValPredictions, read_predictions, write_predictions
+from train.report.val_predictions import (
+    COLUMNS,
+    ValPredictions,
+    read_predictions,
+    write_predictions,
+)
+from train.results.earlier_run import delete_run
 from train.results.history import History
 from train.results.recorder import write_config
 
@@ -231,11 +241,12 @@ def test_predictions_of_an_epoch_that_the_run_went_back_before_are_not_shown(tmp
         ("config.json", "[]"),
         ("config.json", '{"options": 3, "classes": []}'),
         ("schedule.json", "x"),
+        ("schedule.json", '{"x": [0, 1]}'),
+        ("schedule.json", "{}"),
         ("train_results.csv", "a,b\n1,2\n"),
         ("val_predictions.csv", "a,b\n1,2\n"),
-        ("val_predictions.csv", "Epoch,Video,Label,Predicted,Probability,LabelProbability\n"),
-        ("val_predictions.csv",
-         "Epoch,Video,Label,Predicted,Probability,LabelProbability\n1,v,other,other,1,1\n"),
+        ("val_predictions.csv", ",".join(COLUMNS) + "\n"),
+        ("val_predictions.csv", ",".join(COLUMNS) + "\n1,v,,,other,other,1,1\n"),
     ],
 )  # fmt: skip
 def test_a_damaged_file_is_named(tmp_path, name, content):
@@ -307,8 +318,47 @@ def test_predictions_are_read_as_they_were_written(tmp_path_factory, items, clas
     write_predictions(path, found, classes)
     again = read_predictions(path, classes)
     assert again.epoch == 3 and again.videos == videos
-    for one, other in zip(again[2:], found[2:], strict=True):
+    assert again.times is None
+    for one, other in zip(again[2:-1], found[2:-1], strict=True):
         assert one == pytest.approx(other, rel=1e-5)
+
+
+def test_segments_are_told_apart_by_their_seconds(tmp_path):
+    times = np.array([[0.0, 0.4], [0.4, 0.96], [math.nan] * 2])
+    found = ValPredictions(1, ["grow/val0"] * 3, *[np.zeros(3, int)] * 2, *[np.ones(3)] * 2, times)
+    write_predictions(tmp_path, found, ["grow"])
+    assert (tmp_path / "val_predictions.csv").read_text().splitlines()[1:] == [
+        "1,grow/val0,0,0.4,grow,grow,1,1", "1,grow/val0,0.4,0.96,grow,grow,1,1",
+        "1,grow/val0,,,grow,grow,1,1",
+    ]  # fmt: skip
+    again = read_predictions(tmp_path, ["grow"])
+    assert np.array_equal(again.times, times, equal_nan=True)
+    assert [again.name(i) for i in range(3)] == [
+        "grow/val0 0-0.4 s", "grow/val0 0.4-0.96 s", "grow/val0",
+    ]  # fmt: skip
+    options = {"clip_length": 4, "clip_size": 32, "val_frame_interval": 1}
+    jpegs = [simplejpeg.encode_jpeg(frame) for frame in render("grow", 0)[:24]]
+    seconds = [number / 25 for number in range(24)]
+    write_store(tmp_path / "jpg" / "grow" / "val0", "val0", jpegs, times=seconds)
+    config = Config(dataset=str(tmp_path), train_frame_interval=[1], **options)
+    strips = film_strips(config, again, range(3))
+    assert len({tuple(strip) for strip in strips.values()}) == 3  # other frames of the same video
+
+
+def test_losses_that_are_not_finite_are_shown(tmp_path):
+    made_up(tmp_path, n_classes=3, n_videos=9, epochs=2)
+    found = read_run(tmp_path).predictions
+    nothing = np.full(9, math.nan)
+    found = found._replace(probability=nothing, label_probability=nothing)
+    write_predictions(tmp_path, found, read_run(tmp_path).classes)
+    check_page(write_report(tmp_path).read_text())
+
+
+def test_deleting_a_run_deletes_its_report(tmp_path):
+    made_up(tmp_path, n_classes=3, n_videos=9, epochs=2)
+    write_report(tmp_path)
+    delete_run(tmp_path, "srtg_r3d_101")
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
 def test_names_that_are_not_utf8_are_kept_in_the_csv_and_escaped_on_the_page(tmp_path):

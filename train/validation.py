@@ -57,6 +57,7 @@ def predictions_of_all_ranks(run: TrainingRun, result: Evaluation) -> ValPredict
         predicted.astype(np.int64),
         probability,
         label_probability,
+        None if videos.times is None else videos.times[scored],
     )
 
 

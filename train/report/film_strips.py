@@ -35,7 +35,7 @@ def film_strips(
     except (DataError, OSError):  # the results were copied to another machine, for example
         return {}
     folders = np.array(found.videos, dtype=object)
-    videos = Videos(root, folders, found.labels, (), [], root)
+    videos = Videos(root, folders, found.labels, (), [], root, times=found.times)
     options = clip_options(config, dataset_spec(config.benchmark, config.variant), training=False)
     options = replace(options, skip_bad=False)  # else another video is shown instead
     clips = ClipDataset(videos, options, training=False, seed=config.random_seed)

@@ -15,6 +15,7 @@ from train.report.val_predictions import ValPredictions, read_predictions
 from train.results.history import TABLES, Table
 
 SCHEDULE = "schedule.json"
+CURVES = ("x", "clips", "frames", "pixels a side", "lr")  # in SCHEDULE; x has one value more
 #: The files that the report is made from.
 SOURCES = ("config.json", SCHEDULE, PREDICTIONS, *TABLES)
 
@@ -60,7 +61,7 @@ def read_run(folder: Path) -> RunFiles:
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{folder / 'config.json'}: is not of a training ({error!r})") from error
     train, val, gates = (_table(folder / name, columns) for name, columns in TABLES.items())
-    schedule = _read_json(folder / SCHEDULE) if (folder / SCHEDULE).exists() else {}
+    schedule = _schedule(folder / SCHEDULE)
     predictions = read_predictions(folder, classes)
     if predictions and not any(row["Epoch"] == predictions.epoch for row in val.rows):
         predictions = None  # the run went back to an epoch before them
@@ -75,6 +76,16 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
     return content
+
+
+def _schedule(path: Path) -> dict[str, list[float]]:
+    if not path.exists():
+        return {}
+    found = _read_json(path)
+    lengths = [len(found.get(name) or ()) for name in CURVES]
+    if not lengths[1] or lengths != [lengths[1] + 1, *lengths[1:2] * 4]:
+        raise DataError(f"{path}: is not the schedule of a training; delete it")
+    return found
 
 
 def _table(path: Path, columns: tuple[str, ...]) -> Table:

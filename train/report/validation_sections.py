@@ -106,7 +106,7 @@ def films(
         said = f"{escaped(label)}: {found.label_probability[index]:.1%}"
         if found.is_wrong[index]:
             said += f"; predicted {escaped(predicted)}: {found.probability[index]:.1%}"
-        name = found.videos[index]
+        name = found.name(index)
         pictures = "".join(
             picture(jpeg, alt=f"{name}, frame {number} of the strip")
             for number, jpeg in enumerate(strips.get(index, ()), 1)
