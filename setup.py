@@ -22,7 +22,7 @@ class RefusedWheel(bdist_wheel):
     """The step of `pip install .` that would pack the files."""
 
     def run(self) -> None:
-        """Say how the project is used instead. `pip install -e` does not come here."""
+        """Refuse, and say how to use the project. `pip install -e` does not call this."""
         raise SystemExit(REFUSAL)
 
 
@@ -30,7 +30,7 @@ class RefusedInstall(install):
     """`python setup.py install`."""
 
     def run(self) -> None:
-        """Say how the project is used instead."""
+        """Refuse, and say how to use the project."""
         raise SystemExit(REFUSAL)
 
 

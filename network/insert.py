@@ -82,7 +82,7 @@ def _apply_srtg(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
 
 
 def _stage_ends(outputs: dict[str, torch.Size], joined: set[torch.Size]) -> list[str]:
-    """Return the name of the last module of each stage; of nested modules, the outermost."""
+    """Return the name of the last module of each stage, the outermost one if modules are nested."""
     last = {shape[3:]: name for name, shape in outputs.items()}
     resolutions = {shape[3:] for shape in joined}
     return [name for resolution, name in last.items() if resolution in resolutions]

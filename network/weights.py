@@ -170,9 +170,9 @@ def _is_torchvisions(
     """Return whether weights are those of torchvision's r3d_18 or r2plus1d_18.
 
     In r3d_18 the names of the convolutions differ. In r2plus1d_18 all names and shapes are the same
-    as ours and the originals'. Then the list of modules tells them apart that torch saves in a
-    state dict, or, in a file without this list, its checksum. The originals' files are not bare
-    state dicts; their early versions had no module for the pooling either.
+    as ours and the originals'. They are told apart by the list of modules that torch saves in a
+    state dict or, if a file has no such list, by the checksum of the file. The originals' files are
+    not bare state dicts; their early versions had no module for the pooling either.
     """
     if any(_own_name(name, own) != name.removeprefix("module.") for name in given):
         return True

@@ -157,9 +157,9 @@ def build_parser(dataset: str) -> Parser:
 def parser_with_defaults(
     prog: str, description: str, argv: Sequence[str] | None
 ) -> tuple[Parser, Callable[..., None]]:
-    """Return a parser whose `--defaults` names a dataset, and what adds that dataset's options.
+    """Return a parser with `--defaults DATASET`, and a function that adds that dataset's options.
 
-    The second is `add_options` without its first two arguments; options that are added to the
+    The function is `add_options` without its first two arguments. Options that are added to the
     parser before it is called come first in the help.
     """
     parser = Parser(
@@ -316,8 +316,8 @@ def set_up_logging(*, debug: bool = False) -> None:
 def is_about_a_users_file(error: OSError) -> bool:
     """Return whether an OSError is about a file of the user, rather than a bug of this project.
 
-    It is if it names a file that does not belong to Python or an installed package, or if its
-    reason is the disk or a limit of the system.
+    This is so if the error names a file that does not belong to Python or an installed package, or
+    if the disk or a limit of the system has caused it.
     """
     if error.errno is None:
         return False

@@ -31,7 +31,7 @@ LABELLED = 40  # classes up to which the confusion matrix names them
 def reordered(batches: Iterable[Batch], order: str, seed: int = 0) -> Iterator[Batch]:
     """Yield the batches with the frames of each clip in `order`: forward, reversed or shuffled.
 
-    A clip is shuffled by (seed, index of its video).
+    The random order of a shuffled clip depends on (seed, index of its video).
     """
     for batch in batches:
         frames = batch.clips.shape[2]

@@ -132,9 +132,9 @@ class StepNorms:
     """Batch norm statistics over about `clips` clips in every step, whatever its batch size.
 
     A device with enough clips divides them into sub-batches (`SplitBatchNorm3d`). With fewer, ranks
-    of one GPU each synchronise in groups that have about `clips` clips (`SyncBatchNorm`).
-    Statistics over all ranks would depend on the batch size: over 32 clips at the full shape, but
-    over 8 where large batches of small clips are divided.
+    of one GPU each synchronise in groups that have about `clips` clips (`SyncBatchNorm`). If all
+    ranks were synchronised, the number of clips would depend on the batch size: for example all 32
+    of a batch at the full shape, but 8 where devices divide large batches of small clips.
 
     With `clips` 0 they are taken over all clips of a device.
     """

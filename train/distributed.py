@@ -60,7 +60,7 @@ def all_gather_object(devices: Devices, value: Any) -> list[Any]:
 
 
 def no_sync(net: nn.Module, wanted: bool) -> contextlib.AbstractContextManager[None]:
-    """Return DDP's `no_sync` context where it is `wanted` and `net` is DDP; else an empty one.
+    """Return DDP's `no_sync` context if it is `wanted` and `net` is DDP, else one without effect.
 
     In that context, gradients add up in this rank only and are not averaged over the ranks.
     """

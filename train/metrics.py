@@ -12,7 +12,7 @@ CLIPS, TOP1, TOP5, LOSS = range(4)
 
 
 def top_k_hits(logits: Tensor, labels: Tensor) -> Tensor:
-    """Count the clips whose label has the largest logit, and one of the five largest: float64 (2,).
+    """Count the clips whose label is in the top 1, and in the top 5: float64 (2,).
 
     `logits` are (B, classes). With fewer than five classes, every clip counts as a top-5 hit.
     """

@@ -51,7 +51,7 @@ class RangeTest(NamedTuple):
 
     @property
     def _rise(self) -> float:
-        """How far above its minimum the smoothed loss has risen, rather than being noisy."""
+        """By how much the smoothed loss must exceed its minimum so that this is not noise."""
         # of the median, since where training is unstable a few losses are far off
         return LEAST_RISE + float(np.median(np.abs(self.losses - self.smoothed)))
 
@@ -147,7 +147,7 @@ def _plan_constant(run: TrainingRun, steps: int) -> None:
 
 
 def _losses(run: TrainingRun, steps: int) -> np.ndarray:
-    """Take the steps; return their losses, up to the one after which the loss is too high."""
+    """Take the steps and return their losses; stop early if the loss becomes too high."""
     set_training_mode(run.parallel_net, run.config)
     monitor, losses = SpeedMonitor(run.devices.device), []
     batches = prefetched(training_batches(run), run.devices)
@@ -171,7 +171,7 @@ def _losses(run: TrainingRun, steps: int) -> np.ndarray:
 def smoothed(losses: np.ndarray) -> np.ndarray:
     """Return the losses (n,) averaged over their neighbours, with Gaussian weights.
 
-    Unlike an exponential moving average, it does not lag behind: that would shift the rates.
+    An exponential moving average would lag behind the losses, and so shift the rates.
     """
     places = np.arange(len(losses))
     weights = np.exp(-0.5 * ((places[:, None] - places) / max(1.0, WINDOW * len(losses))) ** 2)

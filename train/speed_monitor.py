@@ -71,7 +71,7 @@ class SpeedMonitor:
 
 
 class SpeedReport:
-    """The seconds that some steps spent on reading, forward and backward, and their clips."""
+    """Of some steps: the seconds of reading, forward and backward passes, the number of clips."""
 
     def __init__(self, *, clips: int, reading: float, forward: float, backward: float, wall: float):
         self.clips, self.wall = clips, max(wall, 1e-9)

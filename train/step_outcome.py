@@ -42,7 +42,8 @@ class StepOutcome:
     def skipped(self) -> bool:
         """Whether the step counts as not finite, for `--on-nan`.
 
-        Under fp16, a step whose gradients overflow does not: its loss scale was only too large.
+        Under fp16, a step whose gradients overflow does not count: only its loss scale was too
+        large.
         """
         return bool(self._number(2))
 

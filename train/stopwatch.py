@@ -19,7 +19,7 @@ class Stopwatch:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Time the block: on a GPU, how long the GPU works on it, not how long the host does."""
+        """Time the block. On a GPU, this is the time of the GPU's work on it, not of the host's."""
         if self._on_gpu:
             first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             first.record()

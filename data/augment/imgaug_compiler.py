@@ -241,8 +241,8 @@ def _normals() -> np.ndarray:
 def _signed_normals(mean: float, deviation: float) -> np.ndarray:
     """Return 2 ** 16 equally likely normal values, rounded, as uint16 (65536,).
 
-    Of the two bytes of each value, one is the amount to add and one the amount to subtract. It
-    takes a fifth of the time to look up 16 random bits here as to draw a normal number.
+    Of the two bytes of each value, one is the amount to add and one the amount to subtract. Looking
+    up 16 random bits in this table takes a fifth of the time of drawing a normal number.
     """
     values = np.clip(np.rint(_normals() * deviation + mean), -255, 255)
     signed = np.stack([np.maximum(values, 0), np.maximum(-values, 0)], axis=-1)

@@ -202,7 +202,7 @@ def summarised_contents(layout: int, n_frames: int, summary: object) -> Contents
 
 
 def _check_table(objects: dict[str, tuple[str, str]], name: str) -> None:
-    """Refuse a view or a virtual table in place of a table, since either may never end."""
+    """Refuse a view or a virtual table in place of a table, since reading one may never end."""
     kind, sql = objects.get(name, ("", ""))
     if not kind:
         raise sqlite3.DatabaseError(f"no such table: {name}")

@@ -11,7 +11,7 @@ MOST_PIXELS = 2**25  # of one frame; a frame of 8K video has fewer, a damaged he
 
 
 class BadJpeg(ValueError):
-    """Bytes are not one whole JPEG. The message says what is wrong, but not in which file."""
+    """Not exactly one whole JPEG. The message says what is wrong, but not in which file."""
 
 
 def check_jpeg(jpeg: bytes) -> tuple[int, int]:

@@ -175,9 +175,10 @@ def comparison(runs: list[Run], policies: list[str]) -> list[dict]:
 def shape_changes(config: Config, *, epochs: int = 4) -> list[dict]:
     """Return a row for each clip shape: how long the first step after a change to it takes.
 
-    In the first epoch, a shape is also new to the libraries: first_step_new_ms. Later:
-    first_step_changed_ms. median_step_ms is the time of the steps that follow the same shape.
-    All times include the wait for the batch. batch_load_ms is the time to load one batch.
+    first_step_new_ms is the time in the first epoch, in which the libraries see the shape for the
+    first time. first_step_changed_ms is the time in later epochs. median_step_ms is the time of
+    steps that follow a step of the same shape. All times include the wait for the batch.
+    batch_load_ms is the time to load one batch.
     """
     seen: dict[tuple[int, int, int], dict[str, list[float]]] = {}
     with open_devices(config.gpus, config.precision) as devices:

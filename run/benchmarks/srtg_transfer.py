@@ -1,4 +1,4 @@
-"""Train a pretrained network on new classes, as it is and with SRTG blocks that start as nothing.
+"""Train a pretrained network on new classes, with and without SRTG blocks added to it.
 
 r3d_18 is trained on half of the rendered actions first. Then it is trained on the other half, with
 several seeds: as it is, and with SRTG blocks whose weight alpha starts at 0, so that both start as

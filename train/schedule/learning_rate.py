@@ -15,9 +15,9 @@ def learning_rates(
 ) -> np.ndarray:
     """Compute the learning rate of every step, before its batch size is taken into account.
 
-    Warm-up and steps follow the epochs, the cosine follows the optimiser steps: the paper's large
-    batches show half of the epochs' clips in a quarter of the steps, and a cosine over epochs would
-    leave hardly any learning rate for the full shape.
+    Warm-up and steps follow the epochs, the cosine follows the optimiser steps. The large batches
+    of `--multigrid paper` use half of the epochs' clips in a quarter of the steps, so a cosine over
+    epochs would be almost 0 by the time of the full shape.
 
     Args:
         config: gives the policy, the base rate, the factor and the warm-up.

@@ -30,7 +30,7 @@ class Shape(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """Epochs, or a part of each of them, whose steps go through the shapes of one short cycle."""
+    """Epochs, or a part of each epoch, whose steps repeat the shapes of one short cycle."""
 
     shape: Shape  # of the long cycle; also one of `short_cycle`
     short_cycle: tuple[Shape, ...]  # the shapes of successive steps, then from the start again
@@ -120,10 +120,10 @@ def _paper_phases(config: Config) -> tuple[list[Phase], list[int]]:
 
 
 def _epoch_long_cycle(config: Config) -> list[Phase]:
-    """Return the shapes of the original code, coarse to fine; the first has the full rate.
+    """Return the original code's long cycle, from the smallest clips to the full shape.
 
-    In the short cycle, a step of shape (batch b, size s) is followed by (2b, s/sqrt 2) and
-    (4b, s/2).
+    In the short cycle, a step of shape (batch b, size s) is followed by (2b, s/sqrt 2) and (4b,
+    s/2). The first phase has the full learning rate, the others have less.
     """
     divisors = _long_cycle_divisors(config)
     short = [1, *sorted(config.multigrid_short)] if config.short_cycles else [1]
