@@ -187,8 +187,10 @@ def build_chosen(choice: NetworkChoice, num_classes: int, *, partial: bool = Fal
         "" if not report.skipped or partial else "; the classifier is for other classes and starts "
         "anew",
     )  # fmt: skip
-    if partial:
-        log.info("--pretrained-partial:\n%s", report)
+    if partial or report.skipped:
+        # what is missing then is the classifier, and SRTG blocks
+        shown = report if partial else replace(report, missing=())
+        log.info("tensors of %s\n%s", weights.source, shown)
     if not weights.has_srtg and any(isinstance(module, SRTG) for module in net.modules()):
         check_equal_start(net)
     return net
