@@ -71,7 +71,7 @@ class SpeedMonitor:
 
 
 class SpeedReport:
-    """Of some steps: the seconds of reading, forward and backward passes, the number of clips."""
+    """What some steps took: seconds of reading, forward and backward passes; number of clips."""
 
     def __init__(self, *, clips: int, reading: float, forward: float, backward: float, wall: float):
         self.clips, self.wall = clips, max(wall, 1e-9)

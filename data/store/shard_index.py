@@ -108,7 +108,7 @@ class ShardIndex:
                 yield os.fsdecode(name)
 
     def folders(self) -> list[str]:
-        """Return the names at the top: class folders, and videos without one."""
+        """Return the names directly below jpg/: class folders, and videos without one."""
         found, after = [], b""
         sql = "SELECT name FROM Videos WHERE name >= ? ORDER BY name LIMIT 1"
         with self._errors():

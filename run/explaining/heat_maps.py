@@ -54,7 +54,7 @@ def trace(net: nn.Module, clip: Tensor, label: int, layer: str, token_frames: in
     seen: list[Tensor] = []
 
     def cut(name: str, output: object) -> object:
-        """Start the graph at this output, so that the pass back ends here."""
+        """Detach the graph at this output, so that the backward pass ends here."""
         outputs[:] = [part.detach().requires_grad_() for part in tensors_of(output)]
         # clones, because the next layer may be a ReLU that works in place
         clones = [part.clone() for part in outputs]

@@ -75,7 +75,7 @@ def draw_factors(
     title: str,
     path: Path,
 ) -> None:
-    """Draw what each SRTG block multiplies the features of each moment by, below the frames.
+    """Draw the factors of each SRTG block over time, below the frames.
 
     Args:
         frames: uint8 (T, H, W, 3).
