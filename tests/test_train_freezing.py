@@ -2,12 +2,14 @@
 
 import pytest
 import torch
-from runs import same_bits
+from runs import command, folder, same_bits
 from torch import nn
 
 from network import build_network
+from run.command_line import parse_config
 from train.config import Config
 from train.freezing import freeze, frozen_layers, set_training_mode
+from train.loop import train
 from train.optimiser import build_optimiser, set_learning_rate
 from train.train_errors import TrainError
 
@@ -77,3 +79,26 @@ def test_factors_of_fine_tuning_are_the_options():
         group["name"]: group["lr_scale"] for group in build_optimiser(net, config).param_groups
     }
     assert scales == {"classifier": 1.0, "convolution": 0.3, "recurrent": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("options", "learning"),
+    [
+        (("--recipe", "probe"), {"fc"}),
+        (("--recipe", "finetune", "--freeze-until", "layer4"), {"layer4", "fc"}),
+    ],
+)
+def test_a_run_trains_what_is_not_frozen(tiny, tmp_path, options, learning):
+    net, weights = build_network("ir_csn_50", 3), tmp_path / "weights.pth"
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            module.momentum = None  # statistics are means over all clips
+    with torch.no_grad():
+        net.train()(torch.randn(8, 3, 4, 32, 32))
+    torch.save({"state_dict": net.state_dict()}, weights)
+    words = ["--workers", "0", "--end-epoch", "1", "--pretrained-3d", str(weights), *options]
+    train(parse_config("custom", command(tiny, tmp_path, *words)[2:]))
+    tuned = folder(tmp_path) / "last.pth"
+    before, after = (torch.load(path)["state_dict"] for path in (weights, tuned))
+    changed = {name.split(".")[0] for name in before if not same_bits(before[name], after[name])}
+    assert changed == learning

@@ -50,6 +50,10 @@ def set_training_mode(net: nn.Module, config: Config) -> None:
     """Set the network to training mode, except for what keeps its running statistics.
 
     These are the layers before `--freeze-until`, and all batch norm with `--freeze-bn`.
+
+    Args:
+        net: not wrapped for several devices, so that its layers have their own names.
+        config: of the run.
     """
     net.train()
     for name in frozen_layers(net, config.freeze_until):

@@ -193,7 +193,8 @@ def train_epoch(
     config, monitor = run.config, SpeedMonitor(run.devices.device)
     steps, began = run.schedule.epoch_steps(run.epoch), time.monotonic()
     requests = DelayedMaximum(run.devices)
-    set_training_mode(run.parallel_net, config)
+    run.parallel_net.train()
+    set_training_mode(run.net, config)
     with progress_bar(run, steps) as bar:
         while run.step < steps.stop:
             since = time.monotonic()

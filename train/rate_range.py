@@ -148,7 +148,8 @@ def _plan_constant(run: TrainingRun, steps: int) -> None:
 
 def _losses(run: TrainingRun, steps: int) -> np.ndarray:
     """Take the steps and return their losses; stop early if the loss becomes too high."""
-    set_training_mode(run.parallel_net, run.config)
+    run.parallel_net.train()
+    set_training_mode(run.net, run.config)
     monitor, losses = SpeedMonitor(run.devices.device), []
     batches = prefetched(training_batches(run), run.devices)
     bar = tqdm(range(steps), desc="range test", unit="step", disable=not sys.stderr.isatty())

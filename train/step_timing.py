@@ -34,7 +34,8 @@ def time_steps(run: TrainingRun) -> None:
     steps = steps_to_time(run)
     monitor = SpeedMonitor(run.devices.device)
     scaler = run.scaler.state_dict()
-    set_training_mode(run.parallel_net, run.config)
+    run.parallel_net.train()
+    set_training_mode(run.net, run.config)
     with restored(run.net, run.devices):
         batches = prefetched(batches_of_steps(run, [steps[0], *steps]), run.devices)
         for number, step in enumerate([steps[0], *steps]):
