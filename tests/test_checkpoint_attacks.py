@@ -26,6 +26,7 @@ from runs import train as train_in_a_process
 from torch import nn
 
 import run.trained_network
+import train.network_choice
 import train.setup
 from network import NetworkError, load_weights
 from network.checkpoint_file import read_checkpoint_file
@@ -67,6 +68,7 @@ def build_tiny(name: str, classes: int, **options) -> nn.Module:
 def tiny_networks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train.setup, "build_network", build_tiny)
+        patch.setattr(train.network_choice, "build_network", build_tiny)
         patch.setattr(run.trained_network, "build_network", build_tiny)
         yield
 
@@ -88,6 +90,7 @@ def training(tiny) -> Iterator[TrainingRun]:
             training.scaler.update()
             training.ema.update_parameters(training.net)
             training.step += 1
+        assert isinstance(training.net, Tiny)
         yield training
 
 
