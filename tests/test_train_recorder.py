@@ -95,11 +95,14 @@ def test_a_run_that_ends_before_it_has_a_folder_writes_no_log(tmp_path, log):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_log_that_cannot_be_written_is_said_once(log, capsys):
-    with log_file() as write_to:
-        write_to("/dev/full")
-        log.info("one")
-        log.info("two")
+def test_a_log_that_cannot_be_written_is_said_once(log, capsys, monkeypatch):
+    with monkeypatch.context() as patched:
+        # a command that another test has called in this process may have left its handler
+        patched.setattr(logging.getLogger(), "handlers", [])
+        with log_file() as write_to:
+            write_to("/dev/full")
+            log.info("one")
+            log.info("two")
         said = capsys.readouterr().err
         assert said == "warning: /dev/full: No space left on device; lines are missing\n"
 
