@@ -277,6 +277,38 @@ def complete(benchmark: str, /, **options: object) -> Config:
     return config
 
 
+def add_dataset_to_score(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the commands that run a trained network on a dataset."""
+    parser.add_argument("--dataset", required=True, help="the folder that holds jpg/")
+    parser.add_argument("--labels", help="label csv of the training videos, or its folder")
+    parser.add_argument(
+        "--split",
+        type=within(bounds_of("split")),
+        help="number of the official split (default: the split of the training)",
+    )
+    parser.add_argument(
+        "--clip-fps",
+        type=within(bounds_of("clip_fps"), float),
+        help="frames per second of a clip, instead of the checkpoint's frame rate or interval",
+    )
+    parser.add_argument(
+        "--batch-size", type=within(bounds_of("batch_size")), default=16, help="clips in a batch"
+    )
+    parser.add_argument(
+        "--workers", type=within(bounds_of("workers")), default=1, help="processes that load clips"
+    )
+    parser.add_argument(
+        "--batch-timeout",
+        type=within(bounds_of("batch_timeout"), float),
+        default=Config.batch_timeout,
+        help="seconds to wait for a batch; 0: no limit",
+    )
+    parser.add_argument(
+        "--skip-bad", type=boolean, nargs="?", const=True, default=False, metavar="True|False",
+        help="leave out rows and videos that cannot be used, and list them",
+    )  # fmt: skip
+
+
 def add_trained_network(parser: Parser) -> None:
     """Add the options of a command that opens a trained network."""
     parser.add_argument(

@@ -14,12 +14,12 @@ from data.annotations.video_folders import frames_root
 from run.command_line import (
     HelpFormatter,
     Parser,
+    add_dataset_to_score,
     add_trained_network,
-    boolean,
     check_checkpoint,
     command,
 )
-from train.config import Config, bounds_of
+from train.config import bounds_of
 from train.option_bounds import Bounds, within
 
 ORDERS = ("forward", "reversed", "shuffled")
@@ -31,13 +31,7 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="python -m run.evaluate", description=__doc__, formatter_class=HelpFormatter
     )
-    parser.add_argument("--dataset", required=True, help="the folder that holds jpg/")
-    parser.add_argument("--labels", help="label csv of the training videos, or its folder")
-    parser.add_argument(
-        "--split",
-        type=within(bounds_of("split")),
-        help="number of the official split (default: the split of the training)",
-    )
+    add_dataset_to_score(parser)
     parser.add_argument(
         "--views",
         type=within(VIEWS),
@@ -51,29 +45,8 @@ def build_parser() -> Parser:
             help=f"{what} of a clip (default: as in training)",
         )
     parser.add_argument(
-        "--clip-fps",
-        type=within(bounds_of("clip_fps"), float),
-        help="frames per second of a clip, instead of the checkpoint's frame rate or interval",
-    )
-    parser.add_argument(
-        "--batch-size", type=within(bounds_of("batch_size")), default=16, help="clips in a batch"
-    )
-    parser.add_argument(
-        "--workers", type=within(bounds_of("workers")), default=1, help="processes that load clips"
-    )
-    parser.add_argument(
-        "--batch-timeout",
-        type=within(bounds_of("batch_timeout"), float),
-        default=Config.batch_timeout,
-        help="seconds to wait for a batch; 0: no limit",
-    )
-    parser.add_argument(
         "--order", choices=(*ORDERS, "all"), default="forward", help="order of the frames in a clip"
     )
-    parser.add_argument(
-        "--skip-bad", type=boolean, nargs="?", const=True, default=False, metavar="True|False",
-        help="leave out rows and videos that cannot be used, and list them",
-    )  # fmt: skip
     add_trained_network(parser)
     parser.add_argument("--out", type=Path, help="folder for confusion.png and "
                         "classes.csv (default: the folder of the checkpoint)")  # fmt: skip

@@ -21,12 +21,11 @@ from data.annotations.video_folders import frames_root
 from run.command_line import (
     HelpFormatter,
     Parser,
+    add_dataset_to_score,
     add_trained_network,
-    boolean,
     check_checkpoint,
     command,
 )
-from train.config import Config, bounds_of
 from train.option_bounds import Bounds, within
 
 if TYPE_CHECKING:
@@ -40,13 +39,7 @@ def build_parser() -> Parser:
         description=__doc__,
         formatter_class=HelpFormatter,
     )
-    parser.add_argument("--dataset", required=True, help="the folder that holds jpg/")
-    parser.add_argument("--labels", help="label csv of the training videos, or its folder")
-    parser.add_argument(
-        "--split",
-        type=within(bounds_of("split")),
-        help="number of the official split (default: the split of the training)",
-    )
+    add_dataset_to_score(parser)
     parser.add_argument(
         "--part", choices=("train", "val"), default="val", help="training or validation videos"
     )
@@ -76,27 +69,6 @@ def build_parser() -> Parser:
         default=1,
         help="clips of each video, spread over it; a single one is in its centre",
     )
-    parser.add_argument(
-        "--clip-fps",
-        type=within(bounds_of("clip_fps"), float),
-        help="frames per second of a clip, instead of the checkpoint's frame rate or interval",
-    )
-    parser.add_argument(
-        "--batch-size", type=within(bounds_of("batch_size")), default=16, help="clips in a batch"
-    )
-    parser.add_argument(
-        "--workers", type=within(bounds_of("workers")), default=1, help="processes that load clips"
-    )
-    parser.add_argument(
-        "--batch-timeout",
-        type=within(bounds_of("batch_timeout"), float),
-        default=Config.batch_timeout,
-        help="seconds to wait for a batch; 0: no limit",
-    )
-    parser.add_argument(
-        "--skip-bad", type=boolean, nargs="?", const=True, default=False, metavar="True|False",
-        help="leave out rows and videos that cannot be used, and list them",
-    )  # fmt: skip
     add_trained_network(parser)
     parser.add_argument(
         "--out",
