@@ -39,6 +39,7 @@ Shared by the commands:
 - `worker_pool`: work on many videos at a time
 - `own_videos`: from a folder of videos to a result, for `train_custom.py`
 - `trained_network`: build a network from its checkpoint
+- `dataset_clips`: the clips of a dataset on which a trained network runs
 - `single_clip`: one clip of one video, with the frames that it shows
 - `layer_outputs`: watch the outputs of a network's layers, find layers by name
 - `film_strip`: draw frames side by side

@@ -13,15 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.annotations.splits import open_split
-from data.clips.clip_dataset import ClipDataset
-from data.clips.loader import Batch, validation_loader
-from data.datasets import dataset_spec
+from data.clips.loader import Batch
+from run.dataset_clips import open_dataset_clips
 from run.trained_network import Trained, open_checkpoint
 from run.worker_pool import printable
 from train.devices import open_devices
 from train.evaluation import evaluate
-from train.setup import check_rate, clip_options
 
 log = logging.getLogger(__name__)
 
@@ -94,34 +91,8 @@ def evaluate_checkpoint(
             trained.with_shape(args.clip_length, args.clip_size, args.clip_fps),
             skip_bad=args.skip_bad,
         )
-        spec = dataset_spec(config.benchmark, config.variant)
-        videos = open_split(
-            spec,
-            args.dataset,
-            "val",
-            labels=args.labels,
-            split=args.split or config.split,
-            classes=trained.classes,
-            skip_bad=config.skip_bad,
-            other_names=True,
-        )
-        if config.clip_fps:
-            check_rate(videos)
-        clips = ClipDataset(
-            videos,
-            clip_options(config, spec, training=False),
-            training=False,
-            seed=config.random_seed,
-        )
-        loader = validation_loader(
-            clips,
-            args.batch_size,
-            config.clip_length,
-            config.clip_size,
-            workers=args.workers,
-            timeout=args.batch_timeout,
-            views=args.views,
-        )
+        clips, loader = open_dataset_clips(args, config, "val", classes=trained.classes)
+        videos = clips.videos
         results = {}
         for order in orders:
             results[order], labels, predicted, *_ = evaluate(

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from data.annotations.splits import open_split
 from data.annotations.video_folders import Videos
 from data.clips.clip_dataset import ClipDataset, ClipRequest
-from data.clips.loader import Batch, validation_loader
+from data.clips.loader import Batch
 from data.data_error import DataError
-from data.datasets import dataset_spec
 from data.store import open_store
 from run.layer_features import features_of
 from run.layer_outputs import Shapes
 from run.trained_network import Trained
 from train.config import Config
 from train.devices import Devices
-from train.setup import check_rate, clip_options
 
 
 @dataclass(frozen=True)
@@ -96,37 +92,6 @@ def _place(clips: ClipDataset, request: ClipRequest) -> tuple[int, int, float, f
         return first, last, float("nan"), float("nan")
     times = store.times()
     return first, last, float(times[first]), float(times[last])
-
-
-def open_clips(
-    args: argparse.Namespace, trained: Trained
-) -> tuple[ClipDataset, Iterable[Batch], Config]:
-    """Return the clips of the dataset that the options name, their loader and their options."""
-    config = replace(trained.with_shape(None, None, args.clip_fps), skip_bad=args.skip_bad)
-    spec = dataset_spec(config.benchmark, config.variant)
-    videos = open_split(
-        spec,
-        args.dataset,
-        args.part,
-        labels=args.labels,
-        split=args.split or config.split,
-        skip_bad=config.skip_bad,
-        other_names=True,
-    )
-    if config.clip_fps:
-        check_rate(videos)
-    options = clip_options(config, spec, training=False)
-    clips = ClipDataset(videos, options, training=False, seed=config.random_seed)
-    loader = validation_loader(
-        clips,
-        args.batch_size,
-        config.clip_length,
-        config.clip_size,
-        workers=args.workers,
-        timeout=args.batch_timeout,
-        views=args.views,
-    )
-    return clips, loader, config
 
 
 def numbers_of_videos(videos: Videos, indices: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from data.annotations.video_folders import Videos
 from data.clips.clip_dataset import ClipDataset, ClipRequest
 from data.clips.loader import Batch
 from data.file_writing import write_atomically, write_text
-from run.feature_extraction import Features, extract, numbers_of_videos, open_clips
+from run.dataset_clips import open_dataset_clips
+from run.feature_extraction import Features, extract, numbers_of_videos
 from run.layer_features import features_of
 from run.layer_outputs import Shapes, find_name, output_shapes
 from run.neighbours import Neighbour, Query, draw_neighbours, nearest, share_of_same_label
@@ -43,7 +45,8 @@ def write_features(args: argparse.Namespace) -> dict[str, np.ndarray]:
         tempfile.TemporaryDirectory() as scratch,
     ):
         trained = open_checkpoint(args.checkpoint, devices)
-        clips, loader, config = open_clips(args, trained)
+        config = replace(trained.with_shape(None, None, args.clip_fps), skip_bad=args.skip_bad)
+        clips, loader = open_dataset_clips(args, config, args.part)
         shape = (1, 3, config.clip_length, config.clip_size, config.clip_size)
         example = torch.zeros(shape, dtype=torch.uint8, device=devices.device)
         shapes = output_shapes(trained.net, normalised(trained.net, example))
