@@ -1,11 +1,13 @@
-"""torchvision's own video networks, and which clips they take."""
+"""torchvision's own video networks, and which clips they take.
+
+torchvision is imported where one of its networks is used: it takes 160 MB of memory.
+"""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from torch import nn
-from torchvision.models import get_model, get_model_weights
 
 from network.build_options import BuildOptions
 from network.insert import insert_srtg
@@ -43,6 +45,8 @@ def build_torchvision(
     Raises:
         NetworkError: the network does not have one of the options.
     """
+    from torchvision.models import get_model
+
     allowed = {"gates", "recurrent_init", "srtg_alpha"} if srtg else set()
     options.refuse(options.chosen().keys() - allowed, f"not an option of torchvision's {name}")
     net = get_model(name, weights=None, num_classes=num_classes)
@@ -61,6 +65,8 @@ def clip_limits(network: str) -> ClipLimits:
     _, found, name = network.lower().partition("torchvision:")
     if not found:
         return ClipLimits()
+    from torchvision.models import get_model_weights
+
     meta = get_model_weights(name).DEFAULT.meta
     size = max(16, *meta["min_size"])
     return ClipLimits(meta.get("min_temporal_size", 1), size, fixed=name.startswith("mvit"))

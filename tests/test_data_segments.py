@@ -63,7 +63,7 @@ def test_rows_are_segments_where_no_cut_video_is(jpg, tmp_path):
     nan = [np.nan, np.nan]
     np.testing.assert_equal(videos.times, [[2, 5], [5.25, 9.5], nan, [0.5, 4], nan])
     assert opened(jpg, tmp_path, rows[2]).times is None
-    assert videos.names()[1:3] == ["game1 5.25-9.5 s", "run/race_000002_000004"]
+    assert list(videos.names())[1:3] == ["game1 5.25-9.5 s", "run/race_000002_000004"]
 
 
 def test_segments_outside_of_the_video_are_rejected_by_row(jpg, tmp_path):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torchvision import tv_tensors
-from torchvision.transforms import v2
 
 from train.config import Config
 
@@ -18,13 +16,17 @@ def mixed(clips: Tensor, labels: Tensor, num_classes: int, config: Config) -> tu
     Returns:
         The clips and their targets: (B,) labels, or the (B, num_classes) share of each class.
     """
+    if not (config.mixup or config.cutmix) or len(labels) < 2:
+        return clips, labels
+    # here, as torchvision takes 160 MB of memory
+    from torchvision import tv_tensors
+    from torchvision.transforms import v2
+
     choices = [
         transform(alpha=alpha, num_classes=num_classes)
         for transform, alpha in ((v2.MixUp, config.mixup), (v2.CutMix, config.cutmix))
         if alpha > 0
     ]
-    if not choices or len(labels) < 2:
-        return clips, labels
     video = tv_tensors.Video(clips.transpose(1, 2))  # (B, T, 3, H, W)
     video, targets = v2.RandomChoice(choices)(video, labels)
     return video.as_subclass(Tensor).transpose(1, 2), targets

@@ -7,13 +7,14 @@ import hashlib
 import logging
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from data.annotations.class_names import class_key
-from data.annotations.label_csv import LabelTable
+from data.annotations.label_csv import CHUNK, LabelTable
 from data.data_error import DataError
 
 log = logging.getLogger(__name__)
@@ -55,12 +56,13 @@ class Videos:
         """Return the folder of one video as text, which takes less time than a Path."""
         return os.path.join(self.root, self.folders[index])  # noqa: PTH118
 
-    def names(self) -> list[str]:
-        """Return the folder of each row's video, for segments with their seconds."""
+    def names(self) -> Iterator[str]:
+        """Yield the folder of each row's video, for segments with their seconds."""
         if self.times is None:
-            return self.folders.tolist()
-        rows = zip(self.folders.tolist(), self.times.tolist(), strict=True)
-        return [f if math.isnan(start) else f"{f} {start:g}-{end:g} s" for f, (start, end) in rows]
+            yield from self.folders
+            return
+        for folder, (start, end) in zip(self.folders, self.times, strict=True):
+            yield folder if math.isnan(start) else f"{folder} {start:g}-{end:g} s"
 
     def fingerprint(self) -> str:
         """Return a hash of the videos' names, labels and classes; paths of the disk do not matter.
@@ -68,7 +70,9 @@ class Videos:
         `data.annotations.dataset_fingerprint` also covers the contents of the videos.
         """
         digest = hashlib.sha256("\n".join(self.classes).encode(errors="surrogateescape"))
-        digest.update("\n".join(self.folders).encode(errors="surrogateescape"))
+        for start in range(0, len(self), CHUNK):
+            text = "\n".join(self.folders[start : start + CHUNK].tolist())
+            digest.update((text if not start else f"\n{text}").encode(errors="surrogateescape"))
         digest.update(self.labels.astype("<i8").tobytes())
         if self.times is not None:
             digest.update(self.times.astype("<f8").tobytes())
@@ -122,7 +126,7 @@ def find_videos(root: str | Path, table: LabelTable) -> Videos:
         times = np.where(segments[:, None], table.times, np.nan)[found]
     return Videos(
         root=jpg,
-        folders=folders[found].astype(str),
+        folders=folders[found],
         labels=table.labels[found],
         classes=table.classes,
         rejected=rejected,
@@ -133,12 +137,14 @@ def find_videos(root: str | Path, table: LabelTable) -> Videos:
 
 
 def _find_folders(jpg: Path, table: LabelTable, ids: np.ndarray) -> np.ndarray:
-    """Return the folder of each row's video below jpg/, object (N,); empty if there is none."""
+    """Return the folder of each row's video below jpg/, str (N,); empty if there is none."""
     top = _listing(jpg)
     class_folders: dict[str, list[str]] = {}
     for name in top:
         class_folders.setdefault(class_key(name), []).append(name)
-    folders = np.full(len(table), "", dtype=object)
+    # an array of str takes less memory than an array of objects, but cuts off longer names
+    longest = max(map(len, top)) + len("/") + ids.itemsize // np.dtype("U1").itemsize
+    folders = np.zeros(len(table), f"U{longest}")
     for number, name in enumerate(table.classes):
         rows = np.flatnonzero(table.labels == number)
         if not len(rows):

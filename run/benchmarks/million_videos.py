@@ -24,6 +24,7 @@ import simplejpeg
 from tqdm import tqdm
 
 from data.annotations.dataset_fingerprint import fingerprint
+from data.annotations.duplicate_videos import warn_of_overlap
 from data.annotations.splits import open_split
 from data.clips.clip_dataset import ClipDataset, ClipOptions
 from data.clips.loader import training_loader
@@ -137,6 +138,7 @@ def measure_run(root: Path) -> dict[str, tuple[float, str]]:
     spec = dataset_spec("kinetics", 700)
     train = open_split(spec, root, "train")
     val = open_split(spec, root, "val", classes=train.classes)
+    warn_of_overlap(train, val)
     index_and_csv = time.process_time() - before
     fingerprint(train, val)
     prints = time.process_time() - before - index_and_csv
