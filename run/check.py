@@ -15,7 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data.augment.presets import check_pipeline
-from data.datasets import DATASETS
+from data.dataset_defaults import DATASETS
 from run.checks.crash_safe_pool import Crash, results_of
 from run.checks.dataset_findings import judge_dataset
 from run.checks.finding import ERROR, NOTE, as_lines, worst

@@ -25,7 +25,7 @@ import coloredlogs
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from data.data_error import DataError, MachineError
-from data.datasets import DATASETS, DatasetSpec, dataset_spec
+from data.dataset_defaults import DATASETS, DatasetSpec, dataset_spec
 from network.network_error import NetworkError
 from train.config import Config, bounds_of
 from train.input_check import check_inputs

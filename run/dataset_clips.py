@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from data.annotations.splits import open_split
 from data.clips.clip_dataset import ClipDataset
 from data.clips.loader import Batch, validation_loader
-from data.datasets import dataset_spec
+from data.dataset_defaults import dataset_spec
 from train.config import Config
 from train.setup import check_rate, clip_options
 

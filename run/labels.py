@@ -16,7 +16,7 @@ from data.annotations.list_licences import PUBLISHED, write_licence
 from data.annotations.published_lists import Rejections, read_classes
 from data.annotations.tree_labels import label_tree
 from data.data_error import DataError
-from data.datasets import READY_MADE, dataset_spec
+from data.dataset_defaults import READY_MADE, dataset_spec
 from run.command_line import HelpFormatter, Parser, command
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
 
-from data.datasets import dataset_spec
+from data.dataset_defaults import dataset_spec
 from run import (
     check,
     convert,

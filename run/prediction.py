@@ -19,7 +19,7 @@ from data.annotations.video_tree import videos_in_tree
 from data.clips.clip_dataset import ClipDataset
 from data.clips.loader import Batch, validation_loader
 from data.data_error import DataError
-from data.datasets import dataset_spec
+from data.dataset_defaults import dataset_spec
 from data.store import DATABASE, write_store
 from data.store.ffmpeg import extract_jpegs
 from data.store.shard_index import find_in_shards, open_index

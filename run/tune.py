@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     check_inputs(config)
     # these import torch
     from train.devices import open_devices
-    from train.rate_range import draw_range, range_test, verdict
+    from train.learning_rate_finder import draw_range, range_test, verdict
 
     started = time.monotonic()
     with open_devices(config.gpus, config.precision, deterministic=config.deterministic) as devices:

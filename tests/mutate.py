@@ -51,7 +51,7 @@ TABLE: dict[str, str] = {
     "data/store/writer.py": STORE_TESTS,
     "network/gates.py": "test_network_gates.py -k 'not place and not name_every'",
     "train/batchnorm.py": "test_train_batchnorm.py",
-    "train/schedule/multigrid.py": "test_train_multigrid.py -m 'not fault'",
+    "train/schedule/multigrid_phases.py": "test_train_multigrid.py -m 'not fault'",
     "train/schedule/learning_rate.py": "test_train_multigrid.py -m 'not fault'",
     "train/schedule/steps_table.py": "test_train_multigrid.py -m 'not fault'",
     "train/step.py": "test_train_step.py test_train_outcome.py",

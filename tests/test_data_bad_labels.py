@@ -13,7 +13,7 @@ from data.annotations.duplicate_videos import warn_of_overlap
 from data.annotations.label_csv import LabelTable, load_labels
 from data.annotations.splits import open_split
 from data.data_error import DataError
-from data.datasets import dataset_spec
+from data.dataset_defaults import dataset_spec
 from run.command_line import command
 
 HEADER = "label,id,split\n"

@@ -12,7 +12,7 @@ from data.annotations.label_csv import load_labels
 from data.annotations.splits import find_csv, open_split
 from data.annotations.video_folders import find_videos
 from data.data_error import DataError
-from data.datasets import DATASETS, READY_MADE, dataset_spec
+from data.dataset_defaults import DATASETS, READY_MADE, dataset_spec
 
 CUSTOM = dataset_spec("custom")
 
@@ -172,7 +172,7 @@ def test_unknown_datasets_and_variants():
 def test_the_table_of_datasets_and_the_readers_are_imported_without_torch():
     script = """
 import sys
-import data, data.datasets
+import data, data.dataset_defaults
 print({"cv2", "numpy", "pandas", "torch", "imgaug"} & set(sys.modules))
 from data import DataError, FrameStore, load_labels
 print({"torch", "imgaug"} & set(sys.modules))

@@ -9,7 +9,7 @@ import simplejpeg
 
 from data.annotations.dataset_fingerprint import UNKNOWN, VERSION, Fingerprint, fingerprint
 from data.annotations.splits import open_split
-from data.datasets import dataset_spec
+from data.dataset_defaults import dataset_spec
 from data.store import upgrade_store, write_store
 from data.synthetic import render
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from data.annotations.label_csv import NO_SPLIT, TEST, TRAIN, VAL, load_labels
 from data.data_error import DataError
-from data.datasets import READY_MADE
+from data.dataset_defaults import READY_MADE
 
 PLAIN = (
     "label,youtube_id,time_start,time_end,split\nair drumming,-a,1,11,train\nyoga,b,2,12,train\n"

@@ -17,7 +17,7 @@ from data.annotations.splits import open_split
 from data.annotations.video_tree import videos_in_tree
 from data.clips.clip_dataset import ClipDataset, ClipOptions, ClipRequest
 from data.data_error import DataError
-from data.datasets import DATASETS
+from data.dataset_defaults import DATASETS
 from data.store import FrameStore, write_store
 from run import check
 

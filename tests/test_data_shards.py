@@ -19,7 +19,7 @@ from data.annotations.splits import open_split
 from data.annotations.video_folders import video_folders
 from data.clips.clip_dataset import ClipDataset, ClipOptions, ClipRequest
 from data.data_error import DataError
-from data.datasets import dataset_spec
+from data.dataset_defaults import dataset_spec
 from data.store import FrameStore, is_finished, open_store, verify_store, write_store
 from data.store.shard_index import INDEX, find_in_shards, open_index, shard_numbers
 from data.store.shard_writer import Packer

@@ -12,7 +12,7 @@ import pytest
 from torch.distributed.run import get_args_parser as torchrun_parser
 
 from data.annotations.label_csv import load_labels
-from data.datasets import DATASETS
+from data.dataset_defaults import DATASETS
 from data.synthetic import write_videos
 from network import list_networks
 from run import download

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.annotations.splits import open_split
-from data.datasets import dataset_spec
+from data.dataset_defaults import dataset_spec
 from data.store import write_store
 from data.synthetic import render
 from run import check

@@ -15,7 +15,7 @@ import pytest
 from test_data_frames import write_legacy
 
 from data.annotations.splits import open_split
-from data.datasets import DATASETS
+from data.dataset_defaults import DATASETS
 from data.store import FrameStore, verify_store
 from data.store.ffmpeg import _split_stream, extract_jpegs
 from data.synthetic import render, write_video

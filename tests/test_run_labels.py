@@ -12,7 +12,7 @@ from data.annotations.label_csv import load_labels
 from data.annotations.list_licences import PUBLISHED
 from data.annotations.splits import open_split
 from data.data_error import DataError
-from data.datasets import DATASETS, READY_MADE, dataset_spec
+from data.dataset_defaults import DATASETS, READY_MADE, dataset_spec
 from run.labels import CLASS_LISTS, class_list, main
 
 ROOT = Path(__file__).parent.parent

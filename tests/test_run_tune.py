@@ -13,7 +13,7 @@ from runs import command
 from run import tune
 from run.command_line import command as run_command
 from train.config import Config
-from train.rate_range import RangeTest, draw_range, smoothed, verdict
+from train.learning_rate_finder import RangeTest, draw_range, smoothed, verdict
 
 CONFIG = Config(network="r3d_18", optimiser="adamw", batch_size=8, lr_base=5e-4, recipe="scratch")
 RATES = np.geomspace(1e-5, 1e-1, 100)
@@ -101,10 +101,10 @@ def test_the_command_trains_draws_and_suggests(tiny, tmp_path, capsys):
 )
 def test_bad_input_is_one_line(tiny, tmp_path, capsys, monkeypatch, more, said):
     if "--minutes" in more:  # the time of a step depends on the machine
-        from train import rate_range
+        from train import learning_rate_finder
         from train.run_clock import StepTimes
 
-        monkeypatch.setattr(rate_range, "time_steps", lambda run: None)
+        monkeypatch.setattr(learning_rate_finder, "time_steps", lambda run: None)
         monkeypatch.setattr(StepTimes, "seconds", lambda self, steps: 1.0)
     monkeypatch.setattr(sys, "argv", ["tune", *words(tiny, tmp_path, *more)])
     try:

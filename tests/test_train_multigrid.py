@@ -18,7 +18,7 @@ from run.command_line import complete
 from train.config import Config
 from train.schedule.epoch_table import cut
 from train.schedule.learning_rate import batch_size_factor
-from train.schedule.multigrid import even_size
+from train.schedule.multigrid_phases import even_size
 from train.schedule.plan_table import plan_table
 from train.schedule.steps_table import make_schedule
 from train.setup import check_shares

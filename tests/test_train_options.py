@@ -10,7 +10,7 @@ from dataclasses import fields
 import pytest
 
 from data.data_error import DataError
-from data.datasets import DATASETS
+from data.dataset_defaults import DATASETS
 from network.network_error import NetworkError
 from run import evaluate, networks, plan, predict
 from run.command_line import build_parser, command, parse_config

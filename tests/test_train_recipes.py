@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from runs import folder, train
 
-from data.datasets import DATASETS
+from data.dataset_defaults import DATASETS
 from run.command_line import complete, dataset_defaults, parse_config
+from train.checkpoint.earlier_recipe import earlier_recipe
 from train.config import Config
 from train.recipe_choice import EarlierRecipe, complete_recipe, reference_rate, sided_classes
 from train.recipes import ENOUGH_STEPS, GOVERNED, RECIPES
-from train.results.earlier_recipe import earlier_recipe
 from train.results.recorder import write_config
 from train.train_errors import TrainError
 

@@ -36,15 +36,15 @@ from train.report.prediction_scores import (
 )
 from train.report.run_files import read_run
 from train.report.run_report import update_report, write_report
-from train.report.val_predictions import (
+from train.results.earlier_run import delete_run
+from train.results.history import History
+from train.results.recorder import write_config
+from train.results.val_predictions import (
     COLUMNS,
     ValPredictions,
     read_predictions,
     write_predictions,
 )
-from train.results.earlier_run import delete_run
-from train.results.history import History
-from train.results.recorder import write_config
 
 FAST = ["--workers", "0", "--clip-length", "2", "--clip-size", "16", "--batch-size", "8"]
 FAST += ["--multigrid", "off", "--precise-bn", "1"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from data.annotations.splits import find_csv
 from data.annotations.video_folders import frames_root
 from data.augment.presets import check_pipeline
-from data.datasets import dataset_spec
+from data.dataset_defaults import dataset_spec
 from network.pretrained.sources import check_source_name, is_source_name
 from network.registry import find_builder
 from train.config import Config

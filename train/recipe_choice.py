@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from data.datasets import dataset_spec
+from data.dataset_defaults import dataset_spec
 from train.config import Config
 from train.recipes import ENOUGH_STEPS, EPOCHS_PER_WARMUP_EPOCH, GOVERNED, RECIPES, Recipe
 from train.schedule.learning_rate import batch_size_factor

@@ -43,7 +43,7 @@ _ORIGINAL = {
     "head_epochs": 0.0,
     "freeze_until": "",
     "freeze_bn": False,
-}  # batch size, learning rate and its steps: those of the dataset, see data.datasets
+}  # batch size, learning rate and its steps: those of the dataset, see data.dataset_defaults
 _SCRATCH = {
     **_ORIGINAL,
     "batch_size": 8,

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from data.clips.loader import StepPlan
-from train.schedule.multigrid import Shape
+from train.schedule.multigrid_phases import Shape
 from train.schedule.steps_table import Schedule
 from train.speed_monitor import SpeedReport
 

@@ -16,12 +16,13 @@ from data.annotations.video_folders import Videos
 from data.clips.clip_dataset import ClipDataset, ClipOptions
 from data.clips.loader import StepPlan
 from data.data_error import DataError
-from data.datasets import DatasetSpec, dataset_spec
+from data.dataset_defaults import DatasetSpec, dataset_spec
 from data.store import FrameStore
 from network import build_network
 from network.input_profile import ASSUMED_FPS
 from network.torchvision_networks import clip_limits
 from train.batchnorm import StepNorms, shortage
+from train.checkpoint.earlier_recipe import earlier_recipe
 from train.checkpoint.resume import resume
 from train.checkpoint.saving import OPTIMISER
 from train.config import Config
@@ -36,7 +37,6 @@ from train.network_choice import NetworkChoice, build_chosen, choose_network, pr
 from train.optimiser import build_optimiser, groups_table
 from train.rank_agreement import broadcast_state, check_same_run, check_same_state, run_in_all_ranks
 from train.recipe_choice import EarlierRecipe, RecipeChoice, complete_recipe
-from train.results.earlier_recipe import earlier_recipe
 from train.results.recorder import results_folder
 from train.run_clock import RunClock
 from train.schedule.steps_table import Schedule, make_schedule

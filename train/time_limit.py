@@ -167,7 +167,7 @@ def fitted_parts(
     def usable(epochs: float) -> bool:
         return planned(epochs).batch_range()[0] >= run.devices.world_size
 
-    with _quiet("train.schedule.multigrid"):  # warnings about each schedule that is tried
+    with _quiet("train.schedule.multigrid_phases"):  # warnings about each schedule that is tried
         begun = run.epoch - 1
         whole = begun + _largest(lambda n: takes(begun + n) <= seconds, full - begun)
         if whole == full:

@@ -21,8 +21,8 @@ from train.distributed import all_reduce_sum
 from train.metrics import Meter
 from train.optimiser import restore_optimiser
 from train.recipe_choice import RecipeChoice
-from train.report.val_predictions import ValPredictions
 from train.results.history import History, restored_history
+from train.results.val_predictions import ValPredictions
 from train.run_clock import RunClock
 from train.save_clock import SaveClock
 from train.schedule.replanning import parts_after

@@ -14,7 +14,7 @@ from train.distributed import all_reduce_sum, broadcast_tensors
 from train.evaluation import Evaluation, evaluate
 from train.loaders import unaugmented_batches
 from train.normalisation import normalised
-from train.report.val_predictions import ValPredictions
+from train.results.val_predictions import ValPredictions
 from train.signals import Signals
 from train.training_run import TrainingRun
 

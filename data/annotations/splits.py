@@ -14,7 +14,7 @@ from data.annotations.duplicate_videos import warn_of_repeats
 from data.annotations.label_csv import NO_SPLIT, TEST, TRAIN, VAL, LabelTable, load_labels
 from data.annotations.video_folders import Videos, find_videos
 from data.data_error import DataError
-from data.datasets import READY_MADE, DatasetSpec
+from data.dataset_defaults import READY_MADE, DatasetSpec
 
 log = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ from data.annotations.duplicate_videos import warn_of_overlap
 from data.annotations.splits import open_split
 from data.clips.clip_dataset import ClipDataset, ClipOptions
 from data.clips.loader import training_loader
-from data.datasets import dataset_spec
+from data.dataset_defaults import dataset_spec
 from data.store import write_store
 from data.store.format import frame_name
 from data.store.shard_index import open_index, shard_path

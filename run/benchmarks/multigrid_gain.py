@@ -29,7 +29,7 @@ from train.devices import open_devices
 from train.loaders import training_batches
 from train.loop import train
 from train.prefetch import prefetched
-from train.schedule.multigrid import paper_long_cycle
+from train.schedule.multigrid_phases import paper_long_cycle
 from train.schedule.steps_table import make_schedule
 from train.setup import prepare
 from train.speed_monitor import SpeedMonitor

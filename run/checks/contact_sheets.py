@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from data.clips.clip_dataset import ClipDataset, ClipOptions, ClipRequest
 from data.data_error import DataError
-from data.datasets import DatasetSpec
+from data.dataset_defaults import DatasetSpec
 from data.store import open_store
 from run.checks.labelled_parts import Labelled
 from run.checks.store_facts import StoreFacts

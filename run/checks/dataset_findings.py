@@ -10,7 +10,7 @@ import numpy as np
 from data.annotations.near_duplicates import near_duplicate_groups
 from data.annotations.video_folders import Videos
 from data.annotations.video_sources import source_numbers
-from data.datasets import READY_MADE, DatasetSpec
+from data.dataset_defaults import READY_MADE, DatasetSpec
 from data.store.format import LAYOUT
 from run.checks.finding import ERROR, NOTE, OK, WARNING, Finding
 from run.checks.labelled_parts import Labelled

@@ -17,7 +17,7 @@ from data.annotations.published_lists import read_classes
 from data.annotations.splits import find_csv, open_split
 from data.annotations.video_folders import Videos, frames_root, video_folders
 from data.data_error import DataError
-from data.datasets import DATASETS, READY_MADE, DatasetSpec, dataset_spec
+from data.dataset_defaults import DATASETS, READY_MADE, DatasetSpec, dataset_spec
 
 log = logging.getLogger(__name__)
 

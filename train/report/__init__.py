@@ -2,7 +2,6 @@
 
 page                 an html page that needs no other file; pictures and text in it
 charts               lines, areas and the confusion matrix as svg and png
-val_predictions      the predictions of the last validation, as a csv file
 prediction_scores    confusion matrix, intervals, confused pairs, the worst predictions
 film_strips          frames of validation clips as small JPEGs
 run_files            read what the results folder holds

@@ -14,9 +14,9 @@ import simplejpeg
 from data.annotations.video_folders import Videos, frames_root
 from data.clips.clip_dataset import ClipDataset, ClipRequest
 from data.data_error import DataError
-from data.datasets import dataset_spec
+from data.dataset_defaults import dataset_spec
 from train.config import Config
-from train.report.val_predictions import ValPredictions
+from train.results.val_predictions import ValPredictions
 from train.setup import clip_options
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from train.report.val_predictions import ValPredictions
+from train.results.val_predictions import ValPredictions
 
 Z = 1.959964  # standard deviations to either side of a 95 % interval
 

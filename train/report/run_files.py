@@ -10,9 +10,9 @@ from typing import Any
 
 from data.data_error import DataError
 from train.config import Config
-from train.report.val_predictions import NAME as PREDICTIONS
-from train.report.val_predictions import ValPredictions, read_predictions
 from train.results.history import TABLES, Table
+from train.results.val_predictions import NAME as PREDICTIONS
+from train.results.val_predictions import ValPredictions, read_predictions
 
 SCHEDULE = "schedule.json"
 CURVES = ("x", "clips", "frames", "pixels a side", "lr")  # in SCHEDULE; x has one value more

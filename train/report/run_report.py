@@ -11,8 +11,8 @@ from train.report.film_strips import film_strips
 from train.report.page import RUN_STYLE, escaped, html_page
 from train.report.run_files import SCHEDULE, RunFiles, read_run
 from train.report.training_sections import command_and_data, curves, gates, summary, times
-from train.report.val_predictions import write_predictions
 from train.report.validation_sections import shown_clips, validation
+from train.results.val_predictions import write_predictions
 from train.schedule.plan_table import run_curves
 from train.training_run import TrainingRun
 

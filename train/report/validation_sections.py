@@ -16,7 +16,7 @@ from train.report.prediction_scores import (
     wilson_interval,
 )
 from train.report.run_files import RunFiles
-from train.report.val_predictions import ValPredictions
+from train.results.val_predictions import ValPredictions
 
 PAIRS = 20
 STRIPS = 12  # of each kind

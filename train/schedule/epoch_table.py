@@ -9,7 +9,7 @@ import numpy as np
 
 from train.config import Config
 from train.schedule.learning_rate import batch_size_factor
-from train.schedule.multigrid import Phase
+from train.schedule.multigrid_phases import Phase
 
 STEP = np.dtype(
     [

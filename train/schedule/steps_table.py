@@ -17,7 +17,7 @@ from data.clips.loader import StepPlan
 from train.config import Config
 from train.schedule.epoch_table import STEP, epochs_table
 from train.schedule.learning_rate import learning_rates, lr_levels
-from train.schedule.multigrid import Phase, Shape, multigrid_phases
+from train.schedule.multigrid_phases import Phase, Shape, multigrid_phases
 from train.schedule.replanning import Part, rows_of_part
 from train.train_errors import TrainError
 

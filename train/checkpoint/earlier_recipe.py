@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from data.datasets import dataset_spec
+from data.dataset_defaults import dataset_spec
 from train.checkpoint.opening import load_checkpoint
 from train.config import Config
 from train.recipe_choice import EarlierRecipe
