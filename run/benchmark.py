@@ -5,69 +5,15 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
 import importlib
 import importlib.util
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
-from run.benchmarks import options
+from run.benchmarks.options import BENCHMARKS
 from run.command_line import HelpFormatter, Parser, command
-
-
-class Benchmark(NamedTuple):
-    """One benchmark: its module in run/benchmarks, its options, and what it measures."""
-
-    module: str
-    add_options: Callable[[argparse.ArgumentParser], None]
-    summary: str
-
-
-#: By the name that the command line takes.
-BENCHMARKS = {
-    "networks": Benchmark(
-        "network_speed", options.networks, "forward passes and training steps of the networks"
-    ),
-    "step": Benchmark(
-        "step_overhead", options.step, "the time that the training loop adds to the network's own"
-    ),
-    "multigrid": Benchmark(
-        "multigrid_gain", options.multigrid, "training with and without multigrid"
-    ),
-    "recipes": Benchmark(
-        "recipe_accuracy", options.recipes, "the accuracy on small datasets if no recipe is named"
-    ),
-    "init": Benchmark(
-        "recurrent_start",
-        options.init,
-        "training from each initialisation of the recurrent layers",
-    ),
-    "srtg": Benchmark(
-        "srtg_transfer",
-        options.srtg,
-        "new classes for a pretrained network, with SRTG blocks that start as nothing and without",
-    ),
-    "loader": Benchmark(
-        "loader_speed", options.loader, "loading a training clip, compared with other ways"
-    ),
-    "augment": Benchmark(
-        "augmentation_speed", options.augment, "the compiled augmentation, compared with imgaug"
-    ),
-    "storage": Benchmark(
-        "storage_speed", options.storage, "reading and converting videos, compared with other ways"
-    ),
-    "labels": Benchmark("label_csv_speed", options.labels, "loading a label csv of a million rows"),
-    "startup": Benchmark(
-        "startup_time", options.startup, "`--help` of the commands, compared with importing torch"
-    ),
-    "gpu": Benchmark(
-        "gpu_page", options.gpu, "the tests and benchmarks that need a GPU, written to docs/gpu.md"
-    ),
-}
 
 
 def as_table(rows: list[dict]) -> str:

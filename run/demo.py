@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> None:
     ]
     config = parse_config("custom", [*options, "--resume", "auto", *training_options])
     from train.loop import train  # imports torch
-    from train.results.recorder import results_folder
+    from train.results.results_folder import results_folder
 
     since = time.monotonic()
     prepare(args.root, scale=args.scale)

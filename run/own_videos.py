@@ -132,7 +132,7 @@ def train_on_videos(
         config = replace(config, labels=None)  # training finds the csvs in the dataset
     if config.resume == "no" and not (config.resume_epoch or config.overwrite):
         config = replace(config, resume="auto")
-    from train.results.recorder import results_folder  # imports torch
+    from train.results.results_folder import results_folder  # imports torch
 
     if not (results_folder(config) / "last.pth").exists():
         _announce("check", f"the frames in {dataset}")

@@ -5,8 +5,8 @@ import argparse
 import pytest
 import torch
 
-from run.benchmark import BENCHMARKS
 from run.benchmarks import gpu_page as gpu
+from run.benchmarks.options import BENCHMARKS
 from train.train_errors import TrainError
 
 

@@ -5,7 +5,7 @@ import argparse
 import pytest
 import torch
 
-from run.benchmark import BENCHMARKS
+from run.benchmarks.options import BENCHMARKS
 from run.benchmarks.srtg_transfer import CONTENDERS, measure, select
 
 

@@ -14,7 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from train.config import Config
 from train.results.history import History
 from train.results.log_file import LogFile, log_file
-from train.results.recorder import Recorder, results_folder, write_config
+from train.results.recorder import Recorder, write_config
+from train.results.results_folder import results_folder
 from train.train_errors import TrainError
 
 CONFIG = Config(network="r3d_18", optimiser="sgd", tensorboard=False)

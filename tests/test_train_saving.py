@@ -19,7 +19,6 @@ from train.checkpoint.opening import load_checkpoint
 from train.checkpoint.resume import newest_checkpoint
 from train.checkpoint.saving import (
     drop_old,
-    epoch_file,
     holds_optimiser,
     save_checkpoint,
     save_epoch,
@@ -30,6 +29,7 @@ from train.config import Config
 from train.results.disk_space import Sizes, check_space
 from train.results.earlier_run import delete_run, refuse_second_start, set_later_epochs_aside
 from train.results.history import History
+from train.results.results_folder import epoch_file
 from train.train_errors import OtherRunError, TrainError
 
 NET = "ir_csn_50"

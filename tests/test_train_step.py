@@ -13,6 +13,7 @@ from network import gate_rates
 from run.command_line import parse_config
 from train.devices import open_devices
 from train.divergence import check_last_step
+from train.evaluation import network_to_validate
 from train.loaders import training_batches
 from train.mixing import mixed
 from train.normalisation import normalised
@@ -20,7 +21,6 @@ from train.prefetch import prefetched
 from train.setup import prepare
 from train.speed_monitor import SpeedMonitor
 from train.step import accumulate_gradients, number_of_micro_batches, train_step
-from train.validation import network_to_validate
 
 
 @pytest.fixture

@@ -25,8 +25,7 @@ batchnorm             batch norm over sub-batches, synchronised or precise
 mixing                mixup and CutMix
 normalisation         normalise clips as the network's input profile says
 metrics               top-1, top-5 and loss over clips
-evaluation            score a network, with the views of a video averaged
-validation            which weights are validated, with which batch norm statistics
+evaluation            score a network, also after each epoch; average the views of a video
 progress              the progress bar and the lines of the log
 time_limit            fit the schedule to --max-minutes, shorten it if the run is slower
 learning_rate_finder  a range test: the loss at rising learning rates, and the rate to use

@@ -67,9 +67,7 @@ BELOW_ONE = Bounds(0, 1, exclusive=True)
 class Config:
     """All options of one training run; `run.command_line` usually creates it."""
 
-    benchmark: str = field(
-        default="custom", metadata={"hidden": True}
-    )  # a key of DATASETS
+    benchmark: str = field(default="custom", metadata={"hidden": True})  # a key of DATASETS
     given: list[str] = field(default_factory=list, metadata={"hidden": True})  # by the user
     # how a run was planned anew, see train.schedule.replanning.Part; empty: as the options say
     schedule_parts: list[list[float]] = field(default_factory=list, metadata={"hidden": True})

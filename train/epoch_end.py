@@ -8,11 +8,12 @@ import shutil
 
 from data.file_writing import write_atomically
 from network import gate_rates
-from train.checkpoint.saving import epoch_file, keeps_epoch, save_checkpoint, save_epoch
+from train.checkpoint.saving import save_checkpoint, save_epoch
 from train.divergence import check_last_step
 from train.metrics import Meter
 from train.progress import log_epoch
 from train.results.recorder import Recorder
+from train.results.results_folder import epoch_file, keeps_epoch
 from train.training_run import TrainingRun
 from train.training_warnings import warnings_after_epoch
 

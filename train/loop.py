@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from data.clips.loader import Batch
@@ -16,6 +17,7 @@ from train.devices import Devices, open_devices
 from train.distributed import DelayedMaximum
 from train.divergence import check_last_step
 from train.epoch_end import finish_epoch, save_last, seconds_left, update_last
+from train.evaluation import validate
 from train.freezing import set_training_mode
 from train.loaders import training_batches, validation_batches
 from train.mixing import scoring_note
@@ -26,9 +28,9 @@ from train.progress import log_progress, progress_bar, show_progress
 from train.rank_agreement import run_in_all_ranks
 from train.recipes import ENOUGH_STEPS
 from train.report.run_report import update_report
+from train.results.folder_preparation import held_results, start_results
 from train.results.log_file import log_file
 from train.results.recorder import Recorder, write_config
-from train.results.results_folder import held_results, start_results
 from train.setup import agree_on_network, prepare
 from train.signals import Signals, caught_signals
 from train.speed_monitor import SpeedMonitor
@@ -36,7 +38,6 @@ from train.step import train_step
 from train.time_limit import TimeLimit, fit_to_time, shorten
 from train.train_errors import DivergedError, Interrupted
 from train.training_run import TrainingRun
-from train.validation import validate
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,11 @@ def train_on(config: Config, devices: Devices, signals: Signals) -> Path:
         if config.plan:
             report_plan(run)
             return run.folder
-        run_in_all_ranks(devices, lambda: start_results(run, log_to) if writes else None)
+        start = partial(
+            start_results, run.folder, run.config, run.net, log_to,
+            first_epoch=run.epoch, last_epoch=run.schedule.epochs,
+        )  # fmt: skip
+        run_in_all_ranks(devices, start if writes else lambda: None)
         report_recipe(run)
         log.info("%s, %d classes, on %s", config.network, len(run.classes), devices.describe())
         note = scoring_note(config)

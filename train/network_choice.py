@@ -33,8 +33,7 @@ from network.torchvision_networks import check_clip_shape, clip_limits
 from train.checkpoint.opening import load_checkpoint
 from train.config import FROM_PROFILE, Config
 from train.input_check import check_weights
-from train.results.earlier_run import checkpoints
-from train.results.recorder import results_folder
+from train.results.results_folder import checkpoints, results_folder
 from train.train_errors import TrainError
 
 log = logging.getLogger(__name__)

@@ -16,6 +16,7 @@ from train.config import Config
 from train.train_errors import TrainError
 
 CLASSIFIER = "classifier"
+OPTIMISER = "optimizer"  # the part of a checkpoint that holds the optimiser's state
 
 
 def parameter_groups(net: nn.Module, config: Config) -> list[dict]:

@@ -15,7 +15,7 @@ from train.loop import train_on
 from train.rank_agreement import run_in_all_ranks
 from train.results.earlier_run import refuse_second_start
 from train.results.history import read_history
-from train.results.recorder import results_folder
+from train.results.results_folder import results_folder
 from train.results.seeds_report import SeedResult, write_report
 from train.signals import caught_signals
 from train.train_errors import DivergedError

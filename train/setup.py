@@ -24,7 +24,6 @@ from network.torchvision_networks import clip_limits
 from train.batchnorm import StepNorms, shortage
 from train.checkpoint.earlier_recipe import earlier_recipe
 from train.checkpoint.resume import resume
-from train.checkpoint.saving import OPTIMISER
 from train.config import Config
 from train.cpu_cores import usable_cores
 from train.devices import Devices
@@ -34,10 +33,10 @@ from train.input_check import check_names
 from train.memory import micro_batch_sizes
 from train.metrics import Meter
 from train.network_choice import NetworkChoice, build_chosen, choose_network, profile_of_run
-from train.optimiser import build_optimiser, groups_table
+from train.optimiser import OPTIMISER, build_optimiser, groups_table
 from train.rank_agreement import broadcast_state, check_same_run, check_same_state, run_in_all_ranks
 from train.recipe_choice import EarlierRecipe, RecipeChoice, complete_recipe
-from train.results.recorder import results_folder
+from train.results.results_folder import results_folder
 from train.run_clock import RunClock
 from train.schedule.steps_table import Schedule, make_schedule
 from train.train_errors import TrainError

@@ -14,12 +14,11 @@ from torch.optim.swa_utils import AveragedModel
 from data.clips.clip_dataset import ClipDataset
 from network.input_profile import profile_of
 from train.batchnorm import StepNorms
-from train.checkpoint.saving import OPTIMISER
 from train.config import Config
 from train.devices import Devices
 from train.distributed import all_reduce_sum
 from train.metrics import Meter
-from train.optimiser import restore_optimiser
+from train.optimiser import OPTIMISER, restore_optimiser
 from train.recipe_choice import RecipeChoice
 from train.results.history import History, restored_history
 from train.results.val_predictions import ValPredictions

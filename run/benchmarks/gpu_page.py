@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from run.benchmark import BENCHMARKS
+from run.benchmarks.options import BENCHMARKS
 from train.devices import open_devices
 from train.train_errors import TrainError
 

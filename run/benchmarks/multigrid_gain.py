@@ -23,12 +23,12 @@ from data.clips.clip_dataset import ClipRequest
 from data.clips.loader import StepPlan, collate, epoch_order
 from run import demo
 from run.command_line import parse_config
-from train.checkpoint.saving import epoch_file
 from train.config import Config
 from train.devices import open_devices
 from train.loaders import training_batches
 from train.loop import train
 from train.prefetch import prefetched
+from train.results.results_folder import epoch_file
 from train.schedule.multigrid_phases import paper_long_cycle
 from train.schedule.steps_table import make_schedule
 from train.setup import prepare

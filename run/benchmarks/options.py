@@ -1,9 +1,11 @@
-"""The options of each benchmark, read before the benchmark itself and torch are imported."""
+"""The table of all benchmarks and their options, read before a benchmark and torch are imported."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 
 def networks(parser: ArgumentParser) -> None:
@@ -201,3 +203,52 @@ def _add_shape(parser: ArgumentParser, default: tuple[int, int, int]) -> None:
         metavar=("B", "T", "S"),
         help="clips of a batch, frames of a clip, height and width in pixels",
     )
+
+
+class Benchmark(NamedTuple):
+    """One benchmark: its module in run/benchmarks, its options, and what it measures."""
+
+    module: str
+    add_options: Callable[[ArgumentParser], None]
+    summary: str
+
+
+#: By the name that the command line takes.
+BENCHMARKS = {
+    "networks": Benchmark(
+        "network_speed", networks, "forward passes and training steps of the networks"
+    ),
+    "step": Benchmark(
+        "step_overhead", step, "the time that the training loop adds to the network's own"
+    ),
+    "multigrid": Benchmark("multigrid_gain", multigrid, "training with and without multigrid"),
+    "recipes": Benchmark(
+        "recipe_accuracy", recipes, "the accuracy on small datasets if no recipe is named"
+    ),
+    "init": Benchmark(
+        "recurrent_start",
+        init,
+        "training from each initialisation of the recurrent layers",
+    ),
+    "srtg": Benchmark(
+        "srtg_transfer",
+        srtg,
+        "new classes for a pretrained network, with SRTG blocks that start as nothing and without",
+    ),
+    "loader": Benchmark(
+        "loader_speed", loader, "loading a training clip, compared with other ways"
+    ),
+    "augment": Benchmark(
+        "augmentation_speed", augment, "the compiled augmentation, compared with imgaug"
+    ),
+    "storage": Benchmark(
+        "storage_speed", storage, "reading and converting videos, compared with other ways"
+    ),
+    "labels": Benchmark("label_csv_speed", labels, "loading a label csv of a million rows"),
+    "startup": Benchmark(
+        "startup_time", startup, "`--help` of the commands, compared with importing torch"
+    ),
+    "gpu": Benchmark(
+        "gpu_page", gpu, "the tests and benchmarks that need a GPU, written to docs/gpu.md"
+    ),
+}

@@ -9,8 +9,7 @@ from typing import Any
 
 from data.annotations.dataset_fingerprint import Fingerprint
 from train.checkpoint.opening import check_scaler, check_tensors
-from train.checkpoint.saving import OPTIMISER
-from train.optimiser import optimiser_problem
+from train.optimiser import OPTIMISER, optimiser_problem
 from train.results.history import check_history
 from train.train_errors import OtherRunError, TrainError
 from train.training_run import TrainingRun, gate_counts

@@ -11,8 +11,7 @@ from train.checkpoint.opening import load_checkpoint
 from train.config import Config
 from train.recipe_choice import EarlierRecipe
 from train.recipes import GOVERNED, RECIPES
-from train.results.earlier_run import checkpoints
-from train.results.recorder import results_folder
+from train.results.results_folder import checkpoints, results_folder
 from train.train_errors import TrainError
 
 

@@ -11,10 +11,10 @@ from typing import Any
 from data.file_writing import naming, set_aside
 from train.checkpoint.compatibility import check_checkpoint
 from train.checkpoint.opening import check_scaler, check_tensors, load_checkpoint
-from train.checkpoint.saving import OPTIMISER, epoch_files
-from train.optimiser import optimiser_problem, restore_optimiser, saved_groups
-from train.results.earlier_run import checkpoints, run_files
+from train.optimiser import OPTIMISER, optimiser_problem, restore_optimiser, saved_groups
+from train.results.earlier_run import run_files
 from train.results.history import read_history
+from train.results.results_folder import checkpoints, epoch_files
 from train.train_errors import OtherRunError, TrainError
 from train.training_run import TrainingRun
 

@@ -14,14 +14,11 @@ import torch
 from data.file_writing import set_aside, write_atomically
 from train.checkpoint.opening import load_checkpoint
 from train.config import Config
+from train.optimiser import OPTIMISER
+from train.results.results_folder import FULL, epoch_file, epoch_files, keeps_epoch
 from train.train_errors import TrainError
 
 log = logging.getLogger(__name__)
-
-#: The number of newest epochs whose checkpoints keep the optimiser's state. With two, a run can
-#: resume exactly even if the newest checkpoint is damaged.
-FULL = 2
-OPTIMISER = "optimizer"  # the part of a checkpoint that holds the optimiser's state
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -98,32 +95,6 @@ def save_epoch(
     drop_old(folder, config.network, config.keep, newest=epoch)
     if not keep_all:
         slim_old(folder, config.network, newest=epoch)
-
-
-def keeps_epoch(config: Config, epoch: int, *, last: bool) -> bool:
-    """Return whether an epoch has a checkpoint of its own; the last epoch always has one."""
-    return last or epoch % config.save_frequency == 0
-
-
-def epoch_file(folder: Path, network: str, epoch: int) -> Path:
-    """Return the path of an epoch's checkpoint, `<network>_ep-0020.pth`."""
-    return folder / f"{file_name(network)}_ep-{epoch:04d}.pth"
-
-
-def file_name(network: str) -> str:
-    """Return a network's name without colons, for file names: scp reads `a:b` as host and path."""
-    return network.replace(":", "_")
-
-
-def epoch_files(folder: Path, network: str) -> dict[int, Path]:
-    """Return the checkpoints of finished epochs in `folder`, by epoch, in ascending order."""
-    found = {}
-    start = f"{file_name(network)}_ep-"
-    for path in folder.glob(f"{start}*.pth"):
-        number = path.stem.removeprefix(start)
-        if number.isdecimal() and path.is_file():
-            found[int(number)] = path
-    return dict(sorted(found.items()))
 
 
 def drop_old(folder: Path, network: str, keep: int, *, newest: int) -> None:

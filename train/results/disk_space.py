@@ -10,9 +10,8 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from data.file_writing import naming
-from train.checkpoint.saving import FULL, epoch_files
 from train.config import Config
-from train.results.earlier_run import checkpoints
+from train.results.results_folder import FULL, checkpoints, epoch_files, keeps_epoch
 from train.train_errors import TrainError
 
 #: Number of tensors of a parameter's size in the state of each optimiser.
@@ -49,7 +48,7 @@ def check_space(
     """
     before = [epoch for epoch in epoch_files(folder, config.network) if epoch < first_epoch]
     epochs = len(before) + sum(
-        epoch % config.save_frequency == 0 or epoch == last_epoch
+        keeps_epoch(config, epoch, last=epoch == last_epoch)
         for epoch in range(first_epoch, last_epoch + 1)
     )
     epochs = min(epochs, config.keep or epochs)

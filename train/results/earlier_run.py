@@ -7,21 +7,14 @@ import shutil
 from pathlib import Path
 
 from data.file_writing import naming, set_aside
-from train.checkpoint.saving import epoch_files
 from train.results.history import TABLES
+from train.results.results_folder import checkpoints, epoch_files
 from train.train_errors import TrainError
 
 log = logging.getLogger(__name__)
 
 #: Files that are written from the results, which alone are no run.
 REPORTS = ("curves.png", "report.html", "schedule.json", "val_predictions.csv")
-
-
-def checkpoints(folder: Path, network: str) -> list[Path]:
-    """Return the checkpoints in `folder`: last.pth, the epochs' (newest first), best.pth."""
-    epochs = reversed(epoch_files(folder, network).values())
-    paths = [folder / "last.pth", *epochs, folder / "best.pth"]
-    return [path for path in paths if path.is_file()]
 
 
 def run_files(folder: Path, network: str) -> list[Path]:

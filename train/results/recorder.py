@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from data.file_writing import naming, write_atomically, write_text
-from train.checkpoint.saving import file_name
 from train.config import Config
 from train.results.history import History
 from train.train_errors import TrainError
@@ -23,13 +22,6 @@ from train.train_errors import TrainError
 log = logging.getLogger(__name__)
 
 VERSIONS = ("torch", "torchvision", "numpy", "opencv-python", "imgaug")
-
-
-def results_folder(config: Config) -> Path:
-    """Return `<model-dir>/<network>_gates_<True|False>`, followed by `_<task-name>` if given."""
-    task = f"_{config.task_name}" if config.task_name else ""
-    network = file_name(config.network)
-    return Path(config.model_dir or "results") / f"{network}_gates_{config.gates}{task}"
 
 
 def write_config(folder: Path, config: Config, **facts: Any) -> None:

@@ -1,58 +1,51 @@
-"""Lock the results folder for a run, and prepare it for the first step."""
+"""The path of a run's results folder, and the names of the checkpoints in it."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from data.file_writing import delete_temporary_files
 from train.config import Config
-from train.results.disk_space import check_space, checkpoint_sizes
-from train.results.earlier_run import delete_run, refuse_second_start, set_later_epochs_aside
-from train.results.folder_lock import locked
-from train.results.recorder import results_folder
-from train.training_run import TrainingRun
 
-log = logging.getLogger(__name__)
+#: The number of newest epochs whose checkpoints keep the optimiser's state. With two, a run can
+#: resume exactly even if the newest checkpoint is damaged.
+FULL = 2
 
 
-@contextlib.contextmanager
-def held_results(config: Config) -> Iterator[None]:
-    """Make the results folder and hold its lock during the block. Only rank 0 calls it.
-
-    Raises:
-        TrainError: another run holds the lock; or the folder has an earlier run, and the options
-            neither resume nor overwrite it.
-    """
-    folder = results_folder(config)
-    with locked(folder):
-        delete_temporary_files(folder)
-        if config.resume == "no" and not config.resume_epoch and not config.overwrite:
-            refuse_second_start(folder, config.network)
-        yield
+def results_folder(config: Config) -> Path:
+    """Return `<model-dir>/<network>_gates_<True|False>`, followed by `_<task-name>` if given."""
+    task = f"_{config.task_name}" if config.task_name else ""
+    network = file_name(config.network)
+    return Path(config.model_dir or "results") / f"{network}_gates_{config.gates}{task}"
 
 
-def start_results(run: TrainingRun, log_to: Callable[[Path], None]) -> None:
-    """Check the disk space, open the log with `log_to`, delete or rename an earlier run's files.
+def keeps_epoch(config: Config, epoch: int, *, last: bool) -> bool:
+    """Return whether an epoch has a checkpoint of its own; the last epoch always has one."""
+    return last or epoch % config.save_frequency == 0
 
-    Raises:
-        TrainError: the run's checkpoints will not fit on the disk.
-        OSError: a file cannot be written, renamed or deleted; the error names it.
-    """
-    config, folder = run.config, run.folder
-    said = check_space(
-        folder,
-        config,
-        checkpoint_sizes(run.net, config),
-        first_epoch=run.epoch,
-        last_epoch=run.schedule.epochs,
-    )
-    log.info(said)
-    log_to(Path(config.log_file or folder / "train.log"))
-    # last, so that no error in the options costs the user the earlier files
-    if config.overwrite:
-        delete_run(folder, config.network)
-    if config.resume_epoch:
-        set_later_epochs_aside(folder, config.network, run.epoch)
+
+def epoch_file(folder: Path, network: str, epoch: int) -> Path:
+    """Return the path of an epoch's checkpoint, `<network>_ep-0020.pth`."""
+    return folder / f"{file_name(network)}_ep-{epoch:04d}.pth"
+
+
+def file_name(network: str) -> str:
+    """Return a network's name without colons, for file names: scp reads `a:b` as host and path."""
+    return network.replace(":", "_")
+
+
+def epoch_files(folder: Path, network: str) -> dict[int, Path]:
+    """Return the checkpoints of finished epochs in `folder`, by epoch, in ascending order."""
+    found = {}
+    start = f"{file_name(network)}_ep-"
+    for path in folder.glob(f"{start}*.pth"):
+        number = path.stem.removeprefix(start)
+        if number.isdecimal() and path.is_file():
+            found[int(number)] = path
+    return dict(sorted(found.items()))
+
+
+def checkpoints(folder: Path, network: str) -> list[Path]:
+    """Return the checkpoints in `folder`: last.pth, the epochs' (newest first), best.pth."""
+    epochs = reversed(epoch_files(folder, network).values())
+    paths = [folder / "last.pth", *epochs, folder / "best.pth"]
+    return [path for path in paths if path.is_file()]
