@@ -95,7 +95,8 @@ def load_weights(
         for name, value in fitting.items():
             own[name].copy_(value)
     set_published_alphas(net, fitting)
-    logger.info("weights from %s:\n%s", where, report)
+    if path is not None:
+        logger.info("weights from %s:\n%s", where, report)
     return report
 
 

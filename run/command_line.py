@@ -27,6 +27,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from data.data_error import DataError, MachineError
 from data.dataset_defaults import DATASETS, DatasetSpec, dataset_spec
 from network.network_error import NetworkError
+from network.pretrained.sources import check_source_name, is_source_name
 from train.config import Config, bounds_of
 from train.input_check import check_inputs
 from train.option_bounds import within
@@ -309,11 +310,21 @@ def add_dataset_to_score(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_checkpoint(parser: Parser) -> None:
+    """Add the option that names a trained network."""
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="checkpoint of the network; or pretrained weights: a file of another project, or a "
+        "name that python -m run.networks --pretrained lists",
+    )
+
+
 def add_trained_network(parser: Parser) -> None:
     """Add the options of a command that opens a trained network."""
-    parser.add_argument(
-        "--checkpoint", type=Path, required=True, metavar="FILE", help="checkpoint of the network"
-    )
+    add_checkpoint(parser)
     parser.add_argument(
         "--gpus",
         type=within(bounds_of("gpus")),
@@ -327,10 +338,27 @@ def add_trained_network(parser: Parser) -> None:
     )
 
 
-def check_checkpoint(path: Path) -> None:
-    """Raise TrainError if there is no such file."""
-    if not path.is_file():
-        raise TrainError(f"{path}: there is no such file")
+def check_checkpoint(checkpoint: Path) -> None:
+    """Check that `--checkpoint` is a file or the name of pretrained weights.
+
+    Raises:
+        TrainError, NetworkError: it is neither.
+    """
+    if checkpoint.is_file():
+        return
+    if not is_source_name(str(checkpoint)):
+        raise TrainError(f"{checkpoint}: there is no such file")
+    check_source_name(str(checkpoint))
+
+
+def folder_beside(checkpoint: Path) -> Path:
+    """Return where files about a network are written by default: in the folder of its checkpoint.
+
+    For pretrained weights that are given by name it is `results/pretrained/<name>`.
+    """
+    if is_source_name(str(checkpoint)) and not checkpoint.exists():
+        return Path("results", "pretrained", str(checkpoint).replace(":", "_"))
+    return checkpoint.parent
 
 
 def set_up_logging(*, debug: bool = False) -> None:

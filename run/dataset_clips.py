@@ -3,14 +3,55 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
 
-from data.annotations.splits import open_split
+from data.annotations.label_csv import load_labels
+from data.annotations.splits import find_csv, open_split
 from data.clips.clip_dataset import ClipDataset
 from data.clips.loader import Batch, validation_loader
+from data.data_error import DataError
 from data.dataset_defaults import dataset_spec
+from run.trained_network import Trained
 from train.config import Config
-from train.setup import check_rate, clip_options
+from train.setup import clip_options, with_usable_rate
+
+log = logging.getLogger(__name__)
+
+
+def with_class_names(trained: Trained, args: argparse.Namespace) -> Trained:
+    """Return the network with the names of its classes, from the dataset if need be.
+
+    Weights that do not name their classes have them in the order of the training labels.
+
+    Raises:
+        DataError: the training labels cannot be used, or have another number of classes.
+    """
+    if trained.names_classes:
+        return trained
+    config = trained.config
+    spec = dataset_spec(config.benchmark, config.variant)
+    path = find_csv(
+        spec,
+        Path(args.dataset),
+        "train",
+        labels=args.labels,
+        split=args.split or config.split,
+        other_names=True,
+    )
+    classes = load_labels(path).classes
+    number = len(trained.classes)
+    if len(classes) != number:
+        raise DataError(
+            f"{path}: has {len(classes)} classes, but {args.checkpoint} has {number}, without "
+            "their names: give the training labels of its own classes by --labels"
+        )
+    log.info(
+        "%s does not name its classes: they are those of %s, in this order", args.checkpoint, path
+    )
+    return replace(trained, classes=classes, names_classes=True)
 
 
 def open_dataset_clips(
@@ -42,8 +83,7 @@ def open_dataset_clips(
         skip_bad=config.skip_bad,
         other_names=True,
     )
-    if config.clip_fps:
-        check_rate(videos)
+    config = with_usable_rate(config, videos)
     options = clip_options(config, spec, training=False)
     clips = ClipDataset(videos, options, training=False, seed=config.random_seed)
     loader = validation_loader(

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from data.clips.loader import Batch
-from run.dataset_clips import open_dataset_clips
+from run.command_line import folder_beside
+from run.dataset_clips import open_dataset_clips, with_class_names
 from run.trained_network import Trained, open_checkpoint
 from run.worker_pool import printable
 from train.devices import open_devices
@@ -85,7 +86,7 @@ def evaluate_checkpoint(
         By order: top1 and top5 in percent, mean loss, number of clips.
     """
     with open_devices(args.gpus, args.precision, most=1) as devices:
-        trained = open_checkpoint(args.checkpoint, devices)
+        trained = with_class_names(open_checkpoint(args.checkpoint, devices), args)
         # the --skip-bad in the checkpoint was about the videos of its training
         config = replace(
             trained.with_shape(args.clip_length, args.clip_size, args.clip_fps),
@@ -100,7 +101,7 @@ def evaluate_checkpoint(
             )
             if order == orders[0]:
                 matrix = confusion_matrix(predicted, labels, len(trained.classes))
-                _write(args.out or args.checkpoint.parent, trained, matrix, results[order])
+                _write(args.out or folder_beside(args.checkpoint), trained, matrix, results[order])
     print(f"{len(videos)} videos, {len(trained.classes)} classes, {args.checkpoint}")
     for order, scores in results.items():
         if scores["clips"] < len(videos):

@@ -19,7 +19,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from run.command_line import HelpFormatter, Parser, check_checkpoint, command
+from run.command_line import (
+    HelpFormatter,
+    Parser,
+    add_checkpoint,
+    check_checkpoint,
+    command,
+    folder_beside,
+)
 from train.config import bounds_of
 from train.option_bounds import Bounds, within
 
@@ -32,8 +39,7 @@ def build_parser() -> Parser:
         formatter_class=HelpFormatter,
     )
     parser.add_argument("video", type=Path, help="a video file or a frame store's folder")
-    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE",
-                        help="checkpoint of the network")  # fmt: skip
+    add_checkpoint(parser)
     parser.add_argument(
         "--class", dest="class_name", metavar="NAME", help="explain this class (default: the "
         "likeliest one)",
@@ -93,7 +99,7 @@ def main(argv: list[str] | None = None) -> dict[str, object]:
     args = build_parser().parse_args(argv)
     check_checkpoint(args.checkpoint)
     if args.out is None:
-        args.out = args.checkpoint.parent / "explained" / args.video.absolute().stem
+        args.out = folder_beside(args.checkpoint) / "explained" / args.video.absolute().stem
     from run.explaining.explanation import explain_video  # imports torch
 
     return explain_video(args)

@@ -25,6 +25,7 @@ from run.command_line import (
     add_trained_network,
     check_checkpoint,
     command,
+    folder_beside,
 )
 from train.option_bounds import Bounds, within
 
@@ -90,7 +91,7 @@ def main(argv: list[str] | None = None) -> dict[str, np.ndarray]:
     check_checkpoint(args.checkpoint)
     frames_root(Path(args.dataset))
     if args.out is None:
-        args.out = args.checkpoint.parent / "features" / Path(args.dataset).absolute().name
+        args.out = folder_beside(args.checkpoint) / "features" / Path(args.dataset).absolute().name
     from run.feature_files import write_features  # imports torch
 
     return write_features(args)

@@ -28,7 +28,7 @@ from run.worker_pool import printable
 from train.config import Config
 from train.devices import Devices, open_devices
 from train.evaluation import predictions
-from train.setup import clip_options
+from train.setup import clip_options, with_usable_rate
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +111,7 @@ def clips_of_video(trained: Trained, store: Path, config: Config) -> ClipDataset
         rejected=[],
         source=store,
     )
+    config = with_usable_rate(config, videos)
     options = clip_options(config, dataset_spec(config.benchmark, config.variant), training=False)
     # a video that cannot be read is an error here, even if training skipped such videos
     options = replace(options, skip_bad=False)

@@ -96,6 +96,7 @@ def test_errors_that_need_no_tensor_need_no_torch(dataset, tmp_path):
         "--pretrained-3d none.pth": [*custom, "--pretrained-3d", "none.pth"],
         "e.pth: there is no such file": ["run.evaluate", "--checkpoint", "e.pth", *there],
         "p.pth: there is no such file": ["run.predict", "--checkpoint", "p.pth", "a.mp4"],
+        "nearest are torchvision:s3d": ["run.predict", "--checkpoint", "torchvision:s3", "a.mp4"],
         "/nowhere: no such folder": ["run.evaluate", "--checkpoint", "rows.csv", "--dataset",
                                      "/nowhere"],
         "x.pth: there is no such file": ["run.explain", "--checkpoint", "x.pth", "a.mp4"],

@@ -149,6 +149,8 @@ def _open(
     spec = dataset_spec(config.benchmark, config.variant)
     train, val = _open_videos(config, spec)
     config = with_usable_rate(config, train, val)
+    if config.clip_fps:
+        log.info("clips have %g frames per second; frame intervals are not used", config.clip_fps)
     config, recipe = complete_recipe(config, len(train), train.classes, earlier)
     config = without_multigrid_where_fixed(config)
     train_clips, val_clips = (
@@ -246,7 +248,7 @@ def _open_videos(config: Config, spec: DatasetSpec) -> tuple[Videos, Videos]:
     return train, val
 
 
-def with_usable_rate(config: Config, train: Videos, val: Videos) -> Config:
+def with_usable_rate(config: Config, *parts: Videos) -> Config:
     """Check that the videos say their frame rate if clips have a fixed one.
 
     If the rate came from pretrained weights and the videos do not say theirs, return the
@@ -258,8 +260,8 @@ def with_usable_rate(config: Config, train: Videos, val: Videos) -> Config:
     if not config.clip_fps:
         return config
     try:
-        check_rate(train)
-        check_rate(val)
+        for videos in parts:
+            check_rate(videos)
     except DataError as error:
         if "clip_fps" not in config.from_profile:
             raise
@@ -270,7 +272,6 @@ def with_usable_rate(config: Config, train: Videos, val: Videos) -> Config:
         )  # fmt: skip
         left = {name: v for name, v in config.from_profile.items() if name != "clip_fps"}
         return replace(config, clip_fps=None, from_profile=left)
-    log.info("clips have %g frames per second; frame intervals are not used", config.clip_fps)
     return config
 
 

@@ -17,7 +17,12 @@ from network.network_error import NetworkError
 from network.pretrained.download import weights_file
 from network.pretrained.recognition import differences, recognise, said
 from network.pretrained.source import Source
-from network.pretrained.sources import LAYOUT_PROFILES, OTHERS, find_source, is_source_name
+from network.pretrained.sources import (
+    LAYOUT_PROFILES,
+    find_source,
+    is_source_name,
+    list_pretrained,
+)
 from network.registry import find_builder
 
 #: The parts of a checkpoint that can hold its state dict, and prefixes of whole networks.
@@ -65,13 +70,40 @@ def open_pretrained(source: str | PathLike, *, averaged: bool = True) -> Pretrai
         NetworkError: the source is unknown, cannot be downloaded, or is no checkpoint; or the
             tensors are of no known network. The message is one line.
     """
-    if isinstance(source, str) and is_source_name(source) and not Path(source).exists():
-        named = find_source(source)
-        path = weights_file(named)
-    else:
-        path = Path(source)
-        named = _source_of(path.name)
-    content = read_checkpoint_file(path)
+    path, named = find_weights(source)
+    return weights_in(source, path, named, read_checkpoint_file(path), averaged=averaged)
+
+
+def find_weights(source: str | PathLike) -> tuple[Path, Source | None]:
+    """Return the file of a source or of a path, downloaded if need be, and the source if known.
+
+    Raises:
+        NetworkError: the source is unknown or cannot be downloaded.
+    """
+    if is_source_name(str(source)) and not Path(source).exists():
+        named = find_source(str(source))
+        return weights_file(named), named
+    path = Path(source)
+    return path, _source_of(path.name)
+
+
+def weights_in(
+    source: str | PathLike,
+    path: Path,
+    named: Source | None,
+    content: object,
+    *,
+    averaged: bool = True,
+) -> PretrainedWeights:
+    """Return the weights in the content of a file. For arguments and errors see `open_pretrained`.
+
+    Args:
+        source: name or path, as it was given.
+        path: the file.
+        named: the source, if it is known.
+        content: of the file.
+        averaged: take the averaged weights of a checkpoint of this project that has them.
+    """
     try:
         if isinstance(content, Mapping) and _is_ours(content):
             return _open_ours(str(source), content, averaged)
@@ -83,8 +115,9 @@ def open_pretrained(source: str | PathLike, *, averaged: bool = True) -> Pretrai
 
 
 def _source_of(file_name: str) -> Source | None:
-    """Return the source, other than torchvision's, whose file has this name."""
-    return next((one for one in OTHERS.values() if one.file_name == file_name), None)
+    """Return the source whose file has this name; such names have a hash, or many words."""
+    sources = (find_source(name) for name in list_pretrained())
+    return next((one for one in sources if one.file_name == file_name), None)
 
 
 def _is_ours(content: Mapping) -> bool:

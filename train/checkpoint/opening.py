@@ -61,6 +61,14 @@ def load_checkpoint(path: Path, *, to_resume: bool = True) -> dict[str, Any]:
         content = read_checkpoint_file(path)
     except NetworkError as error:
         raise TrainError(str(error)) from error
+    return check_content(path, content, to_resume=to_resume)
+
+
+def check_content(path: Path, content: object, *, to_resume: bool = True) -> dict[str, Any]:
+    """Return the content of the checkpoint file `path` once its parts are checked.
+
+    Arguments and errors are those of `load_checkpoint`.
+    """
     if not isinstance(content, dict):
         raise TrainError(f"{path}: is no checkpoint: it holds {type(content).__name__}, not a dict")
     wanted = PARTS | PARTS_TO_RESUME if to_resume else PARTS
