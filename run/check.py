@@ -79,7 +79,7 @@ def build_parser() -> Parser:
         type=positive,
         default=PATIENCE,
         metavar="SECONDS",
-        help="give up a video that takes longer than this",
+        help="give up a video that takes more seconds than this",
     )
     return parser
 

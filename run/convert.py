@@ -47,7 +47,8 @@ def build_parser() -> Parser:
         "--videos",
         type=Path,
         metavar="DIR",
-        help="folder of class folders of videos, also below train/, val/ and test/, or of videos",
+        help="folder of videos, or of one folder of videos for each class, perhaps inside train/, "
+        "val/ and test/",
     )
     parser.add_argument(
         "--dataset",
@@ -91,7 +92,7 @@ def build_parser() -> Parser:
         type=positive,
         default=int(PATIENCE),
         metavar="SECONDS",
-        help="give up a video if ffmpeg produces no frame for this long",
+        help="give up a video if ffmpeg produces no frame for this many seconds",
     )
     parser.add_argument(
         "--upgrade",
@@ -121,7 +122,7 @@ def build_parser() -> Parser:
         type=within(Bounds(1e-6, 1000), float),
         default=2.0,
         metavar="GIB",
-        help="size of these files",
+        help="size of each such file, in GiB",
     )
     return parser
 

@@ -53,17 +53,13 @@ def build_parser() -> Parser:
     parser = Parser(prog="python -m run.labels", description=__doc__)
     commands = parser.add_subparsers(dest="what", required=True, parser_class=Parser)
 
-    def add(
-        name: str, work: Callable, source: str, text: str, output: Path | None = Path("labels")
-    ):
-        sub = commands.add_parser(
-            name,
-            help=text,
-            description=text,
-            formatter_class=HelpFormatter,
-        )
-        sub.add_argument("source", type=Path, nargs="+" if source == "FILE" else None, help=source)
-        sub.add_argument("--output", type=Path, default=output, help="folder for the csvs")
+    def add(name: str, work: Callable, source: str, text: str):
+        sub = commands.add_parser(name, help=text, description=text, formatter_class=HelpFormatter)
+        if source == "FILE":
+            sub.add_argument("source", type=Path, nargs="+", help="these files, one or more")
+        else:
+            sub.add_argument("source", type=Path, help="the folder that contains them")
+        sub.add_argument("--output", type=Path, default="labels", help="folder for the csvs")
         sub.set_defaults(work=work)
         return sub
 

@@ -57,9 +57,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=argparse.SUPPRESS,
         metavar="DIR",
-        help="folder of class folders of videos, also below train/ and val/, or of videos and a "
-        "label csv: convert them into --dataset, label, check, train and evaluate; the same "
-        "command continues what was interrupted",
+        help="folder of one folder of videos for each class, perhaps inside train/ and val/, or of "
+        "videos and a label csv: convert them into --dataset, write label csvs, check, train and "
+        "evaluate; repeat the command to continue after an interruption",
     )
     group.add_argument(
         "--group",
@@ -217,7 +217,7 @@ def convert_videos(videos: Path, dataset: Path, short_side: int, *, skip_bad: bo
         if not skip_bad:
             raise DataError(
                 f"{dataset / 'broken.csv'}: lists the videos that cannot be converted; correct or "
-                "remove them, or go on without them by --skip-bad"
+                "remove them, or leave them out by --skip-bad"
             ) from None
 
 
@@ -257,7 +257,7 @@ def check_dataset(config: Config) -> None:
         if not config.skip_bad:
             raise DataError(
                 f"{config.dataset}: training would fail, for the reasons above; correct them, or "
-                "go on without what cannot be used by --skip-bad"
+                "leave out what cannot be used by --skip-bad"
             ) from None
 
 

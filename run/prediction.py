@@ -168,4 +168,4 @@ def predict_videos(args: argparse.Namespace) -> None:
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     if failed:
-        raise DataError(f"{failed} of {len(sources)} videos have no answer, see the errors above")
+        raise DataError(f"{failed} of {len(sources)} videos failed, see the errors above")

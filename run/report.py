@@ -36,7 +36,7 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--serve",
         action="store_true",
-        help="show the reports in a browser, refreshed as runs go on",
+        help="show the reports in a browser, refreshed while the runs continue",
     )
     parser.add_argument(
         "--host",

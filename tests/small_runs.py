@@ -1,4 +1,4 @@
-"""Jobs whose steps take milliseconds: real ones, but for a small network and made-up clips."""
+"""Runs whose steps take milliseconds: a small network on made-up clips, all else is real."""
 
 from collections import OrderedDict
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from data.clips.loader import Batch
 from run.command_line import parse_config
-from train import setup as job_module
+from train import setup
 from train.devices import Devices
 from train.setup import prepare
 from train.speed_monitor import SpeedMonitor
@@ -42,7 +42,7 @@ def batch(step: int) -> Batch:
 
 def small_run(monkeypatch, root, out, *options: str, devices: Devices) -> TrainingRun:
     """A run on the dataset in `root` that trains a `small_network`; `run.batches` are four."""
-    monkeypatch.setattr(job_module, "_build_with_weights", lambda *_: small_network())
+    monkeypatch.setattr(setup, "_build_with_weights", lambda *_: small_network())
     words = command(root, out, *PLAIN, "--precision", devices.precision, *options)[2:]
     run = prepare(parse_config("custom", words), devices)
     run.batches = [batch(step) for step in range(4)]

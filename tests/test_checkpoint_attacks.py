@@ -125,7 +125,7 @@ def outcome(what: Callable[[], object]) -> object:
 
 
 def to_resume(path: Path, training: TrainingRun) -> dict:
-    """The content of a checkpoint that the run can go on from."""
+    """The content of a checkpoint from which the run can continue."""
     state = load_checkpoint(path)
     check_checkpoint(training, path, state)
     return state
@@ -330,7 +330,7 @@ def with_part(state: dict, where: tuple, value: object, *, drop: bool = False) -
 
 
 def odd_states(state: dict) -> Iterator[tuple[str, dict]]:
-    """Checkpoints none of which a run can go on from."""
+    """Checkpoints from none of which a run can continue."""
     for name in state:
         if name not in OPTIONAL_PARTS:
             yield f"without {name}", with_part(state, (name,), None, drop=True)

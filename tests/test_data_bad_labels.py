@@ -39,7 +39,10 @@ BAD_FILES = {
     "a header alone": (HEADER, "x_train.csv: has no rows"),
     "no header": ("x,a,train\ny,b,train\n", "x_train.csv:1: no column label"),
     "a column twice": ("label,id,label\nx,a,y\n", "two columns of the header are named 'label'"),
-    "UTF-16": (f"{HEADER}{GOOD}".encode("utf-16"), "x_train.csv:1: is no text, or is UTF-16"),
+    "UTF-16": (
+        f"{HEADER}{GOOD}".encode("utf-16"),
+        "x_train.csv:1: has zero bytes, as in UTF-16",
+    ),
     "bytes of no encoding": (b"(" + b"\x93" * 99 + b",id\n", "x_train.csv:1: no column label"),
     "a picture": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "x_train.csv:1: no column label"),
     "a header without an end": (f"label,id,{LONG}\nx,a,\n", "x_train.csv:1: the line is too long"),

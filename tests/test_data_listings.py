@@ -265,7 +265,7 @@ class TestPathList:
 def test_class_lists(tmp_path):
     path = write(tmp_path / "c.txt", "\ufeff1 Apply Lipstick\r\n2 Archery\r\n")
     assert read_classes(path) == ["Apply Lipstick", "Archery"]
-    with pytest.raises(DataError, match="twice"):
+    with pytest.raises(DataError, match="lists the class 'brush_hair' twice"):
         read_classes(write(path, "brush_hair\nBrush hair\n"))
 
 

@@ -216,7 +216,7 @@ def test_every_tensor_of_the_backbone_must_find_its_place(tmp_path):
     theirs, ours = "backbone.layer3.1.conv3.conv.weight", "layer3.1.conv3.0.weight"
     fewer = {name: v for name, v in state.items() if name != theirs}
     for wrong, said in (
-        ({**state, "layer5.0.weight": torch.ones(1)}, r"layer5\.0\.weight has no place"),
+        ({**state, "layer5.0.weight": torch.ones(1)}, r"layer5\.0\.weight is not in the network"),
         (fewer, f"{ours} is missing"),
         ({**state, theirs: torch.ones(2)}, rf"{ours} has shape \(2,"),
     ):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import simplejpeg
-from crashing_jobs import crash, facts_or_crash, interrupt
+from crashing_tasks import crash, facts_or_crash, interrupt
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,4 +1,4 @@
-"""The benchmark of SRTG blocks that start as nothing: rows, contenders, the same start."""
+"""The benchmark of SRTG blocks added to a pretrained network: rows, contenders, the same start."""
 
 import argparse
 

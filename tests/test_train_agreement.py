@@ -107,7 +107,7 @@ def start_ranks(*places: tuple, options: tuple = ((), ())) -> list:
 
 
 def test_only_the_first_rank_sees_the_results(tiny, tmp_path, stopped):
-    """Three ranks go on from one's checkpoint: with the same bits, and every clip once an epoch."""
+    """Three ranks continue from one's checkpoint: the same bits, every clip once an epoch."""
     resume, (out, alone) = ["--resume", "auto"], stopped
     places = [out, tmp_path / "one", tmp_path / "two"]
     ranks = prepared([command(tiny, out, *OPTIONS, *resume) for out in places])

@@ -52,7 +52,7 @@ def test_a_run_under_torchrun_writes_one_set_of_files(tiny, tmp_path):
     assert (folder(tmp_path) / "last.pth").exists()
 
 
-def test_a_killed_process_ends_the_job(tiny, tmp_path):
+def test_a_killed_process_ends_the_run(tiny, tmp_path):
     run = start(tiny, tmp_path, "--end-epoch", "50", launcher=TORCHRUN)
     run.wait_for("Batch [")
     ranks = [

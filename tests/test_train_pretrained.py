@@ -162,7 +162,7 @@ def test_srtg_on_pretrained_weights_starts_as_nothing_and_learns(tiny, tmp_path,
     words = [*SMALL, "--network", network, "--pretrained-3d", str(file), "--end-epoch", "1"]
     folder = train(config_of(tiny, tmp_path, *words))
     assert folder.name == "srtg_torchvision_mc3_18_gates_False"
-    assert "4 SRTG blocks start as nothing: a clip's logits are the same bits" in caplog.text
+    assert "4 SRTG blocks change nothing yet: the logits of a clip are the same" in caplog.text
     state = load_checkpoint(folder / "last.pth")
     assert state["network_options"] == {"srtg_alpha": 0.0}
     alphas = [value for name, value in state["state_dict"].items() if name.endswith(".alpha")]

@@ -162,14 +162,16 @@ def test_a_report_that_cannot_be_written_is_one_warning(tiny, tmp_path, caplog):
     words = [*FAST, "--tensorboard", "False", "--end-epoch", "1"]
     engine.train(parse_config("custom", command(tiny, tmp_path, *words)[2:]))
     said = [record.getMessage() for record in caplog.records if "report.html" in record.message]
-    assert len(said) == 1 and said[0].startswith("report.html cannot be written; training goes on")
+    assert len(said) == 1 and said[0].startswith(
+        "report.html cannot be written; training continues"
+    )
     assert (folder(tmp_path) / "last.pth").exists() and (folder(tmp_path) / "curves.png").exists()
 
 
 def test_a_bug_of_the_report_ends_no_training(monkeypatch, caplog):
     update_report(None)  # has no folder
     (record,) = caplog.records
-    assert record.levelname == "WARNING" and "training goes on" in record.getMessage()
+    assert record.levelname == "WARNING" and "training continues" in record.getMessage()
     assert "\n" not in record.getMessage()
 
 

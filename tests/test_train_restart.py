@@ -70,8 +70,8 @@ def test_from_an_older_epoch_where_newer_files_are_damaged(tiny, tmp_path, copy,
     answer = train(tiny, tmp_path, *AGAIN)
     assert answer.returncode == 0, answer.stderr
     for path in (last, second):
-        assert f"it is now {path.name}.damaged, and the run goes on from" in answer.stderr
-    assert f"goes on from {copy / f'{NETWORK}_ep-0001.pth'}: epoch 2, step 2" in answer.stderr
+        assert f"it is now {path.name}.damaged, and the run continues from" in answer.stderr
+    assert f"continues from {copy / f'{NETWORK}_ep-0001.pth'}: epoch 2, step 2" in answer.stderr
     assert_same_results(copy, finished)
 
 
@@ -102,7 +102,7 @@ def test_nothing_is_overwritten_unless_asked(tiny, tmp_path, copy):
     for part in (str(copy), "--resume auto", "--task-name", "--overwrite True"):
         assert part in said
     for name in ("last.pth", f"{NETWORK}_ep-0002.pth", f"{NETWORK}_ep-0001.pth", "best.pth"):
-        flip(copy / name)  # now there is nothing to go on from
+        flip(copy / name)  # now there is nothing to continue from
     damaged = content(copy)
     refusal(train(tiny, tmp_path, *WORDS, "--overwrite", "True", "--log-file", str(tmp_path)))
     for _ in range(2):

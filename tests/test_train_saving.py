@@ -210,7 +210,7 @@ def test_what_only_resuming_needs_may_be_missing_for_evaluation(tmp_path):
         load_checkpoint(tmp_path / "a.pth", to_resume=False)
 
 
-# which one a resumed run goes on from
+# which one a resumed run continues from
 
 
 def newest(folder: Path):
@@ -239,7 +239,7 @@ def test_an_epoch_that_is_newer_than_last_pth_is_gone_on_from(tmp_path, caplog):
     assert found(tmp_path) == (f"{NET}_ep-0004.pth", 4) and not caplog.messages
     flip(ep(tmp_path, 4))
     assert found(tmp_path) == (f"{NET}_ep-0003.pth", 3)
-    assert "ep-0004.pth.damaged, and the run goes on from" in caplog.text
+    assert "ep-0004.pth.damaged, and the run continues from" in caplog.text
     slim_old(tmp_path, NET, newest=10)
     flip(ep(tmp_path, 2))  # older than last.pth: nobody reads it
     save_checkpoint(ep(tmp_path, 3), slimmed(state_of(3)))
@@ -253,7 +253,7 @@ def test_damaged_checkpoints_are_set_aside_and_the_newest_whole_one_taken(tmp_pa
     flip(tmp_path / "last.pth")
     assert found(tmp_path) == (f"{NET}_ep-0004.pth", 4)
     assert caplog.messages[-1].endswith(
-        f"it is now last.pth.damaged, and the run goes on from {ep(tmp_path, 4)}"
+        f"it is now last.pth.damaged, and the run continues from {ep(tmp_path, 4)}"
     )
     ep(tmp_path, 4).write_bytes(ep(tmp_path, 4).read_bytes()[:5000])  # cut off
     assert found(tmp_path) == (f"{NET}_ep-0003.pth", 3)

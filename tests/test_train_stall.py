@@ -1,4 +1,4 @@
-"""A run whose workers stop or die ends with one line, and goes on to the same bits afterwards."""
+"""A run whose workers stop or die ends with one line; resumed, it gives the same bits."""
 
 import os
 import shutil
@@ -62,7 +62,7 @@ def test_nothing_is_lost(
         assert f"(process {worker.pid})" in last and str(tiny) in last
     assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
     answer = train(tiny, tmp_path, *WORDS, "--resume", "auto")
-    assert answer.returncode == 0 and "goes on from" in answer.stderr, answer.stderr
+    assert answer.returncode == 0 and "continues from" in answer.stderr, answer.stderr
     assert_same_results(folder(tmp_path), uninterrupted)
     trial.add(True)
 

@@ -216,7 +216,9 @@ def check_equal_start(net: nn.Module) -> None:
     net.train(training)
     if not torch.equal(with_blocks, without):
         raise RuntimeError("the SRTG blocks change the logits before the first step")
-    log.info("%d SRTG blocks start as nothing: a clip's logits are the same bits", len(blocks))
+    log.info(
+        "%d SRTG blocks change nothing yet: the logits of a clip are the same bits", len(blocks)
+    )
 
 
 def profile_of_run(config: Config, short_side: int, started: InputProfile) -> InputProfile:

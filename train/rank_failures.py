@@ -74,5 +74,5 @@ def _reason(notes: dist.Store) -> Exception:
             return TrainError(notes.get("first").decode())
     return MachineError(
         "another process of this run has ended; see its own last line (if it has none, it was "
-        "killed or ran out of memory); --resume auto goes on from the last checkpoint"
+        "killed or ran out of memory); --resume auto continues from the last checkpoint"
     )

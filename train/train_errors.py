@@ -17,5 +17,5 @@ class Interrupted(Exception):
     """SIGINT or SIGTERM arrived (exit code 128 + `signum`)."""
 
     def __init__(self, signum: int):
-        super().__init__(f"stopped by signal {signum}; --resume auto goes on from last.pth")
+        super().__init__(f"stopped by signal {signum}; --resume auto continues from last.pth")
         self.signum = signum

@@ -154,7 +154,7 @@ def _reader(path: Path, file: TextIO) -> tuple[Iterator[list[str]], dict[str, in
     if len(start) == LONGEST_HEADER:
         raise DataError(f"{path}:1: the line is too long for a header; is this a csv?")
     if "\0" in start:
-        raise DataError(f"{path}:1: is no text, or is UTF-16; save it as a UTF-8 csv")
+        raise DataError(f"{path}:1: has zero bytes, as in UTF-16; save it as a UTF-8 csv")
     delimiter = next((mark for mark in ",;\t" if mark in start), ",")
     header = [name.strip().lower() for name in next(csv.reader([start], delimiter=delimiter), [])]
     if {"classname", "label"} <= set(header):

@@ -107,7 +107,7 @@ def check_classes(videos: Sequence[TreeVideo]) -> None:
         more = f" (so have {len(few) - 1} more classes)" if len(few) > 1 else ""
         raise DataError(
             f"the class {few[0]!r} has one video only{more}; a class needs two, one for training "
-            "and one for validation: add videos, or take its folder away"
+            "and one for validation: add videos, or leave the class out"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -45,14 +46,16 @@ def read_classes(path: Path) -> list[str]:
     """Read a class list: one name on each line, after its number or alone.
 
     Raises:
-        DataError: the file cannot be read, or names a class twice.
+        DataError: the file cannot be read, or lists a class twice.
     """
     names = []
     for line in read_lines(path):
         number, _, name = line.partition(" ")
         names.append(name.strip() if number.isdecimal() and name else line)
-    if len({class_key(name) for name in names}) < len(names):
-        raise DataError(f"{path}: names a class twice")
+    counts = Counter(map(class_key, names))
+    repeated = next((name for name in names if counts[class_key(name)] > 1), None)
+    if repeated is not None:
+        raise DataError(f"{path}: lists the class {repeated!r} twice; delete one of the two lines")
     return names
 
 

@@ -170,7 +170,7 @@ def place_weights(
     for name, value in given.items():
         if name not in own:
             skipped.append((name, "is not in the network"))
-            wrong.append(f"{name} has no place")
+            wrong.append(f"{name} is not in the network")
         elif value.shape != own[name].shape:
             shapes = f"shape {tuple(value.shape)}, the network's has {tuple(own[name].shape)}"
             skipped.append((name, f"has {shapes}"))

@@ -176,7 +176,7 @@ def recorded_profile(content: Mapping) -> InputProfile:
     profile = content.get("input_profile")
     if profile is not None:
         if not isinstance(profile, Mapping):
-            raise NetworkError("its input profile is none")
+            raise NetworkError("its input_profile is not a dictionary")
         return InputProfile.from_dict(profile)
     names = {"frames": "clip_length", "crop": "clip_size", "interval": "val_frame_interval"}
     config = content["config"]

@@ -127,7 +127,7 @@ def differences(
     wrong = []
     for name, value in tensors.items():
         if name not in own:
-            wrong.append(f"{name} has no place")
+            wrong.append(f"{name} is not in the network")
         elif value.shape != own[name].shape and not name.startswith(head):
             wrong.append(f"{name} has shape {tuple(value.shape)}, not {tuple(own[name].shape)}")
     wrong += [

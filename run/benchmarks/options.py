@@ -233,7 +233,7 @@ BENCHMARKS = {
     "srtg": Benchmark(
         "srtg_transfer",
         srtg,
-        "new classes for a pretrained network, with SRTG blocks that start as nothing and without",
+        "new classes for a pretrained network, with and without added SRTG blocks",
     ),
     "loader": Benchmark(
         "loader_speed", loader, "loading a training clip, compared with other ways"

@@ -39,7 +39,7 @@ def _resume_newest(run: TrainingRun) -> None:
         return
     path, state = found
     run.load_state_dict(state)
-    log.info("goes on from %s: epoch %d, step %d", path, run.epoch, run.step)
+    log.info("continues from %s: epoch %d, step %d", path, run.epoch, run.step)
     before, now = state["config"].get("end_epoch"), run.config.end_epoch
     if before != now and run.config.lr_policy == "cosine" and run.epoch <= run.schedule.epochs:
         log.info(
@@ -117,9 +117,9 @@ def newest_checkpoint(
         return None
     for path, error in damaged.items():
         aside = set_aside(path, "damaged")
-        log.warning("%s; it is now %s, and the run goes on from %s", error, aside.name, found[0])
+        log.warning("%s; it is now %s, and the run continues from %s", error, aside.name, found[0])
     if not (folder / "last.pth").exists() and not damaged:
-        log.warning("%s is missing: the run goes on from %s", folder / "last.pth", found[0])
+        log.warning("%s is missing: the run continues from %s", folder / "last.pth", found[0])
     return found
 
 

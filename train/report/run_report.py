@@ -59,5 +59,5 @@ def update_report(run: TrainingRun) -> None:
         write_report(run.folder)
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        log.warning("%s cannot be written; training goes on: %s", NAME, reason)
+        log.warning("%s cannot be written; training continues: %s", NAME, reason)
         log.debug("the error came from here:", exc_info=True)

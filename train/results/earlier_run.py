@@ -28,7 +28,7 @@ def refuse_second_start(folder: Path, network: str) -> None:
     found = run_files(folder, network)
     if found:
         raise TrainError(
-            f"{folder}: holds a run already ({found[0].name}); --resume auto goes on with it, "
+            f"{folder}: holds a run already ({found[0].name}); --resume auto continues it, "
             "--task-name NAME starts another one beside it, --overwrite True deletes it"
         )
 

@@ -19,7 +19,7 @@ def without_colours(text: str) -> str:
 
 
 class LogFile(logging.FileHandler):
-    """A log file. If it cannot be written, one warning says so and the run goes on."""
+    """A log file. If it cannot be written, one warning says so, and the run continues."""
 
     def __init__(self, path: Path):
         super().__init__(path, encoding="utf-8", errors="backslashreplace")
