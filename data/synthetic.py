@@ -9,6 +9,7 @@ the opposite class.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,9 +56,13 @@ def texture(shape: tuple[int, int], rng: np.random.Generator, *, cells: int) -> 
     return cv2.resize(coarse, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
 
 
-def draw_scene(rng: np.random.Generator) -> Scene:
-    """Choose a random scene: background, sprite, position, length and amplitudes."""
-    height, width = SIZES[rng.integers(len(SIZES))]
+def draw_scene(rng: np.random.Generator, size: tuple[int, int] | None = None) -> Scene:
+    """Choose a random scene: background, sprite, position, length and amplitudes.
+
+    `size` is (height, width) in pixels, one of SIZES at random if it is not given.
+    """
+    drawn = SIZES[rng.integers(len(SIZES))]
+    height, width = size or drawn
     short = min(height, width)
     side = int(short * rng.uniform(0.36, 0.48))
     return Scene(
@@ -94,16 +99,23 @@ def draw_sprite(side: int, rng: np.random.Generator) -> np.ndarray:
     return sprite
 
 
-def render(action: str, seed: int | tuple[int, ...]) -> np.ndarray:
+def render(
+    action: str, seed: int | tuple[int, ...], size: tuple[int, int] | None = None
+) -> np.ndarray:
     """Render one video: uint8 (T, H, W, 3) RGB, 24 to 48 frames.
 
     Of two opposite actions with the same seed, one is the other played backwards.
+
+    Args:
+        action: one of ACTIONS.
+        seed: of the scene.
+        size: (height, width) in pixels, one of SIZES at random if it is not given.
 
     Raises:
         KeyError: the action is not one of ACTIONS.
     """
     moving, direction = ACTIONS[action]
-    scene = draw_scene(np.random.default_rng(seed))
+    scene = draw_scene(np.random.default_rng(seed), size)
     phases = direction * np.linspace(-1.0, 1.0, scene.n_frames)
     return np.stack([draw_frame(scene, {**scene.constant, moving: phase}) for phase in phases])
 
@@ -128,7 +140,44 @@ def draw_frame(scene: Scene, phase: dict[str, float]) -> np.ndarray:
 
 def write_video(path: Path, frames: np.ndarray) -> None:
     """Write frames, uint8 (T, H, W, 3) RGB, as MPEG-4. Raises OSError if OpenCV cannot."""
-    height, width = frames.shape[1:3]
+    _write_frames(path, frames, frames.shape[1:3])
+
+
+def write_long_video(
+    path: Path, actions: Sequence[tuple[str, int]], *, seed: int
+) -> list[tuple[float, float, str]]:
+    """Render one video in which actions follow each other.
+
+    Args:
+        path: the video file, MPEG-4.
+        actions: (action, how many scenes of it follow each other), in their order.
+        seed: of all random choices.
+
+    Returns:
+        (start, end, action) of each item of `actions`, in seconds.
+
+    Raises:
+        OSError: OpenCV cannot encode MPEG-4.
+    """
+    parts: list[tuple[float, float, str]] = []
+    size, written = SIZES[-1], 0
+
+    def frames() -> Iterator[np.ndarray]:
+        nonlocal written
+        for number, (action, scenes) in enumerate(actions):
+            start = written
+            for scene in range(scenes):
+                rendered = render(action, (seed, number, scene), size)
+                written += len(rendered)
+                yield from rendered
+            parts.append((start / FRAMES_PER_SECOND, written / FRAMES_PER_SECOND, action))
+
+    _write_frames(path, frames(), size)
+    return parts
+
+
+def _write_frames(path: Path, frames: Iterable[np.ndarray], size: tuple[int, int]) -> None:
+    height, width = size
     writer = cv2.VideoWriter(
         str(path), cv2.VideoWriter.fourcc(*"mp4v"), FRAMES_PER_SECOND, (width, height)
     )

@@ -1,6 +1,19 @@
 """Predict the actions in videos: `python -m run.predict --checkpoint best.pth clip.mp4 ...`.
 
-Videos are video files, frame stores or folders of both. Clips are taken from them as in validation.
+Videos are video files, frame stores or folders of both. A short video gets one answer, the mean of
+a few clips that are taken as in validation. A video of more than 30 seconds gets a timeline: a clip
+every half second, and the segments in which the likeliest class stays the same.
+
+    python -m run.predict --checkpoint best.pth match.mp4 --out predicted/
+
+writes predicted/predictions.json with the answers to all videos, and for each long video
+
+match/segments.csv, match/segments.srt   the segments, also as subtitles
+match/timeline.png                       a picture of the scores over time
+match/annotated.mp4                      the video with bars of the scores below it
+match/scores.csv                         the scores of all classes over time
+
+A video that cannot be used does not stop the others; the exit code is 2 then.
 """
 
 from __future__ import annotations
@@ -8,7 +21,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from run.command_line import HelpFormatter, Parser, add_trained_network, check_checkpoint, command
+from data.data_error import DataError
+from run.command_line import (
+    HelpFormatter,
+    Parser,
+    add_trained_network,
+    boolean,
+    check_checkpoint,
+    command,
+)
 from train.config import bounds_of
 from train.option_bounds import Bounds, within
 
@@ -46,11 +67,49 @@ def build_parser() -> Parser:
         default=256,
         help="short side to which the frames of video files are resized, in pixels",
     )
+    add_timeline(parser)
     add_trained_network(parser)
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the probabilities of all classes to FILE"
+        "--out", type=Path, metavar="FOLDER", help="write predictions.json and the files of long "
+        "videos into FOLDER",
+    )  # fmt: skip
+    parser.add_argument(
+        "--film",
+        type=boolean,
+        nargs="?",
+        const=True,
+        default=True,
+        metavar="True|False",
+        help="write annotated.mp4 for each long video",
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the answers to FILE, as predictions.json"
     )
     return parser
+
+
+def add_timeline(parser: Parser) -> None:
+    """Add the options of timelines."""
+    parser.add_argument(
+        "--every",
+        type=within(Bounds(0, 3600), float),
+        metavar="SECONDS",
+        help="make a timeline, with a clip every SECONDS, at most one for each frame; 0: none "
+        "(default: 0.5 for videos of more than 30 seconds, none for others)",
+    )
+    parser.add_argument(
+        "--smoothing",
+        type=within(Bounds(0, 60), float),
+        default=1.0,
+        metavar="SECONDS",
+        help="standard deviation of the Gaussian that smooths the scores of a timeline; 0: none",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=within(Bounds(0, 1), float),
+        default=0.5,
+        help="segments in which no class reaches this score are unknown",
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -62,6 +121,13 @@ def main(argv: list[str] | None = None) -> None:
     """
     args = build_parser().parse_args(argv)
     check_checkpoint(args.checkpoint)
+    for folder in (args.out, args.json and args.json.absolute().parent):
+        if folder and folder.exists() and not folder.is_dir():
+            raise DataError(f"{folder}: is no folder")
+    if args.json and not args.json.absolute().parent.is_dir():
+        raise DataError(f"{args.json}: there is no folder {args.json.absolute().parent}")
+    if args.out:
+        args.out.mkdir(parents=True, exist_ok=True)
     from run.prediction import predict_videos  # imports torch
 
     predict_videos(args)

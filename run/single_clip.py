@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from data.clips.clip_dataset import ClipRequest
+from data.clips.clip_dataset import ClipDataset, ClipRequest
 from data.data_error import DataError
 from data.store import open_store
-from run.prediction import clips_of_video, frame_store
+from run.given_videos import clips_of_video, frame_store
 from run.trained_network import Trained
 
 STARTS = 1_000_001  # places in a video, from its first clip to its last, where a clip can start
@@ -37,6 +37,33 @@ class SingleClip:
         if self.times is None or len(self.times) < 2 or self.times[-1] <= self.times[0]:
             return None
         return float((len(self.times) - 1) / (self.times[-1] - self.times[0]))
+
+
+class ClipStarts:
+    """Finds the clip of a video that starts at a given moment.
+
+    Args:
+        clips: the clips of the one video, taken as in validation.
+        request: the shape of the clip.
+        times: when each frame is shown, float64 (frames,), in seconds.
+    """
+
+    def __init__(self, clips: ClipDataset, request: ClipRequest, times: np.ndarray):
+        self.request, self.times = request, times
+        first, last = (
+            times[clips.frame_numbers(request._replace(view=view, views=STARTS))[0]]
+            for view in (0, STARTS - 1)
+        )
+        self.first, self.range = first, max(last - first, 1e-9)
+
+    def request_at(self, seconds: float) -> ClipRequest:
+        """Return the clip whose first frame is the next one that is shown from then on.
+
+        A clip that would not fit before the end of the video starts earlier.
+        """
+        frame = min(int(np.searchsorted(self.times, seconds)), len(self.times) - 1)
+        share = float(np.clip((self.times[frame] - self.first) / self.range, 0, 1))
+        return self.request._replace(view=math.ceil(share * (STARTS - 1)), views=STARTS)
 
 
 def read_clip(
@@ -71,14 +98,7 @@ def read_clip(
     if start is not None:
         if times is None:
             raise DataError(f"{source}: does not say its frame rate, so --start cannot be found")
-        firsts = [
-            clips.frame_numbers(request._replace(view=view, views=STARTS))[0]
-            for view in (0, STARTS - 1)
-        ]
-        wanted = np.searchsorted(times, start)
-        share = (wanted - firsts[0]) / max(1, firsts[1] - firsts[0])
-        view = math.ceil(float(np.clip(share, 0, 1)) * (STARTS - 1))
-        request = request._replace(view=view, views=STARTS)
+        request = ClipStarts(clips, request, times).request_at(start)
     numbers = clips.frame_numbers(request)
     clip = clips[request].clip
     return SingleClip(clip, numbers, None if times is None else times[numbers])

@@ -23,7 +23,7 @@ from network.input_profile import DEFAULT_PROFILE
 from network.srtg import SRTG
 from run.command_line import command
 from run.explaining.explained_layer import choose_layer, last_layer
-from run.explaining.film import film_frames, film_rate, write_mp4
+from run.explaining.film import film_frames, film_rate
 from run.explaining.heat_maps import evidence, grad_cam, resized, saliency_tubes, trace
 from run.explaining.occlusion import log_odds, occlude
 from run.explaining.overlay import frames_of, overlaid
@@ -31,6 +31,7 @@ from run.explaining.random_weights import randomised, rank_correlation
 from run.explaining.srtg_factors import srtg_factors
 from run.film_strip import spread
 from run.layer_outputs import grid_of, output_shapes, token_frames
+from run.mp4_writer import write_mp4
 
 CLASSES = 5
 
@@ -273,7 +274,7 @@ def test_a_film_plays_in_the_clips_time_and_holds_every_frame(tmp_path):
     frames = np.stack([np.full((41, 41, 3), 30 * t, np.uint8) for t in range(6)])
     film = film_frames([("clip", frames), ("heat", frames)], [f"{t} s" for t in range(6)])
     assert film.shape[0] == 6 and not film.shape[1] % 2 and not film.shape[2] % 2
-    write_mp4(tmp_path / "a.mp4", film, 3.0)
+    write_mp4(tmp_path / "a.mp4", film, 3.0, shown_rate=24)
     video = cv2.VideoCapture(str(tmp_path / "a.mp4"))
     shown = []
     while (answer := video.read())[0]:

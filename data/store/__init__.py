@@ -18,7 +18,7 @@ Everything that other packages use of stores can be imported from `data.store`, 
 """
 
 from data.store.format import COUNT, DATABASE
-from data.store.open_stores import open_store
+from data.store.open_stores import close_store, open_store
 from data.store.reader import FrameStore
 from data.store.writer import is_finished, upgrade_store, verify_store, write_store
 
@@ -26,6 +26,7 @@ __all__ = [
     "COUNT",
     "DATABASE",
     "FrameStore",
+    "close_store",
     "is_finished",
     "open_store",
     "upgrade_store",

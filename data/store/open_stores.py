@@ -46,6 +46,13 @@ def open_store(folder: str | os.PathLike) -> FrameStore:
     return store
 
 
+def close_store(folder: str | os.PathLike) -> None:
+    """Close the store of a folder if this thread has it open, so that a deleted file is freed."""
+    store = _open_stores.stores.pop(os.fspath(folder), None)
+    if store is not None and _open_stores.process == os.getpid():
+        store.close()
+
+
 def _most_open() -> int:
     """Return how many stores may stay open: at most OPEN_STORES.
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from data.data_error import DataError
 from data.file_writing import write_text
 from run.explaining.explained_layer import choose_layer, last_layer
-from run.explaining.film import film_frames, film_rate, write_mp4
+from run.explaining.film import film_frames, film_rate
 from run.explaining.heat_maps import evidence, grad_cam, saliency_tubes, trace
 from run.explaining.occlusion import Occlusion, occlude
 from run.explaining.overlay import frames_of, overlaid
@@ -26,6 +26,7 @@ from run.explaining.random_weights import randomised, rank_correlation
 from run.explaining.srtg_factors import BlockFactors, srtg_factors
 from run.film_strip import Strip, draw_strips
 from run.layer_outputs import find_name, output_shapes, token_frames
+from run.mp4_writer import write_mp4
 from run.single_clip import SingleClip, read_clip
 from run.trained_network import Trained, open_checkpoint
 from run.worker_pool import printable
@@ -243,7 +244,7 @@ def _write(folder: Path, clip: SingleClip, found: Explanation, facts: dict) -> N
             gates = f"{title}. What SRTG blocks multiply the features by"
             draw_factors(frames, moments, found.factors, gates, draft / "gates.png")
         rate = film_rate(clip.frames_per_second())
-        write_mp4(draft / "explanation.mp4", film_frames(panels, moments), rate)
+        write_mp4(draft / "explanation.mp4", film_frames(panels, moments), rate, shown_rate=24)
         write_text(draft / "explanation.json", json.dumps(facts, indent=1) + "\n")
         for path in sorted(draft.iterdir()):
             path.replace(folder / path.name)
