@@ -4,18 +4,13 @@ VIDEO is a video file or the folder of a frame store. `python -m run.predict` sc
 """
 
 import sys
-import tempfile
-from pathlib import Path
 
-from run.prediction import predict
-from run.trained_network import open_checkpoint
-from train.devices import open_devices
+from run.recogniser import Recogniser
 
-checkpoint, video = map(Path, sys.argv[1:])
-gpus = 0  # 0 is the CPU
-with open_devices(gpus, "fp32") as devices, tempfile.TemporaryDirectory() as scratch:
-    trained = open_checkpoint(checkpoint, devices)  # network, weights, clip shape and class names
-    probabilities = predict(trained, video, devices, scratch=Path(scratch) / "frames")
+recogniser = Recogniser(sys.argv[1], gpus=0)  # 0 is the CPU; without it, a GPU if there is one
+prediction = recogniser.predict(sys.argv[2])
 
-for number in probabilities.argsort()[::-1][:3]:  # float32 (classes,)
-    print(f"{trained.classes[number]:20} {probabilities[number]:6.1%}")
+for name, score in prediction.top:  # the likeliest classes
+    print(f"{name:20} {score:6.1%}")
+for segment in prediction.segments:  # of a video of more than 30 seconds
+    print(f"{segment.start:8.1f} s to {segment.end:.1f} s: {segment.name} {segment.score:.1%}")

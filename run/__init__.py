@@ -23,7 +23,8 @@ Look at a training:
 Use a trained network:
 
 - `evaluate`: score it on a validation split; `evaluation_report` computes, prints and draws
-- `predict`: name the actions in videos; `prediction` computes and prints
+- `predict`: name the actions in videos; `prediction` prints and writes the answers, `recogniser`
+  computes them, also for scripts and notebooks, `run.predicting` has timelines of long videos
 - `explain`: show where a network looks in a clip; `run.explaining` computes and draws
 - `features`: write a layer's features of each video; `layer_features` and `feature_extraction`
   compute, `neighbours` finds and draws the videos nearest to one, `feature_files` writes
@@ -40,7 +41,9 @@ Shared by the commands:
 - `own_videos`: from a folder of videos to a result, for `train_custom.py`
 - `trained_network`: build a network from its checkpoint
 - `dataset_clips`: the clips of a dataset on which a trained network runs
+- `given_videos`: the videos that a user names, as frame stores
 - `single_clip`: one clip of one video, with the frames that it shows
 - `layer_outputs`: watch the outputs of a network's layers, find layers by name
+- `mp4_writer`: write frames as an mp4
 - `film_strip`: draw frames side by side
 """

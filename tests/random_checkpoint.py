@@ -9,10 +9,16 @@ from train.setup import prepare
 
 
 def random_checkpoint(tiny: Path, folder: Path, **options) -> Path:
-    """Write it for the classes of the dataset `tiny` and clips of 8 x 48 x 48."""
-    common = {"clip_length": 8, "clip_size": 48, "batch_size": 4, "gpus": 0, "workers": 0}
+    """Write it for the classes of the dataset `tiny`, by default for clips of 8 x 48 x 48."""
+    options = {
+        "clip_length": 8,
+        "clip_size": 48,
+        "batch_size": 4,
+        "gpus": 0,
+        "workers": 0,
+    } | options
     labels = str(tiny / "labels" / "tiny_train.csv")
-    config = complete("custom", dataset=str(tiny), labels=labels, **common, **options)
+    config = complete("custom", dataset=str(tiny), labels=labels, **options)
     with open_devices(0, "fp32") as devices:
         save_checkpoint(folder / "last.pth", prepare(config, devices).state_dict())
     return folder / "last.pth"

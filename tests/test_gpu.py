@@ -180,7 +180,8 @@ def test_a_checkpoint_of_a_gpu_is_scored_on_both(tiny, tmp_path):
     for gpus in ("0", "1"):
         out = str(tmp_path / f"{gpus}.json")
         predict.main(["--checkpoint", last, str(store), "--gpus", gpus, "--json", out])
-        said.append(json.loads((tmp_path / f"{gpus}.json").read_text())[0])
+        (row,) = json.loads((tmp_path / f"{gpus}.json").read_text())["videos"]
+        said.append({one["class"]: one["score"] for one in row["top"]})
     for name in ("grow", "move_left", "darken"):
         assert said[0][name] == pytest.approx(said[1][name], abs=0.05)
 

@@ -74,7 +74,7 @@ def predict(checkpoint: Path, sources: list[Path], out: Path) -> tuple[int, list
     """The command's exit code and its json."""
     words = ["--checkpoint", str(checkpoint), "--gpus", "0", "--json", str(out)]
     code = command(lambda: run.predict.main([*words, *map(str, sources)]))
-    return code, json.loads(out.read_text())
+    return code, json.loads(out.read_text())["videos"]
 
 
 @pytest.mark.fault
@@ -85,7 +85,7 @@ def test_each_input_gets_its_own_answer(checkpoint, videos, tmp_path, trials, ca
         code, (row,) = predict(checkpoint, [videos[name]], tmp_path / "alone.json")
         assert code == 0 and row.pop("video") == str(videos[name])
         alone[name] = row
-    assert len({tuple(row.values()) for row in alone.values()}) == 3
+    assert len({json.dumps(row) for row in alone.values()}) == 3
     capsys.readouterr()
     # damaged ones first, in the middle and last, in every order
     orders = list(permutations(["a", "b", "c.mp4", "bad", "cut.mp4"]))

@@ -165,8 +165,9 @@ def test_clock_best_classes_and_colours():
 
 @pytest.fixture(scope="module")
 def checkpoint(tiny, tmp_path_factory) -> Path:
-    """A small network with random weights; its clips are 8 frames at an interval of 2."""
-    return random_checkpoint(tiny, tmp_path_factory.mktemp("timeline"), network="ir_csn_50")
+    """A small network with random weights; its clips are 4 frames at an interval of 2."""
+    folder = tmp_path_factory.mktemp("timeline")
+    return random_checkpoint(tiny, folder, network="ir_csn_50", clip_length=4, clip_size=32)
 
 
 @pytest.fixture(scope="module")
@@ -277,7 +278,7 @@ def test_the_clips_are_those_of_validation_and_each_frame_is_decoded_once(
     assert numbers[0][0] == 0 and numbers[-1][-1] == n_frames - 1  # start and tail
     monkeypatch.undo()
     for view, views, place in ((0, 2, 0), (1, 2, -1)):
-        whole = clips[ClipRequest(0, 0, 8, 48, view=view, views=views)].clip
+        whole = clips[ClipRequest(0, 0, 4, 32, view=view, views=views)].clip
         assert torch.equal(found[place], whole)
     middles = (edges[:-1] + edges[1:]) / 2
     inner = slice(3, -3)
@@ -385,3 +386,16 @@ def test_a_film_that_ffmpeg_cannot_write(tmp_path):
     frames = [np.zeros((32, 32, 3), np.uint8)] * 3
     with pytest.raises(DataError, match=r"a\.mp4: ffmpeg cannot write it"):
         write_mp4(tmp_path / "none" / "a.mp4", frames, 5)
+
+
+def test_the_three_lines_of_the_page_on_predictions_run(
+    checkpoint, long_video, tmp_path, monkeypatch
+):
+    shutil.copy(checkpoint, tmp_path / "best.pth")
+    shutil.copy(long_video, tmp_path / "clip.mp4")
+    page = Path(__file__).parent.parent / "docs" / "predict.md"
+    (code,) = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(code, names)
+    assert len(names["prediction"].top) == 3
