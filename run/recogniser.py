@@ -99,7 +99,7 @@ class Recogniser:
         """
         source = Path(video)
         # a long video needs disk space, of which the folder for temporary files may have little
-        near = None if out is None else next(p for p in Path(out).parents if p.is_dir())
+        near = out and next(p for p in (Path(out), *Path(out).absolute().parents) if p.is_dir())
         with tempfile.TemporaryDirectory(dir=near, prefix=".unfinished-") as scratch:
             folder = frame_store(source, Path(scratch) / "video", self.short_side)
             try:
