@@ -108,9 +108,9 @@ class ClipsInOrder:
 
     def frame_numbers(self) -> Iterator[np.ndarray]:
         """Yield the numbers of each clip's frames, int64 (T,); the first one never falls."""
-        config = self.config
+        config, options = self.config, self.clips.options
         store = open_store(self.clips.videos.path(0))
-        step = 1 / config.clip_fps if config.clip_fps else config.val_frame_interval / store.fps
+        step = 1 / options.fps if options.fps else options.intervals[0] / store.fps
         half = (config.clip_length - 1) * step / 2
         request = ClipRequest(0, 0, config.clip_length, config.clip_size)
         starts = ClipStarts(self.clips, request, store.times())
