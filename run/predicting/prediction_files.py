@@ -143,10 +143,11 @@ def write_timeline_files(
         write_names(draft / "segments.csv", segments_csv(segments))
         write_names(draft / "segments.srt", segments_srt(segments))
         write_names(draft / "scores.csv", scores_csv(timeline, classes))
-        name = printable(Path(prediction.video).name)
-        draw_timeline(draft / "timeline.png", prediction, store, classes, threshold=threshold)
+        shown = (timeline, segments, store, classes)
+        title = printable(Path(prediction.video).name)
+        draw_timeline(draft / "timeline.png", *shown, threshold=threshold, title=title)
         if film:
-            write_film(draft / "annotated.mp4", timeline, segments, store, classes, title=name)
+            write_film(draft / "annotated.mp4", *shown, title=title)
         names = sorted(path.name for path in draft.iterdir())
         for name in FILES:
             if name in names:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from data.store import FrameStore
 from run.predicting.segments import UNKNOWN, Segment
+from run.predicting.timeline import Timeline
 from run.worker_pool import printable
-
-if TYPE_CHECKING:
-    from run.predicting.prediction_files import Prediction
 
 #: Colours that can be told apart, of the classes with the most time (Okabe and Ito, 2008, and
 #: three more).
@@ -45,16 +42,17 @@ def clock(seconds: float) -> str:
 
 def draw_timeline(
     path: Path,
-    prediction: Prediction,
+    timeline: Timeline,
+    segments: Sequence[Segment],
     store: FrameStore,
     classes: Sequence[str],
     *,
     threshold: float,
+    title: str,
 ) -> None:
     """Draw some frames, the scores of the classes below them, and the segments at the bottom."""
     from matplotlib.figure import Figure  # takes a second to import
 
-    timeline, segments = prediction.timeline, prediction.segments
     colours, end = colours_of(segments), float(timeline.edges[-1])
     figure = Figure(figsize=(13, 5), layout="constrained")
     figure.get_layout_engine().set(wspace=0.01, w_pad=0.02)
@@ -100,6 +98,5 @@ def draw_timeline(
             lines[::-1], names[::-1], fontsize=8, frameon=False, loc="upper left",
             bbox_to_anchor=(1, 1),
         )  # fmt: skip
-    title = f"{printable(Path(prediction.video).name)}, {clock(end)}"
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10, parse_math=False)
+    figure.suptitle(f"{title}, {clock(end)}", x=0.01, ha="left", fontsize=10, parse_math=False)
     figure.savefig(path, dpi=100)
