@@ -329,7 +329,7 @@ def test_bad_videos_do_not_stop_the_others_and_leave_nothing(
     assert {path.name for path in out.iterdir()} == {"predictions.json", "long"}
     assert (tmp_path / "also.json").read_text() == (out / "predictions.json").read_text()
     said = capsys.readouterr().err
-    assert "error: 2 of 3 videos have no answer" in said and "Traceback" not in said
+    assert "error: 2 of 3 videos failed" in said and "Traceback" not in said
     (tmp_path / "file").write_text("")
     assert predict(checkpoint, long_video, "--out", tmp_path / "file") == 2
     assert predict(checkpoint, long_video, "--json", tmp_path / "no" / "x.json") == 2
