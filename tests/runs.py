@@ -204,6 +204,7 @@ STATE = (
     "step",
     "best_top1",
     "meter",
+    "losses",
     "history",
 )
 TABLES = ("train_results.csv", "val_results.csv", "gates.csv")
@@ -241,3 +242,4 @@ def assert_same_results(one: Path, other: Path) -> None:
         assert (one / name).exists() == (other / name).exists(), name
         if (one / name).exists():
             assert csv_rows(one / name) == csv_rows(other / name), name
+    assert (one / "train_losses.npy").read_bytes() == (other / "train_losses.npy").read_bytes()

@@ -366,6 +366,9 @@ def odd_states(state: dict) -> Iterator[tuple[str, dict]]:
     for what, odd in odd_tensors(state["meter"]):
         if "float64" not in what:
             yield f"meter: {what}", with_part(state, ("meter",), odd)
+    videos = sum(int(row["Clips"]) for row in state["history"]["train_results.csv"][:1])
+    for what, odd in odd_tensors(torch.full((2, videos), 0.5)):
+        yield f"losses: {what}", with_part(state, ("losses",), odd)
     for name in state["scaler"]:
         yield f"without {name}", with_part(state, ("scaler", name), None, drop=True)
         for wrong in (None, "text", float("nan"), -1.0, torch.ones(2)):

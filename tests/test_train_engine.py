@@ -3,6 +3,7 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -12,6 +13,7 @@ from run.command_line import parse_config
 from train.devices import open_devices
 from train.loaders import unaugmented_batches
 from train.results.log_file import without_colours
+from train.results.losses_file import open_losses
 from train.setup import prepare
 
 
@@ -45,6 +47,8 @@ def test_the_results_folder(everything):
         assert list(rows(results / name)[0])[:4] == ["Epoch", "Top1", "Top5", "Loss"]
         assert [row["Epoch"] for row in rows(results / name)] == ["1", "2"]
     assert {row["Clips"] for row in rows(results / "train_results.csv")} == {"14"}
+    losses = open_losses(results)["loss"]
+    assert losses.shape == (2, 14) and np.isfinite(losses).all()
     assert {row["Clips"] for row in rows(results / "val_results.csv")} == {"6"}
     assert rows(results / "val_results.csv")[0]["Top5"] == "100"  # of three classes
 

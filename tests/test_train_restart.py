@@ -7,6 +7,7 @@ import shutil
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from runs import NETWORK, assert_same_results, command, csv_rows, folder, start, train
@@ -15,6 +16,7 @@ from run.command_line import command as run_command
 from run.command_line import parse_config
 from train import loop as engine
 from train.results import disk_space as train_space
+from train.results.losses_file import open_losses
 
 pytestmark = pytest.mark.fault
 
@@ -73,6 +75,9 @@ def test_from_an_older_epoch_where_newer_files_are_damaged(tiny, tmp_path, copy,
         assert f"it is now {path.name}.damaged, and the run continues from" in answer.stderr
     assert f"continues from {copy / f'{NETWORK}_ep-0001.pth'}: epoch 2, step 2" in answer.stderr
     assert_same_results(copy, finished)
+    rows, losses = csv_rows(finished / "train_results.csv"), open_losses(finished)["loss"]
+    means = losses.astype(np.float64).mean(1)
+    assert means == pytest.approx([float(row["Loss"]) for row in rows], rel=1e-3)
 
 
 def test_from_the_newest_epoch_where_last_pth_is_gone(tiny, tmp_path, copy, finished):

@@ -15,6 +15,7 @@ seeds                 one run for each of several seeds
 step                  one training step: micro-batches, then one update of the weights
 step_outcome          loss and finiteness of a step, read one step later
 divergence            stop, or skip a step, where loss or gradients are not finite
+video_losses          the loss of each training video of an epoch, kept on the device
 epoch_end             finish an epoch: scores, checkpoints, csv rows
 loaders               the batches for training, validation and precise batch norm
 prefetch              copy the next batch to the device while the current one is computed

@@ -18,6 +18,11 @@ def all_reduce_sum(devices: Devices, values: Tensor) -> Tensor:
     return _all_reduce(devices, values, dist.ReduceOp.SUM)
 
 
+def all_reduce_elementwise_max(devices: Devices, values: Tensor) -> Tensor:
+    """Return the largest of each of `values` over the ranks, in every rank."""
+    return _all_reduce(devices, values, dist.ReduceOp.MAX)
+
+
 def all_reduce_max(devices: Devices, values: list[float]) -> list[float]:
     """Return for each value the largest over the ranks, in every rank; waits for the device."""
     return values if devices.world_size == 1 else start_all_reduce_max(devices, values)()
@@ -26,9 +31,7 @@ def all_reduce_max(devices: Devices, values: list[float]) -> list[float]:
 def start_all_reduce_max(devices: Devices, values: list[float]) -> Callable[[], list[float]]:
     """Start `all_reduce_max` without waiting; call the returned function to wait for the result."""
     host = torch.tensor(values, dtype=torch.float64, pin_memory=devices.pin_memory)
-    return devices.start_copy_to_host(
-        _all_reduce(devices, devices.to_device(host), dist.ReduceOp.MAX)
-    )
+    return devices.start_copy_to_host(all_reduce_elementwise_max(devices, devices.to_device(host)))
 
 
 def true_in_all_ranks(devices: Devices, flag: Tensor) -> Tensor:

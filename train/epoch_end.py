@@ -12,6 +12,7 @@ from train.checkpoint.saving import save_checkpoint, save_epoch
 from train.divergence import check_last_step
 from train.metrics import Meter
 from train.progress import log_epoch
+from train.results.losses_file import append_losses, as_row
 from train.results.recorder import Recorder
 from train.results.results_folder import epoch_file, keeps_epoch
 from train.training_run import TrainingRun
@@ -57,11 +58,16 @@ def finish_epoch(
             log.warning(warning)
     run.clock.begin_epoch()
     run.meter = Meter(run.devices.device)
+    losses = run.losses.state(run.devices)
+    run.losses.clear()
     state = run.state_dict()
     if recorder:
         with run.clock.timing("saving"):
-            # Save the checkpoint first. If the run dies then, the csv files lack the epoch's rows,
-            # but are written again from the checkpoint.
+            # Losses first: a run that resumes from an earlier epoch deletes them. Then the
+            # checkpoint. If the run dies then, the csv files lack the epoch's rows, but are written
+            # again from the checkpoint.
+            row = as_row(losses, len(run.train_clips), len(run.classes))
+            append_losses(run.folder, finished, row)
             is_last = finished == run.schedule.epochs
             now = is_last or run.saved.seconds >= run.config.epoch_save_seconds
             _save(run, state, improved=improved, is_last=is_last, last_pth=now)

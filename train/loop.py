@@ -30,6 +30,7 @@ from train.recipes import ENOUGH_STEPS
 from train.report.run_report import update_report
 from train.results.folder_preparation import held_results, start_results
 from train.results.log_file import log_file
+from train.results.losses_file import start_losses
 from train.results.recorder import Recorder, write_config
 from train.setup import agree_on_network, prepare
 from train.signals import Signals, caught_signals
@@ -122,6 +123,8 @@ def train_epochs(run: TrainingRun, signals: Signals) -> None:
     recorder = None
     if run.devices.is_first:
         write_options(run)
+        videos, classes = len(run.train_clips), len(run.classes)
+        start_losses(run.folder, videos, classes, epochs=run.epoch - 1)
         recorder = Recorder(
             run.folder,
             run.config,

@@ -41,6 +41,7 @@ from train.run_clock import RunClock
 from train.schedule.steps_table import Schedule, make_schedule
 from train.train_errors import TrainError
 from train.training_run import TrainingRun
+from train.video_losses import VideoLosses
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +105,7 @@ def prepare(config: Config, devices: Devices, choice: NetworkChoice | None = Non
         scaler=devices.grad_scaler(),
         micro_batch_size=micro_batch_size,
         meter=Meter(devices.device),
+        losses=VideoLosses(len(train_clips), devices.device),
         clock=RunClock(len(val_clips)),
     )
     # only rank 0 needs to see the checkpoints on its disk; the other ranks receive its state

@@ -61,6 +61,7 @@ def train_step(run: TrainingRun, batch: Batch, monitor: SpeedMonitor) -> StepOut
     sums_before = run.meter.sums.clone()
     run.meter.add(logits, heavier_labels(targets), loss_sum)
     restore_unless(~skipped, [run.meter.sums], [sums_before])
+    run.losses.add(devices, batch, logits, skipped)
 
     numbers = [loss_sum / len(labels), applied, skipped, loss_scale(run)]
     this_step = StepOutcome(

@@ -28,6 +28,7 @@ from train.schedule.replanning import parts_after
 from train.schedule.steps_table import Schedule, make_schedule
 from train.speed_monitor import SpeedReport
 from train.step_outcome import StepOutcome
+from train.video_losses import VideoLosses
 
 
 @dataclass
@@ -51,6 +52,7 @@ class TrainingRun:
     scaler: torch.amp.GradScaler
     micro_batch_size: Callable[[int, int], int]  # (frames, size) -> clips that fit on one device
     meter: Meter  # training scores of the current epoch
+    losses: VideoLosses  # of the current epoch
     epoch: int = 1  # the current one
     step: int = 0  # the next one, counted from the start of the run
     best_top1: float = -1.0
@@ -76,6 +78,7 @@ class TrainingRun:
             "ema": self.ema.state_dict() if self.ema else None,
             "meter": all_reduce_sum(self.devices, self.meter.sums).cpu(),
             "counts": gate_counts(self.net),
+            "losses": self.losses.state(self.devices),
             "best_top1": self.best_top1,
             "skipped_steps": self.skipped_steps,
             "history": self.history.rows(),
@@ -120,6 +123,8 @@ class TrainingRun:
             self.meter.sums.copy_(state["meter"])
             for name, count in gate_counts(self.net).items():
                 count.copy_(state["counts"][name])
+        if "losses" in state:
+            self.losses.load_state(state["losses"])
         self.epoch, self.step = state["epoch"] + 1, state["step"]
         self.plan_anew(parts_after(self.config, state["config"], self.step))
         self.fitted_minutes = state["config"].get("max_minutes", 0.0)

@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from data.annotations.dataset_fingerprint import Fingerprint
 from train.checkpoint.opening import check_scaler, check_tensors
 from train.optimiser import OPTIMISER, optimiser_problem
@@ -68,6 +70,10 @@ def check_checkpoint(run: TrainingRun, path: Path, state: dict[str, Any]) -> Non
         check_tensors(path, "ema", state["ema"] or {}, run.ema.state_dict())
     check_tensors(path, "counts", state["counts"], gate_counts(run.net))
     check_tensors(path, "scores", {"meter": state["meter"]}, {"meter": run.meter.sums})
+    losses = state.get("losses", torch.empty(2, 0))
+    if losses.shape != (2, 0):  # it is within an epoch
+        own = run.losses.values[:, :-1]
+        check_tensors(path, "losses", {"losses": losses}, {"losses": own})
     check_scaler(path, state["scaler"], run.scaler)
     if OPTIMISER in state:
         problem = optimiser_problem(run.optimiser, state[OPTIMISER])

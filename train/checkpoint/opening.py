@@ -33,12 +33,13 @@ PARTS = {
 }
 #: The parts that only resuming needs; evaluation and fine-tuning work without them.
 PARTS_TO_RESUME = {"scaler": dict, "meter": Tensor, "counts": dict}
-#: Older epochs' checkpoints are saved without "optimizer", earlier versions' have no "history" and
-#: no "clock".
+#: Older epochs' checkpoints are saved without "optimizer", earlier versions' have no "history",
+#: "clock" or "losses".
 OPTIONAL_PARTS = {
     "optimizer": dict,
     "history": dict,
     "clock": dict,
+    "losses": Tensor,
     "network_options": dict,
     "input_profile": dict,
 }

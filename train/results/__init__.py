@@ -6,6 +6,7 @@ folder_lock         the lock that keeps two runs out of one folder
 earlier_run         find, refuse, delete or rename the files of an earlier run
 disk_space          whether the checkpoints of a run fit on the disk
 recorder            csv rows, curves, TensorBoard, config.json
+losses_file         the loss of each training video by epoch, train_losses.npy
 log_file            the log as a file
 seeds_report        mean and spread over the runs of several seeds
 history             the scores of every finished epoch

@@ -14,7 +14,7 @@ from train.train_errors import TrainError
 log = logging.getLogger(__name__)
 
 #: Files that are written from the results, which alone are no run.
-REPORTS = ("curves.png", "report.html", "schedule.json", "val_predictions.csv")
+REPORTS = ("curves.png", "report.html", "schedule.json", "train_losses.npy", "val_predictions.csv")
 
 
 def run_files(folder: Path, network: str) -> list[Path]:
