@@ -60,6 +60,7 @@ def open_dataset_clips(
     part: str,
     *,
     classes: tuple[str, ...] | None = None,
+    crops: int = 1,
 ) -> tuple[ClipDataset, Iterable[Batch]]:
     """Return the clips of one part of a dataset, and the loader of their batches.
 
@@ -68,6 +69,7 @@ def open_dataset_clips(
         config: of the trained network, with the clip shape and `skip_bad` of this command.
         part: "train" or "val".
         classes: the classes that the labels must be of; by default those of the label csv.
+        crops: of each view.
 
     Raises:
         DataError: the dataset cannot be used.
@@ -94,5 +96,6 @@ def open_dataset_clips(
         workers=args.workers,
         timeout=args.batch_timeout,
         views=args.views,
+        crops=crops,
     )
     return clips, loader

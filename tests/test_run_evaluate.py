@@ -60,7 +60,7 @@ def test_one_view_of_each_video_is_the_networks_answer():
 
 def test_clips_that_stand_in_for_unreadable_videos_are_not_scored(caplog):
     net = network()
-    some = batch([0, 3, 2], [1, 1, 2], replaced=[-1, 0, -1])
+    some = batch([0, 3, 2], [1, 1, 2], replaced=[-1, 1, -1])
     batches = [batch([4], [0], replaced=[3]), some]  # of the first nothing is left
     ((indices, logits, labels),) = predictions(net, batches, CPU, title="")
     assert labels.tolist() == [1, 2] and indices.tolist() == [0, 2]

@@ -285,7 +285,7 @@ def test_the_worst_predictions_are_in_order_and_none_is_shown_twice():
 
 
 def test_confused_pairs_are_counted():
-    matrix = confusion_matrix(FOUND, 3)
+    matrix = confusion_matrix(FOUND.labels, FOUND.predicted, 3)
     assert matrix.tolist() == [[1, 1, 0], [2, 0, 0], [0, 0, 1]]
     assert [tuple(pair) for pair in confused_pairs(matrix, 5)] == [(1, 0, 2, 2), (0, 1, 1, 2)]
     assert confused_pairs(np.eye(3, dtype=int), 5) == []

@@ -34,14 +34,14 @@ MOST_NAMES = 8  # videos that a warning names
 
 
 class Predictions(NamedTuple):
-    """Predictions of a network for some videos, which `indices` identifies.
+    """Predictions of a network for N videos, or for N clips of videos.
 
-    They can be fewer than the videos of the batch: unreadable videos have no prediction.
+    They can be fewer than those of the batch: unreadable videos have no prediction.
     """
 
-    indices: Tensor  # int64 (videos,), on the CPU: of the videos in their dataset
-    logits: Tensor  # float32 (videos, classes)
-    labels: Tensor  # int64 (videos,)
+    indices: Tensor  # int64 (N,), on the CPU: of the videos in their dataset
+    logits: Tensor  # float32 (N, classes)
+    labels: Tensor  # int64 (N,)
 
 
 class Evaluation(NamedTuple):
@@ -88,11 +88,12 @@ def evaluate(
         torch.cat([part.cpu() for part in parts]) for parts in zip(*answers, strict=True)
     )
     bad = indices[~losses.isfinite()].tolist()
-    _warn_of_losses(videos, bad, len(indices), title)
+    warn_of_losses(videos, bad, len(indices), title)
     return Evaluation(meter.scores(devices), labels, predicted, indices, probabilities, losses)
 
 
-def _warn_of_losses(videos: Videos, indices: list[int], total: int, title: str) -> None:
+def warn_of_losses(videos: Videos, indices: list[int], total: int, title: str) -> None:
+    """Warn of the videos, `indices` of `total`, whose loss is not finite, and name some of them."""
     if indices:
         names = ", ".join(str(videos.folders[index]) for index in indices[:MOST_NAMES])
         log.warning(
@@ -102,34 +103,74 @@ def _warn_of_losses(videos: Videos, indices: list[int], total: int, title: str) 
         )  # fmt: skip
 
 
-@torch.no_grad()
 def predictions(
     net: nn.Module, batches: Iterable[Batch], devices: Devices, *, title: str
 ) -> Iterator[Predictions]:
     """Yield the predictions of `net` for each video, batch by batch, with views averaged."""
+    for indices, logits, labels in clip_predictions(net, batches, devices, title=title):
+        indices, clips = indices.unique_consecutive(return_counts=True)
+        if len(indices) < len(logits):
+            groups = logits.split(clips.tolist())
+            logits = torch.stack([mean_prediction(group) for group in groups])
+            labels = torch.stack([group[0] for group in labels.split(clips.tolist())])
+        yield Predictions(indices, logits, labels)
+
+
+@torch.no_grad()
+def clip_predictions(
+    net: nn.Module,
+    batches: Iterable[Batch],
+    devices: Devices,
+    *,
+    title: str,
+    total: int | None = None,
+    most: int | None = None,
+) -> Iterator[Predictions]:
+    """Yield the predictions of `net` for each clip, batch by batch.
+
+    Args:
+        net: the network.
+        batches: clips of videos; see `readable` for those that are left out.
+        devices: the device to compute on.
+        title: of the progress bar.
+        total: number of batches, if `batches` does not say it.
+        most: clips that are computed at a time; by default those of a batch.
+    """
     net.eval()
     hidden = not (devices.is_first and sys.stderr.isatty())
-    shown = tqdm(batches, desc=title, leave=False, disable=hidden)
+    shown = tqdm(batches, desc=title, total=total, leave=False, disable=hidden)
     for batch in prefetched(map(readable, shown), devices):
         if not len(batch.labels):
             continue
         with devices.autocast():
-            logits = net(normalised(net, batch.clips)).float()
-        labels = batch.labels
-        indices, views = batch.indices.unique_consecutive(return_counts=True)
-        if len(indices) < len(logits):
-            groups = logits.log_softmax(1).split(views.tolist())
-            logits = torch.stack([g.logsumexp(0) - math.log(len(g)) for g in groups])
-            labels = torch.stack([group[0] for group in labels.split(views.tolist())])
-        yield Predictions(indices, logits, labels)
+            parts = batch.clips.split(most or len(batch.clips))
+            logits = torch.cat([net(normalised(net, part)).float() for part in parts])
+        yield Predictions(batch.indices, logits, batch.labels)
+
+
+def mean_prediction(logits: Tensor) -> Tensor:
+    """Return the log of the mean of the probabilities of several clips.
+
+    Args:
+        logits: (..., clips, classes).
+
+    Returns:
+        (..., classes).
+    """
+    return logits.log_softmax(-1).logsumexp(-2) - math.log(logits.shape[-2])
 
 
 def readable(batch: Batch) -> Batch:
-    """Return the batch without the clips that replace unreadable videos, which are not scored."""
-    keep = batch.replaced < 0
-    if keep.all():
+    """Return the batch without the videos of which a clip cannot be read.
+
+    These are not scored, so that every score is of as many clips.
+    """
+    replaces = batch.replaced >= 0
+    if not replaces.any():
         return batch
-    log.warning("%d unreadable videos are not scored", (~keep).sum())
+    bad = batch.replaced[replaces].unique()
+    keep = ~torch.isin(torch.where(replaces, batch.replaced, batch.indices), bad)
+    log.warning("%d unreadable videos are not scored", len(bad))
     return Batch(*(part[keep] for part in batch))
 
 

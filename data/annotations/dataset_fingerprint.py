@@ -88,20 +88,29 @@ class Fingerprint(NamedTuple):
 
 def fingerprint(training: Videos, validation: Videos) -> Fingerprint:
     """Compute the fingerprint of a dataset. A file that cannot be read raises no error here."""
+    contents = _contents(training, validation)
+    return Fingerprint(training.fingerprint(), validation.fingerprint(), *contents.values())
+
+
+def part_fingerprint(videos: Videos) -> dict[str, str]:
+    """Compute hashes of one part of a dataset: labels, frames, pictures and sizes."""
+    return {"labels": videos.fingerprint(), **_contents(videos)}
+
+
+def _contents(*parts: Videos) -> dict[str, str]:
+    """Compute the hashes of what the files of the parts contain."""
     frames, sizes, pictures = [], [], []
     with ThreadPoolExecutor(THREADS) as threads:
-        for videos in (training, validation):
+        for videos in parts:
             for count, size in threads.map(_count_and_size, _sample(videos, COUNTED)):
                 frames.append(count)
                 sizes.append(size)
             pictures += threads.map(_first_picture, _sample(videos, OPENED))
-    return Fingerprint(
-        training.fingerprint(),
-        validation.fingerprint(),
-        UNKNOWN if None in frames else _hash(frames),
-        _hash(pictures),
-        _hash(sizes),
-    )
+    return {
+        "frames": UNKNOWN if None in frames else _hash(frames),
+        "pictures": _hash(pictures),
+        "sizes": _hash(sizes),
+    }
 
 
 def _sample(videos: Videos, most: int) -> list[str]:

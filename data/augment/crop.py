@@ -31,6 +31,10 @@ class Crop(NamedTuple):
         side = max(1, round(min(height, width) * self.share))
         return Window(round((width - side) * self.x), round((height - side) * self.y), side)
 
+    def beside(self, position: float, height: int, width: int) -> Crop:
+        """Return this crop at another place of the longer side of a frame of that size: 0 to 1."""
+        return self._replace(y=position) if height > width else self._replace(x=position)
+
     def short_side(self, size: int) -> int:
         """Return how many pixels a frame's short side needs for a square of `size` pixels."""
         return int(np.ceil(size / self.share))

@@ -42,6 +42,8 @@ class ClipRequest(NamedTuple):
     stretch: float = 1.0  # how many times longer a frame interval may get (multigrid)
     view: int = 0  # in validation: number of the view
     views: int = 1  # in validation: how many views are spread over the video
+    crop: int = 0  # in validation: number of the crop
+    crops: int = 1  # in validation: how many crops are spread over the longer side of the frames
 
 
 class Sample(NamedTuple):
@@ -82,7 +84,7 @@ class ClipDataset(Dataset):
     """The clips of some videos.
 
     In training, position, crop and augmentation are random. Otherwise a clip is the centre crop of
-    the centre of the video, or of one of its views, and is not augmented.
+    the centre of the video, or one of several views and crops of it, and is not augmented.
 
     Raises:
         DataError: there is no augmentation `options.augmentation`.
@@ -91,6 +93,7 @@ class ClipDataset(Dataset):
     def __init__(self, videos: Videos, options: ClipOptions, *, training: bool, seed: int):
         self.videos, self.options = videos, options
         self.training, self.seed = training, seed
+        self._decoded: tuple[ClipRequest, np.ndarray] | None = None
         if training:
             load_augmentation(options.augmentation)  # so that an error is raised here, not later
 
@@ -127,11 +130,24 @@ class ClipDataset(Dataset):
             multiscale = options.crop == "multiscale"
             crop = draw_crop(options.share, rng, multiscale=multiscale, flip=options.flip)
             program = load_augmentation(options.augmentation).draw(rng, request.size)
-        frames = store.read_at_least(indices, crop.short_side(request.size))  # (T, h, w, 3)
+        if request.crops > 1:
+            frames = self._frames_of_crops(request, store, indices, crop)
+            crop = crop.beside(request.crop / (request.crops - 1), *frames.shape[1:3])
+        else:
+            frames = store.read_at_least(indices, crop.short_side(request.size))  # (T, h, w, 3)
         clip = program.render(frames, crop, request.size)  # (T, S, S, 3)
         if rng is not None and rng.random() < options.erase:
             erase_box(clip, rng, colour=options.erase_colour)
         return clip
+
+    def _frames_of_crops(
+        self, request: ClipRequest, store: FrameStore, indices: np.ndarray, crop: Crop
+    ) -> np.ndarray:
+        """Return the frames of a view, which are decoded once for the crops that follow it."""
+        view = request._replace(crop=0)
+        if self._decoded is None or self._decoded[0] != view:
+            self._decoded = view, store.read_at_least(indices, crop.short_side(request.size))
+        return self._decoded[1]
 
     def frame_numbers(self, request: ClipRequest) -> np.ndarray:
         """Return which frames of its video a clip shows, numbered from 0: int64 (T,).

@@ -79,7 +79,10 @@ class StepSampler(Sampler[list[ClipRequest]]):
 
 
 class ViewSampler(Sampler[list[ClipRequest]]):
-    """Yield requests for each video once, in order; a batch has all views of its videos."""
+    """Yield requests for each video once, in order; a batch has all clips of its videos.
+
+    The clips of a video are those of its first view, one for each crop, then those of the second.
+    """
 
     def __init__(
         self,
@@ -91,10 +94,11 @@ class ViewSampler(Sampler[list[ClipRequest]]):
         rank: int = 0,
         world_size: int = 1,
         views: int = 1,
+        crops: int = 1,
     ):
         self.indices = range(rank, n_clips, world_size)
-        self.videos = max(1, batch // views)  # of a batch
-        self.frames, self.size, self.views = frames, size, views
+        self.videos = max(1, batch // (views * crops))  # of a batch
+        self.frames, self.size, self.views, self.crops = frames, size, views, crops
 
     def __len__(self) -> int:
         return -(-len(self.indices) // self.videos)
@@ -102,10 +106,14 @@ class ViewSampler(Sampler[list[ClipRequest]]):
     def __iter__(self) -> Iterator[list[ClipRequest]]:
         for start in range(0, len(self.indices), self.videos):
             yield [
-                ClipRequest(index, 0, self.frames, self.size, view=view, views=self.views)
+                ClipRequest(
+                    index, 0, self.frames, self.size,
+                    view=view, views=self.views, crop=crop, crops=self.crops,
+                )
                 for index in self.indices[start : start + self.videos]
                 for view in range(self.views)
-            ]
+                for crop in range(self.crops)
+            ]  # fmt: skip
 
 
 def training_loader(
@@ -153,22 +161,24 @@ def validation_loader(
     rank: int = 0,
     world_size: int = 1,
     views: int = 1,
+    crops: int = 1,
     pin_memory: bool = False,
     timeout: float = BATCH_TIMEOUT,
     check_signals: Callable[[], None] | None = None,
 ) -> Batches[Batch]:
     """Return the loader that gives every video once, the same clips in the same order each time.
 
-    With several `views`, the clips of one video follow each other in one `Batch` and have equal
-    `indices`. A batch then has ``batch // views`` videos, but at least one. For the other arguments
-    see `training_loader`.
+    With several `views` or `crops`, the clips of one video follow each other in one `Batch` and
+    have equal `indices`. A batch then has ``batch // (views * crops)`` videos, but at least one.
+    For the other arguments see `training_loader`.
 
     Raises (while iterating):
         DataError, MachineError: see `Batches`.
     """
     sampler = ViewSampler(
-        len(clips), batch, frames, size, rank=rank, world_size=world_size, views=views
-    )
+        len(clips), batch, frames, size,
+        rank=rank, world_size=world_size, views=views, crops=crops,
+    )  # fmt: skip
     return _batches(clips, sampler, workers, pin_memory, timeout, check_signals)
 
 

@@ -20,9 +20,9 @@ class Pair(NamedTuple):
     of: int  # clips of the class
 
 
-def confusion_matrix(found: ValPredictions, n_classes: int) -> np.ndarray:
+def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
     """Count the clips by label (row) and predicted class (column): int64 (classes, classes)."""
-    cells = np.bincount(found.labels * n_classes + found.predicted, minlength=n_classes**2)
+    cells = np.bincount(labels * n_classes + predicted, minlength=n_classes**2)
     return cells.reshape(n_classes, n_classes)
 
 

@@ -37,7 +37,7 @@ def validation(run: RunFiles, strips: Mapping[int, Sequence[bytes]]) -> Iterator
         strips: JPEGs of the frames of clips, by their position in the predictions.
     """
     found = run.predictions
-    matrix = confusion_matrix(found, len(run.classes))
+    matrix = confusion_matrix(found.labels, found.predicted, len(run.classes))
     right = 100 * (~found.is_wrong).mean()
     yield f"<h2>Validation after epoch {found.epoch}</h2>"
     yield f"<p>{len(found.videos):,} videos, top-1 accuracy {right:.1f} %. All predictions are in "

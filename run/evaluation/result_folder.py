@@ -1,0 +1,61 @@
+"""A result folder for each protocol, which is written as a whole."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from data.file_writing import naming, sync_to_disk
+from data.store.unfinished_folders import sweep_unfinished, unfinished_folder
+
+CARD = "card.json"
+
+
+def free_folder(parent: Path, name: str, asked: Mapping[str, Any]) -> Path:
+    """Return the folder `name` in `parent`, or `name`-2, ... if that holds something else.
+
+    Args:
+        parent: of the evaluations.
+        name: of the protocol.
+        asked: the part `asked` of the result card; a folder with an equal one is replaced.
+    """
+    for number in itertools.count(1):
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        if not folder.exists() or _asked(folder) == asked:
+            return folder
+    raise AssertionError  # there is always a free number
+
+
+def _asked(folder: Path) -> object:
+    """Return which evaluation a folder holds; None if it holds none."""
+    try:
+        return json.loads((folder / CARD).read_text(encoding="utf-8"))["asked"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def publish(folder: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a new folder, then let it take the place of `folder`.
+
+    If this process is killed, `folder` has its old or its new content as a whole; killed between
+    the last two steps, its old content is in `<folder>.old`.
+    """
+    with naming(folder.parent):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    sweep_unfinished(folder.parent)
+    with unfinished_folder(folder.parent) as unfinished:
+        write(unfinished)
+        for path in unfinished.iterdir():
+            sync_to_disk(path)
+        with naming(folder):
+            old = folder.with_name(f"{folder.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            if folder.exists():
+                folder.rename(old)
+            unfinished.rename(folder)
+            sync_to_disk(folder.parent)
+        shutil.rmtree(old, ignore_errors=True)
