@@ -22,7 +22,7 @@ Look at a training:
 
 Use a trained network:
 
-- `evaluate`: score it on a validation split; `evaluation_report` computes, prints and draws
+- `evaluate`: score it on a validation split; `run.evaluation` computes, writes and draws
 - `predict`: name the actions in videos; `prediction` prints and writes the answers, `recogniser`
   computes them, also for scripts and notebooks, `run.predicting` has timelines of long videos
 - `explain`: show where a network looks in a clip; `run.explaining` computes and draws

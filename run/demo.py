@@ -109,7 +109,8 @@ top-1 on {scores["forward"]["clips"]:.0f} validation videos, {len(ACTIONS)} acti
 {minutes:.1f} minutes. Look at, in {folder}:
   report.html       all about the training on one page, with the worst predictions as film strips
   curves.png        loss and accuracy by epoch
-  confusion.png     which actions are confused with which
+  evaluation/       which actions are confused with which, the worst mistakes, what is left
+                    without motion: confusion.png, mistakes.png, time_probe.png
   {EXPLAINED}/        where the network looks in one video: film_strip.png, explanation.mp4
   train.log         the log of the training
   last.pth          the checkpoint, for run.evaluate and --pretrained-3d

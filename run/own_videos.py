@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 STEPS = ("convert", "label", "check", "train", "evaluate")
 #: Results that the last lines name.
-SHOWN = ("report.html", "curves.png", "confusion.png", "classes.csv", "train.log")
+SHOWN = ("report.html", "curves.png", "evaluation", "train.log")
 #: The options of this module, and their defaults.
 DEFAULTS: dict[str, Any] = {"videos": None, "group": None, "val_fraction": 0.2, "short_side": 256}
 

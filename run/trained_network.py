@@ -43,12 +43,16 @@ class Trained:
             their input profile.
         classes: names of the classes, which are numbers where the weights do not name them.
         names_classes: whether the weights name their classes.
+        file: that holds the weights.
+        source: what is known of pretrained weights, if they are known.
     """
 
     net: nn.Module
     config: Config
     classes: tuple[str, ...]
     names_classes: bool = True
+    file: Path | None = None
+    source: Source | None = None
 
     def with_shape(
         self, clip_length: int | None, clip_size: int | None, clip_fps: float | None = None
@@ -93,7 +97,7 @@ def open_checkpoint(checkpoint: Path, devices: Devices) -> Trained:
     config, number = trained.config, len(trained.classes)
     log.info("weights from %s: %s, %d classes", checkpoint, config.network, number)
     trained.net.to(devices.device).eval()
-    return trained
+    return replace(trained, file=path, source=source)
 
 
 def _of_run(path: Path, state: dict) -> Trained:

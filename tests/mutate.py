@@ -66,7 +66,9 @@ TABLE: dict[str, str] = {
     "train/speed_monitor.py": "test_train_parts.py -k 'colours or speed or reader or monitor'",
     "train/results/recorder.py": "test_train_recorder.py -k 'not log'",
     "train/results/log_file.py": "test_train_recorder.py -k log",
-    "run/evaluation_report.py": "test_run_evaluate.py test_run_predict.py",
+    "run/evaluation/class_scores.py": "test_run_evaluate.py",
+    "run/evaluation/accuracy_by_views.py": "test_run_evaluate.py",
+    "run/evaluation/video_scores.py": "test_run_evaluate.py",
 }
 PRELOADED = (
     "torch", "torch._dynamo", "torch.utils.tensorboard", "torchvision.models.video", "numpy", "cv2",

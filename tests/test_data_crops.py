@@ -48,6 +48,18 @@ def test_a_crop_of_which_nothing_is_said_is_central_and_not_mirrored():
     assert Crop(0.5) == (0.5, 0.5, 0.5, False)
 
 
+def test_crops_beside_each_other_lie_along_the_longer_side():
+    crop = Crop(0.5)
+    wide, tall, square = (100, 200), (200, 100), (100, 100)
+    assert [crop.beside(x, *wide).window(*wide)[:2] for x in (0, 0.5, 1)] == [
+        (0, 25), (75, 25), (150, 25),
+    ]  # fmt: skip
+    assert [crop.beside(x, *tall).window(*tall)[:2] for x in (0, 0.5, 1)] == [
+        (25, 0), (25, 75), (25, 150),
+    ]  # fmt: skip
+    assert crop.beside(1, *square).window(*square) == (50, 25, 50)
+
+
 def draws(number=4000, **options):
     rng = np.random.default_rng(0)
     return [draw_crop(0.7, rng, **options) for _ in range(number)]

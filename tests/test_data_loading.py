@@ -1,5 +1,6 @@
 """One loader: the planned clips in the planned shapes, whatever the workers, ranks and views."""
 
+import itertools
 import os
 import warnings
 from dataclasses import replace
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from noise_videos import plan, stored_videos
 
-from data.clips.clip_dataset import ClipDataset, ClipOptions
+from data.clips.clip_dataset import ClipDataset, ClipOptions, ClipRequest
 from data.clips.loader import (
     StepPlan,
     StepSampler,
@@ -127,16 +128,31 @@ def test_views_of_a_video_share_a_batch(videos):
     assert all(not torch.equal(b.clips[0], b.clips[2]) for b in result)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_crops_of_a_view_follow_each_other_whatever_the_workers(videos, workers):
+    clips = ClipDataset(videos, replace(OPTIONS, intervals=(1,)), training=False, seed=5)
+    loader = validation_loader(clips, 7, 4, 24, workers=workers, views=2, crops=3)
+    for index, batch in enumerate(loader):
+        assert batch.indices.tolist() == [index] * 6
+        for place, clip in enumerate(batch.clips):
+            view, crop = divmod(place, 3)
+            request = ClipRequest(index, 0, 4, 24, view=view, views=2, crop=crop, crops=3)
+            fresh = ClipDataset(videos, clips.options, training=False, seed=5)
+            assert torch.equal(clip, fresh[request].clip)
+            if crop == 1:  # the one in the centre
+                assert torch.equal(clip, fresh[request._replace(crop=0, crops=1)].clip)
+
+
 @given(st.integers(1, 60), st.integers(1, 9), st.integers(1, 5), st.integers(1, 4))
 def test_validation_ranks_cover_the_clips(n_clips, batch, world_size, views):
     samplers = [
-        ViewSampler(n_clips, batch, 4, 8, rank=rank, world_size=world_size, views=views)
+        ViewSampler(n_clips, batch, 4, 8, rank=rank, world_size=world_size, views=views, crops=3)
         for rank in range(world_size)
     ]
     steps = [list(sampler) for sampler in samplers]
     assert [len(s) for s in samplers] == [len(s) for s in steps]
-    seen = sorted((r.index, r.view) for rank in steps for step in rank for r in step)
-    assert seen == [(index, view) for index in range(n_clips) for view in range(views)]
+    seen = sorted((r.index, r.view, r.crop) for rank in steps for step in rank for r in step)
+    assert seen == list(itertools.product(range(n_clips), range(views), range(3)))
 
 
 @given(st.integers(1, 200), st.integers(0, 99), st.integers(0, 99))

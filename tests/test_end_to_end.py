@@ -46,8 +46,9 @@ def results(demo) -> Path:
 
 
 def test_the_demo_leaves_what_it_says(results):
-    for name in ("curves.png", "confusion.png"):
-        assert (results / name).read_bytes().startswith(b"\x89PNG")
+    (evaluation,) = (results / "evaluation").iterdir()
+    for path in (results / "curves.png", evaluation / "time_probe.png"):
+        assert path.read_bytes().startswith(b"\x89PNG")
     assert "Confusion matrix" in (results / "report.html").read_text()
     assert (results / "train.log").stat().st_size and (results / "demo.txt").stat().st_size
     assert (results / "explained" / "film_strip.png").stat().st_size

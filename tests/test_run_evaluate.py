@@ -5,16 +5,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
 from data.annotations.video_folders import Videos
 from data.clips.loader import Batch
-from run.evaluation_report import confusion_matrix, draw_confusion, reordered
+from run.evaluate import ORDERS
+from run.evaluation import frame_orders
+from run.evaluation.accuracy_by_views import MOST, parts_of
+from run.evaluation.class_scores import class_scores, mean_class_accuracy, mean_f1, share
+from run.evaluation.frame_orders import reordered
+from run.evaluation.pictures import draw_confusion
+from run.evaluation.video_scores import score_videos
 from train.devices import Devices
 from train.evaluation import evaluate, predictions
 from train.normalisation import normalised
+from train.report.prediction_scores import confusion_matrix
 from train.signals import Signals
 from train.train_errors import Interrupted
 
@@ -69,6 +79,20 @@ def test_clips_that_stand_in_for_unreadable_videos_are_not_scored(caplog):
     assert caplog.text.count("1 unreadable videos are not scored") == 2
 
 
+def test_a_video_of_which_one_view_cannot_be_read_is_not_scored(caplog):
+    """Its views would be fewer than the protocol says; the clip in its place shows video 9."""
+    net = network()
+    views = batch([4, 9, 4, 5, 5, 5, 6, 6, 6], [1, 0, 1, 2, 2, 2, 3, 3, 3],
+                  replaced=[-1, 4, -1, -1, -1, -1, -1, -1, -1])  # fmt: skip
+    ((indices, logits, labels),) = predictions(net, [views], CPU, title="")
+    assert indices.tolist() == [5, 6] and labels.tolist() == [2, 3]
+    each = probabilities(net, views.clips)
+    torch.testing.assert_close(
+        logits.softmax(1), torch.stack([each[3:6].mean(0), each[6:].mean(0)])
+    )
+    assert "1 unreadable videos" in caplog.text
+
+
 def test_scores_are_means_over_all_videos_whatever_the_batches():
     net = network()
     whole = batch(list(range(7)), [0, 1, 2, 3, 4, 0, 1])
@@ -114,8 +138,8 @@ def videos(number: int) -> Videos:
 
 
 def test_rows_of_the_confusion_matrix_are_labels_and_columns_predictions():
-    labels, predicted = torch.tensor([0, 0, 0, 1, 2, 2]), torch.tensor([0, 2, 2, 1, 1, 2])
-    matrix = confusion_matrix(predicted, labels, 4)
+    labels, predicted = np.array([0, 0, 0, 1, 2, 2]), np.array([0, 2, 2, 1, 1, 2])
+    matrix = confusion_matrix(labels, predicted, 4)
     assert matrix.dtype == np.int64
     assert matrix.tolist() == [[1, 0, 2, 0], [0, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
 
@@ -132,21 +156,105 @@ def test_the_picture_shows_a_label_that_is_always_mistaken_in_its_row(tmp_path):
     assert y < 0.35 and x > 0.5
 
 
-@pytest.mark.parametrize("order", ["forward", "reversed", "shuffled"])
+@pytest.mark.parametrize("order", ORDERS)
 def test_an_order_permutes_the_frames_of_each_clip_and_nothing_else(order):
     clips = torch.arange(2 * 3 * 8 * 2 * 2, dtype=torch.uint8).reshape(2, 3, 8, 2, 2)
     before = Batch(clips, *(torch.tensor(values) for values in ([1, 0], [5, 9], [-1, -1])))
-    (after,), (again,) = (list(reordered([before], order)) for _ in range(2))
+    after, again = (reordered(before, order) for _ in range(2))
     assert torch.equal(after.clips, again.clips)
     assert all(torch.equal(a, b) for a, b in zip(before[1:], after[1:], strict=True))
     orders = []
     for old, new in zip(before.clips, after.clips, strict=True):
         frames = [f.tolist() for f in old.unbind(1)]
         orders.append([frames.index(frame.tolist()) for frame in new.unbind(1)])
-    if order == "forward":
-        assert orders == [list(range(8))] * 2
-    elif order == "reversed":
-        assert orders == [list(range(7, -1, -1))] * 2
+    expected = {
+        "forward": list(range(8)), "reversed": list(range(7, -1, -1)), "first": [0] * 8,
+        "centre": [4] * 8, "single": [4],
+    }  # fmt: skip
+    if order in expected:
+        assert orders == [expected[order]] * 2
     else:
         assert all(sorted(one) == list(range(8)) for one in orders)
         assert orders[0] != orders[1] and list(range(8)) not in orders  # each video its own
+
+
+def test_the_command_offers_the_orders_that_there_are():
+    assert tuple(frame_orders.ORDERS) == ORDERS
+    with pytest.raises(ValueError, match="no order of frames 'sorted'"):
+        reordered(batch([0], [0]), "sorted")
+
+
+class Loader(list):
+    """Batches in memory, in place of those of a data loader."""
+
+
+def test_all_orders_in_one_reading_are_what_each_order_alone_is():
+    """Also if a batch has no readable video, and if clips are computed two at a time."""
+    net = nn.Sequential(nn.AdaptiveAvgPool3d((2, 4, 4)), *network())
+    loader = Loader([
+        batch([0, 0, 0, 1, 1, 1], [3, 3, 3, 1, 1, 1], seed=1),
+        batch([9, 9, 9], [0, 0, 0], replaced=[2, 2, 2], seed=2),
+        batch([3, 3, 3, 4, 4, 4], [2, 2, 2, 0, 0, 0], seed=3),
+    ])  # fmt: skip
+    how = {"views": 3, "crops": 1, "parts": parts_of(3, 1), "most": 2, "keep_logits": True}
+    together = score_videos(net, loader, CPU, videos(10), orders=ORDERS, **how)
+    assert list(together) == list(ORDERS)
+    for order in ORDERS:
+        alone = score_videos(net, loader, CPU, videos(10), orders=[order], **how)[order]
+        assert alone.indices.tolist() == [0, 1, 3, 4] and alone.labels.tolist() == [3, 1, 2, 0]
+        np.testing.assert_array_equal(alone.top, together[order].top)
+        np.testing.assert_array_equal(alone.losses, together[order].losses)
+        assert (together[order].logits is not None) == (order == "forward")
+    forward = together["forward"]
+    shares = torch.from_numpy(forward.logits[:, :, 0]).softmax(2)  # (videos, views, classes)
+    means = shares.mean(1)
+    np.testing.assert_allclose(forward.probabilities, means.topk(5).values, rtol=1e-5)
+    of_label = means[torch.arange(4), torch.from_numpy(forward.labels)]
+    np.testing.assert_allclose(forward.label_probabilities, of_label, rtol=1e-5)
+    np.testing.assert_allclose(forward.losses, -of_label.log(), rtol=1e-4)
+    for part, hits in zip(parts_of(3, 1), forward.part_hits.tolist(), strict=True):
+        some = shares[:, part.clips].mean(1).argmax(1).numpy()
+        assert hits == [(some == forward.labels).sum(), 4]
+
+
+def test_parts_of_an_evaluation_are_spread_evenly():
+    assert [part.clips for part in parts_of(4, 1)] == [[2], [0, 3], [0, 2, 3], [0, 1, 2, 3]]
+    some = {(part.views, part.crops): part.clips for part in parts_of(3, 3)}
+    assert some[1, 1] == [4] and some[2, 1] == [1, 7] and some[1, 3] == [3, 4, 5]
+    assert some[2, 3] == [0, 1, 2, 6, 7, 8] and some[3, 3] == list(range(9)) and len(some) == 6
+
+
+@given(st.integers(1, 1000), st.sampled_from([1, 3]))
+def test_parts_are_different_clips_of_the_evaluation_and_the_last_is_all_of_it(views, crops):
+    parts = parts_of(views, crops)
+    assert len({(part.views, part.crops) for part in parts}) == len(parts) <= 2 * MOST
+    for part in parts:
+        assert len(set(part.clips)) == len(part.clips) == part.views * part.crops
+        assert min(part.clips) >= 0 and max(part.clips) < views * crops
+    assert parts[-1].clips == list(range(views * crops))
+
+
+def test_scores_of_classes_by_hand():
+    matrix = np.array([[3, 1, 0, 0], [0, 2, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0]])
+    found = class_scores(matrix)
+    assert found.videos.tolist() == [4, 2, 2, 0]
+    np.testing.assert_allclose(found.accuracy, [75, 100, 0, np.nan])
+    np.testing.assert_allclose(found.precision, [75, 50, np.nan, np.nan])
+    np.testing.assert_allclose(found.f1, [75, 200 * 2 / 6, 0, np.nan])
+    for number in range(3):
+        hits, clips = int(matrix[number, number]), int(found.videos[number])
+        ends = scipy.stats.binomtest(hits, clips).proportion_ci(method="wilson")
+        np.testing.assert_allclose(
+            [found.low[number], found.high[number]], [100 * ends.low, 100 * ends.high], atol=1e-4
+        )
+    assert mean_class_accuracy(matrix).value == pytest.approx((75 + 100 + 0) / 3)
+    assert mean_f1(matrix).value == pytest.approx((75 + 400 / 6 + 0) / 3)
+    assert share(1, 4)[0] == 25 and str(share(1, 4)) == "25.00 % [4.56, 69.94]"
+
+
+def test_the_bootstrap_interval_of_one_class_is_that_of_the_binomial_distribution():
+    matrix = np.array([[140, 60], [0, 0]])
+    found = mean_class_accuracy(matrix)
+    exact = scipy.stats.binom.ppf([0.025, 0.975], 200, 0.7) / 2  # of 200, in percent
+    assert found.value == pytest.approx(70) and found == mean_class_accuracy(matrix)
+    np.testing.assert_allclose([found.low, found.high], exact, atol=1.01)  # two videos

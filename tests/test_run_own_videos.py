@@ -83,7 +83,7 @@ def test_one_command_that_is_killed_goes_on_to_the_same_result(videos, tmp_path,
     folder = runs.folder(tmp_path / "whole" / "results")
     last = whole.said("stdout").splitlines()[-2:]
     assert last[0].startswith(f"results: {folder} ") and f"{folder}/best.pth" in last[1]
-    for name in ("report.html", "confusion.png", "classes.csv", "curves.png"):
+    for name in ("report.html", "evaluation", "curves.png"):
         assert name in last[0] and (folder / name).exists()
     assert not (tmp_path / "whole" / "data" / "broken.csv").exists()
 

@@ -152,7 +152,8 @@ def test_evaluation_and_prediction_read_the_clips_of_validation(
         assert command(lambda sources=sources: run.predict.main(sources)) == 0
     assert len(seen) == 6
     for clips in seen.values():
-        assert len(clips) == 5 and len(set(clips)) == 1
+        # the film strips of the mistakes may show a clip once more in each evaluation
+        assert 5 <= len(clips) <= 7 and len(set(clips)) == 1
 
 
 @pytest.fixture
@@ -217,7 +218,8 @@ def test_class_names_that_are_not_utf8_or_look_like_formulas(
     assert "gr\\udcfcn" in capsys.readouterr().out
     words += ["--dataset", str(root), "--labels", str(root / "labels"), "--workers", "0"]
     assert command(lambda: run.evaluate.main(words)) == 0
-    with (tmp_path / "classes.csv").open(errors="surrogateescape", newline="") as file:
+    (folder,) = (tmp_path / "evaluation").iterdir()
+    with (folder / "classes.csv").open(errors="surrogateescape", newline="") as file:
         assert [row["Class"] for row in csv.DictReader(file)] == state["classes"]
 
 

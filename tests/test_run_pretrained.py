@@ -14,7 +14,7 @@ from reference_networks import CSN, randomised
 from torchvision.models import get_model, get_model_weights
 
 import run.evaluate
-import run.evaluation_report
+import run.evaluation.evaluation
 import run.explain
 import run.features
 import run.predict
@@ -55,7 +55,7 @@ def opened(theirs, tmp_path_factory) -> Trained:
 @pytest.fixture
 def once(opened, tmp_path, monkeypatch) -> None:
     """Lets the commands use the network that is open already, and write into a folder."""
-    for module in (run.prediction, run.evaluation_report):
+    for module in (run.prediction, run.evaluation.evaluation):
         monkeypatch.setattr(module, "open_checkpoint", lambda *given: opened)
     monkeypatch.chdir(tmp_path)
 
@@ -126,8 +126,12 @@ def test_evaluation_with_some_of_the_weights_classes(once, tiny, tmp_path):
         csv.writer(file).writerows(rows)
     code, results = scored(R3D, root)
     assert code == 0 and results["forward"]["clips"] == 1
-    with Path("results/pretrained/torchvision_r3d_18/classes.csv").open() as file:
-        counts = {row["Class"]: row["Clips"] for row in csv.DictReader(file)}
+    (folder,) = Path("results/pretrained/torchvision_r3d_18/evaluation").iterdir()
+    assert folder.name.startswith("torchvision_r3d_18-renamed-16x112-interval2-1view")
+    card = json.loads((folder / "card.json").read_text())
+    assert card["checkpoint"]["licence"] == f"{find_source(R3D).licence}, of {R3D}"
+    with (folder / "classes.csv").open() as file:
+        counts = {row["Class"]: row["Videos"] for row in csv.DictReader(file)}
     assert len(counts) == 400 and counts[RENAMED["grow"]] == "1"
 
 

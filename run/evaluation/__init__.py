@@ -8,7 +8,10 @@ class_scores       accuracy and F1 of each class, means over the classes, interv
 predictions_csv    predictions.csv: one row for each video
 mistakes           the most confidently wrong predictions as film strips
 pictures           confusion matrix, accuracy by views, time probe
-result_card        card.json and card.md: what was scored, how, and the scores
+results            all that an evaluation has found
+result_card        card.json: what was scored, how, and the scores
+card_page          the same as a page to read, card.md
+result_files       write all files of an evaluation
 result_folder      a folder for each protocol, written as a whole
-evaluation         evaluate a checkpoint: all of the above
+evaluation         evaluate a checkpoint: score, write and print
 """

@@ -3,73 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from data.annotations.dataset_fingerprint import part_fingerprint
-from data.clips.clip_dataset import ClipDataset
-from data.file_writing import write_atomically
 from network.network_error import NetworkError
 from network.torchvision_networks import check_clip_shape
-from run.dataset_clips import open_dataset_clips
-from run.evaluation.accuracy_by_views import PartScore, part_scores, parts_of
-from run.evaluation.class_scores import (
-    class_scores,
-    mean_class_accuracy,
-    mean_f1,
-    share,
-)
-from run.evaluation.frame_orders import ORDERS
-from run.evaluation.mistakes import draw_mistakes
-from run.evaluation.pictures import draw_by_views, draw_confusion, draw_time_probe
-from run.evaluation.predictions_csv import write_predictions
-from run.evaluation.protocol import Protocol, protocol_of
-from run.evaluation.result_card import (
-    command_line,
-    file_digest,
-    licence_of,
-    now,
-    versions,
-    write_card,
-)
+from run.command_line import folder_beside
+from run.dataset_clips import open_dataset_clips, with_class_names
+from run.evaluation.accuracy_by_views import part_scores, parts_of
+from run.evaluation.protocol import protocol_of
+from run.evaluation.result_card import card_content
+from run.evaluation.result_files import write_files
 from run.evaluation.result_folder import free_folder, publish
-from run.evaluation.video_scores import VideoScores, score_videos
-from run.trained_network import Trained, open_checkpoint
+from run.evaluation.results import Evaluated
+from run.evaluation.video_scores import score_videos
+from run.trained_network import open_checkpoint
 from train.config import Config
 from train.devices import open_devices
-from train.report.prediction_scores import confusion_matrix
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """What the files of an evaluation are made from."""
-
-    trained: Trained
-    clips: ClipDataset
-    protocol: Protocol
-    answers: dict[str, VideoScores]  # by order of the frames; the first one is the protocol's
-    by_views: list[PartScore]  # empty for a single clip of each video
-    card: dict[str, Any]
-
-    @property
-    def scores(self) -> VideoScores:
-        """The answers for the protocol's own order of the frames."""
-        return self.answers[self.protocol.order]
-
-    @property
-    def matrix(self) -> np.ndarray:
-        """The confusion matrix: int64 (classes, classes), rows are labels."""
-        scores = self.scores
-        return confusion_matrix(scores.labels, scores.top[:, 0], len(self.trained.classes))
 
 
 def evaluate_checkpoint(
@@ -91,7 +45,7 @@ def evaluate_checkpoint(
         DataError: the dataset cannot be used.
     """
     with open_devices(args.gpus, args.precision, most=1) as devices:
-        trained = open_checkpoint(args.checkpoint, devices)
+        trained = with_class_names(open_checkpoint(args.checkpoint, devices), args)
         # the --skip-bad in the checkpoint was about the videos of its training
         config = replace(
             trained.with_shape(args.clip_length, args.clip_size, args.clip_fps),
@@ -120,9 +74,9 @@ def evaluate_checkpoint(
     scores = answers[orders[0]]
     by_views = part_scores(parts, scores.part_hits, len(scores.indices))
     found = Evaluated(trained, clips, protocol, answers, by_views, card={})
-    found.card.update(_card(args, found, words) | where)
+    found.card.update(card_content(args, found, words) | where)
     name = protocol.folder_name(args.checkpoint, Path(args.dataset))
-    parent = args.out or args.checkpoint.parent / "evaluation"
+    parent = args.out or folder_beside(args.checkpoint) / "evaluation"
     folder = free_folder(parent, name, found.card["asked"])
     publish(folder, lambda unfinished: write_files(found, unfinished))
     _print(found, args.checkpoint)
@@ -147,133 +101,6 @@ def _possible(orders: Sequence[str], config: Config) -> list[str]:
     return list(orders)
 
 
-def _card(args: argparse.Namespace, found: Evaluated, words: Sequence[str]) -> dict[str, Any]:
-    """Return the content of the result card, without the device."""
-    videos, scores, config = found.clips.videos, found.scores, found.trained.config
-    n = len(scores.indices)
-    root = Path(args.dataset)
-    return {
-        "asked": {
-            "checkpoint": str(args.checkpoint.resolve()),
-            "dataset": str(root.resolve()),
-            "labels": str(videos.source.resolve()),
-            "protocol": found.protocol.as_dict(),
-        },
-        "protocol": found.protocol.as_dict(),
-        "data": {
-            "name": root.absolute().name,
-            "folder": str(root),
-            "labels": str(videos.source),
-            "part": "val",
-            "videos": len(videos),
-            "scored": n,
-            "classes": len(found.trained.classes),
-            "fingerprint": part_fingerprint(videos),
-        },
-        "checkpoint": {
-            "file": str(args.checkpoint),
-            "sha256": file_digest(args.checkpoint),
-            "network": config.network,
-            "task name": config.task_name,
-            "random seed": config.random_seed,
-            "pretrained": config.pretrained_3d,
-            "licence": licence_of(config.pretrained_3d),
-        },
-        "command": command_line(words),
-        "date": now(),
-        "versions": versions(),
-        "scores": {
-            "top1": share(scores.top1, n),
-            "top5": share(scores.top5, n),
-            "mean_class_accuracy": mean_class_accuracy(found.matrix),
-            "mean_f1": mean_f1(found.matrix),
-            "loss": float(scores.losses.mean()),
-        },
-        "by_views": [score._asdict() for score in found.by_views],
-        "time_probe": _probe_rows(found.answers) if len(found.answers) > 1 else [],
-    }
-
-
-def _probe_rows(answers: Mapping[str, VideoScores]) -> list[dict[str, Any]]:
-    return [
-        {
-            "order": order,
-            "shown": ORDERS[order],
-            "top1": share(scores.top1, len(scores.indices)),
-            "top5": share(scores.top5, len(scores.indices)),
-            "loss": float(scores.losses.mean()),
-        }
-        for order, scores in answers.items()
-    ]
-
-
-def write_files(found: Evaluated, folder: Path) -> None:
-    """Write all files of an evaluation into an empty folder."""
-    scores, videos, classes = found.scores, found.clips.videos, found.trained.classes
-    matrix, card = found.matrix, found.card
-    write_predictions(
-        folder, videos, scores.indices,
-        labels=scores.labels, top=scores.top, probabilities=scores.probabilities,
-        label_probabilities=scores.label_probabilities, losses=scores.losses,
-    )  # fmt: skip
-    _write_csv(folder / "classes.csv", _class_rows(matrix, classes))
-    title = f"{found.trained.config.network}: top-1 {card['scores']['top1'].value:.1f} %"
-    draw_confusion(matrix, classes, title, folder / "confusion.png")
-    draw_mistakes(scores, found.clips, found.protocol.frames, folder)
-    if found.by_views:
-        _write_csv(folder / "views.csv", map(_with_ends, card["by_views"]))
-        draw_by_views(found.by_views, folder / "views.png")
-    if card["time_probe"]:
-        _write_csv(folder / "time_probe.csv", map(_with_ends, card["time_probe"]))
-        rows = {row["shown"]: row["top1"] for row in card["time_probe"]}
-        draw_time_probe(rows, 100 / len(classes), folder / "time_probe.png")
-    if scores.logits is not None:
-        names = np.array(videos.names())[scores.indices]
-        arrays = {"ids": names, "labels": scores.labels, "classes": np.array(classes)}
-        write_atomically(
-            folder / "logits.npz", lambda file: np.savez(file, **arrays, logits=scores.logits)
-        )
-    write_card(folder, card)
-
-
-def _class_rows(matrix: np.ndarray, classes: Sequence[str]) -> list[dict[str, Any]]:
-    found = class_scores(matrix)
-    names = ("Videos", "Accuracy", "Low", "High", "Precision", "F1")
-    return [
-        {"Class": name, **dict(zip(names, row, strict=True))}
-        for name, *row in zip(classes, *(column.tolist() for column in found), strict=True)
-    ]
-
-
-def _with_ends(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row of a table with three columns for each score that has an interval."""
-    cells: dict[str, Any] = {}
-    for name, value in row.items():
-        title = name.capitalize()
-        if isinstance(value, tuple):
-            cells |= dict(zip((title, f"{title}Low", f"{title}High"), value, strict=True))
-        else:
-            cells[title] = value
-    return cells
-
-
-def _write_csv(path: Path, rows: Sequence[dict[str, Any]] | map) -> None:
-    """Write rows with equal keys; numbers that are not finite become empty cells."""
-    rows = list(rows)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
-    content = text.getvalue().encode(errors="surrogateescape")
-    write_atomically(path, lambda file: file.write(content))
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, float):
-        return f"{value:.4f}" if np.isfinite(value) else ""
-    return value
-
-
 def _print(found: Evaluated, checkpoint: Path) -> None:
     scores, videos, card = found.scores, found.clips.videos, found.card["scores"]
     print(f"{len(videos)} videos, {len(found.trained.classes)} classes, {checkpoint}")
@@ -290,7 +117,7 @@ def _print(found: Evaluated, checkpoint: Path) -> None:
     said = "  ".join(f"{name} {card[key]}" for key, name in names.items())
     print(f"with 95 % intervals: {said}")
     for part in found.by_views:
-        print(f"{part.views:4} views x {part.crops} crops: top1 {part.top1}")
+        print(f"views {part.views:3}, crops {part.crops}: top-1 {part.top1}")
 
 
 def _numbers(found: Evaluated) -> dict[str, dict[str, float]]:

@@ -36,6 +36,7 @@ def draw_mistakes(scores: VideoScores, clips: ClipDataset, frames: int, folder: 
         folder: in which NAME is written.
     """
     videos, strips = clips.videos, []
+    names = list(videos.names())
     for position in worst(scores):
         index = int(scores.indices[position])
         request = ClipRequest(index, 0, frames, clips.options.clip_size)
@@ -49,7 +50,7 @@ def draw_mistakes(scores: VideoScores, clips: ClipDataset, frames: int, folder: 
             for number in (scores.labels[position], scores.top[position, 0])
         )
         text = (
-            f"{_shortened(printable(Path(videos.names()[index]).name))}\n"
+            f"{_shortened(printable(Path(names[index]).name))}\n"
             f"{predicted}: {scores.probabilities[position, 0]:.0%}\n"
             f"label {label}: {scores.label_probabilities[position]:.0%}"
         )

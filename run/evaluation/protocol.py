@@ -34,7 +34,7 @@ class Protocol:
         """Return a name that tells what was evaluated, on which dataset and how."""
         rate = f"{self.fps:g}fps" if self.fps else f"interval{self.interval}"
         words = [
-            checkpoint.stem,
+            checkpoint.stem.replace(":", "_"),  # of the name of pretrained weights
             dataset.absolute().name[:LONGEST],
             f"{self.frames}x{self.size}",
             rate,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import math
@@ -13,10 +14,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from data.annotations.dataset_fingerprint import part_fingerprint
 from data.file_writing import write_text
-from network.pretrained.sources import find_source, is_source_name, list_pretrained
-from run.evaluation.class_scores import Share
+from network.pretrained.source import Source
+from network.pretrained.sources import find_source, list_pretrained
+from run.evaluation.card_page import card_page
+from run.evaluation.class_scores import Share, mean_class_accuracy, mean_f1, share
+from run.evaluation.frame_orders import ORDERS
 from run.evaluation.result_folder import CARD
+from run.evaluation.results import Evaluated
+from run.evaluation.video_scores import VideoScores
 from run.worker_pool import printable
 
 PAGE = "card.md"
@@ -39,16 +46,19 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def licence_of(pretrained: str | None) -> str:
-    """Return what is known of the licence of weights that were trained from `pretrained`.
+def licence_of(source: Source | None, pretrained: str | None) -> str:
+    """Return what is known of the licence of weights.
 
     Args:
-        pretrained: the --pretrained-3d of the training, None for random weights.
+        source: that the weights come from, if it is known.
+        pretrained: the --pretrained-3d that they were trained from, None for random weights.
     """
-    if not pretrained:
+    if source is None and not pretrained:
         return OWN
-    if is_source_name(pretrained) and pretrained in list_pretrained():
-        return f"{find_source(pretrained).licence}, of {pretrained}"
+    if source is None and pretrained in list_pretrained():
+        source = find_source(pretrained)
+    if source:
+        return f"{source.licence}, of {source.name}"
     return f"{NOT_STATED}; the weights come from {pretrained}"
 
 
@@ -60,6 +70,68 @@ def versions() -> dict[str, str]:
 def now() -> str:
     """Return the date and time in UTC."""
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+
+
+def card_content(
+    args: argparse.Namespace, found: Evaluated, words: Sequence[str]
+) -> dict[str, Any]:
+    """Return the content of the result card, without the device."""
+    videos, scores, config = found.clips.videos, found.scores, found.trained.config
+    n = len(scores.indices)
+    root = Path(args.dataset)
+    return {
+        "asked": {
+            "checkpoint": str(args.checkpoint.resolve()),
+            "dataset": str(root.resolve()),
+            "labels": str(videos.source.resolve()),
+            "protocol": found.protocol.as_dict(),
+        },
+        "protocol": found.protocol.as_dict(),
+        "data": {
+            "name": root.absolute().name,
+            "folder": str(root),
+            "labels": str(videos.source),
+            "part": "val",
+            "videos": len(videos),
+            "scored": n,
+            "classes": len(found.trained.classes),
+            "fingerprint": part_fingerprint(videos),
+        },
+        "checkpoint": {
+            "file": str(args.checkpoint),
+            "sha256": file_digest(found.trained.file),
+            "network": config.network,
+            "task name": config.task_name,
+            "random seed": config.random_seed,
+            "pretrained": config.pretrained_3d,
+            "licence": licence_of(found.trained.source, config.pretrained_3d),
+        },
+        "command": command_line(words),
+        "date": now(),
+        "versions": versions(),
+        "scores": {
+            "top1": share(scores.top1, n),
+            "top5": share(scores.top5, n),
+            "mean_class_accuracy": mean_class_accuracy(found.matrix),
+            "mean_f1": mean_f1(found.matrix),
+            "loss": float(scores.losses.mean()),
+        },
+        "by_views": [score._asdict() for score in found.by_views],
+        "time_probe": _probe_rows(found.answers) if len(found.answers) > 1 else [],
+    }
+
+
+def _probe_rows(answers: Mapping[str, VideoScores]) -> list[dict[str, Any]]:
+    return [
+        {
+            "order": order,
+            "shown": ORDERS[order],
+            "top1": share(scores.top1, len(scores.indices)),
+            "top5": share(scores.top5, len(scores.indices)),
+            "loss": float(scores.losses.mean()),
+        }
+        for order, scores in answers.items()
+    ]
 
 
 def write_card(folder: Path, card: Mapping[str, Any]) -> None:
@@ -79,80 +151,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return printable(value) if isinstance(value, str | Path) else value
-
-
-def card_page(card: Mapping[str, Any]) -> str:
-    """Return card.md for the content of a card.json."""
-    checkpoint, data, scores = card["checkpoint"], card["data"], card["scores"]
-    lines = [
-        f"# {checkpoint['network']} on {data['name']}",
-        "",
-        "| score | value | 95 % interval |",
-        "|---|---|---|",
-        *(_score_row(name, value) for name, value in scores.items()),
-        "",
-        *_table("By number of views", card["by_views"]),
-        *_table("Time probe", card["time_probe"]),
-        "## Protocol",
-        "",
-        *_list(card["protocol"]),
-        "",
-        "## Data",
-        "",
-        *_list(data),
-        "",
-        "## Checkpoint",
-        "",
-        *_list(checkpoint),
-        "",
-        "## Command",
-        "",
-        "```",
-        card["command"],
-        "```",
-        "",
-        f"{card['date']}; {card['device']}, {card['precision']}; {_said(card['versions'])}",
-        "",
-        "Intervals of top-1, top-5 and of shares of videos are Wilson's; those of means over "
-        "classes are percentiles of a bootstrap over the videos. They say how much other videos of "
-        "the same kind would change a score, not how much another training would.",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _list(values: Mapping[str, Any]) -> list[str]:
-    return [f"- {name.replace('_', ' ')}: {_said(value)}" for name, value in values.items()]
-
-
-def _score_row(name: str, value: Any) -> str:
-    label = name.replace("_", " ")
-    if isinstance(value, Mapping):
-        interval = f"{value['low']:.2f} to {value['high']:.2f}"
-        return f"| {label} | {value['value']:.2f} % | {interval} |"
-    return f"| {label} | {'not finite' if value is None else f'{value:.4f}'} | |"
-
-
-def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a table of rows that have equal keys; no lines if there are no rows."""
-    if not rows:
-        return []
-    names = list(rows[0])
-    cells = (" | ".join(_said(row[name]) for name in names) for row in rows)
-    return [
-        f"## {title}",
-        "",
-        f"| {' | '.join(names)} |",
-        f"|{'---|' * len(names)}",
-        *(f"| {row} |" for row in cells),
-        "",
-    ]
-
-
-def _said(value: Any) -> str:
-    if isinstance(value, Mapping):
-        if value.keys() == set(Share._fields):
-            return f"{value['value']:.2f} % ({value['low']:.2f} to {value['high']:.2f})"
-        return ", ".join(f"{name} {_said(item)}" for name, item in value.items())
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return "none" if value is None else str(value)
