@@ -18,7 +18,7 @@ import run.evaluation.evaluation
 import run.explain
 import run.features
 import run.predict
-import run.prediction
+import run.recogniser
 from data.store import write_store
 from data.synthetic import render
 from network.input_profile import InputProfile
@@ -55,7 +55,7 @@ def opened(theirs, tmp_path_factory) -> Trained:
 @pytest.fixture
 def once(opened, tmp_path, monkeypatch) -> None:
     """Lets the commands use the network that is open already, and write into a folder."""
-    for module in (run.prediction, run.evaluation.evaluation):
+    for module in (run.recogniser, run.evaluation.evaluation):
         monkeypatch.setattr(module, "open_checkpoint", lambda *given: opened)
     monkeypatch.chdir(tmp_path)
 
@@ -84,10 +84,10 @@ def test_predictions_are_torchvisions_on_clips_as_its_weights_expect_them(
     video = tmp_path / "video"
     write_store(video, "video", frames, times=[number / 30 for number in range(len(frames))])
     words = ["--checkpoint", R3D, "--gpus", "0", "--views", "1", "--json", "p.json", str(video)]
-    assert command(lambda: run.predict.main(words)) == 0
-    ((row),) = json.loads(Path("p.json").read_text())
-    row.pop("video")
-    assert list(row) == KINETICS == list(opened.classes)
+    assert command(lambda: run.predict.main([*words, "--top", "400"])) == 0
+    (row,) = json.loads(Path("p.json").read_text())["videos"]
+    found = {one["class"]: one["score"] for one in row["top"]}
+    assert sorted(found) == sorted(KINETICS) and list(opened.classes) == KINETICS
     clip = read_clip(opened, video, tmp_path / "scratch").clip
     assert clip.shape == (3, 16, 112, 112)
     assert (opened.config.clip_fps, opened.config.crop_share) == (15, 112 / 128)
@@ -95,7 +95,8 @@ def test_predictions_are_torchvisions_on_clips_as_its_weights_expect_them(
     mean, std = (torch.tensor(values).view(3, 1, 1, 1) for values in (asked.mean, asked.std))
     with torch.no_grad():
         expected = theirs(((clip / 255 - mean) / std)[None])[0].softmax(0)
-    np.testing.assert_allclose(list(row.values()), expected.numpy(), rtol=1e-4, atol=1e-7)
+    shares = [found[name] for name in KINETICS]  # rounded to six digits
+    np.testing.assert_allclose(shares, expected.numpy(), rtol=1e-4, atol=1e-6)
 
 
 def renamed(tiny: Path, root: Path) -> Path:
@@ -145,8 +146,9 @@ def test_evaluation_with_other_classes_is_one_line(once, tiny, capsys):
 def test_weights_without_class_names_take_them_from_the_training_labels(csn, small, tiny, tmp_path):
     code, results = scored(csn, tiny, "--out", tmp_path)
     assert code == 0 and results["forward"]["clips"] == 6
-    with (tmp_path / "classes.csv").open() as file:
-        counts = [(row["Class"], row["Clips"]) for row in csv.DictReader(file)]
+    (path,) = tmp_path.glob("csn-*/classes.csv")
+    with path.open() as file:
+        counts = [(row["Class"], row["Videos"]) for row in csv.DictReader(file)]
     assert counts == [("grow", "2"), ("move_left", "2"), ("darken", "2")]
 
 
