@@ -2,6 +2,13 @@
 
 The report is one html file, `<dataset>/check/report.html`. Damaged videos are also listed in
 `<dataset>/bad_stores.csv`. The exit code is 2 if training would fail.
+
+After a training, `--losses RESULTS` lists likely wrong labels instead, by the losses of its
+training videos: `RESULTS/label_errors/report.html` has film strips, and `label_errors.csv` beside
+it has the tenth of the videos with the highest scores.
+
+    python -m run.check /d/data/UCF101_videos/
+    python -m run.check --losses results/UCF101/srtg_r3d_34_gates_False/
 """
 
 from __future__ import annotations
@@ -40,7 +47,14 @@ def build_parser() -> Parser:
         formatter_class=HelpFormatter,
     )
     add = functools.partial(parser.add_argument, default=argparse.SUPPRESS)
-    parser.add_argument("dataset", type=Path, help="the folder that holds jpg/")
+    parser.add_argument("dataset", type=Path, nargs="?", help="the folder that holds jpg/")
+    add(
+        "--losses",
+        type=Path,
+        metavar="RESULTS",
+        help="list likely wrong labels by the losses of the training with these results; the "
+        "dataset need not be given unless it has been moved",
+    )
     add(
         "--labels",
         type=Path,
@@ -68,7 +82,10 @@ def build_parser() -> Parser:
         help="augmentation of the contact sheets, as for training",
     )
     add(
-        "--output", type=Path, metavar="DIR", help="folder of the report (default: <dataset>/check)"
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="folder of the report (default: <dataset>/check, or <results>/label_errors)",
     )
     parser.add_argument(
         "--no-report", action="store_true", help="write no html, which saves some seconds"
@@ -91,7 +108,13 @@ def main(argv: list[str] | None = None) -> None:
         DataError: there is no dataset, or an option names something that does not exist.
         SystemExit: with exit code 2 if training would fail; 128 + signal after an interruption.
     """
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if "losses" in args:
+        list_label_errors(args)
+        return
+    if args.dataset is None:
+        parser.error("give the dataset, the folder that holds jpg/; or --losses with results")
     check_pipeline(args.augmentation)
     labelled = open_parts(
         args.dataset,
@@ -113,6 +136,27 @@ def main(argv: list[str] | None = None) -> None:
     report(bad, args.dataset / "bad_stores.csv", done=len(facts) - len(bad))
     if worst(findings) == ERROR:
         raise SystemExit(BAD_INPUT)
+
+
+def list_label_errors(args: argparse.Namespace) -> None:
+    """Write the csv and the page of likely wrong labels, and print the first ones.
+
+    Raises:
+        DataError: the results have no losses, or the dataset is another one.
+    """
+    from run.checks.label_errors import LISTED, as_text, find_label_errors, write_csv
+    from run.checks.label_errors_page import write_label_errors  # imports torch
+
+    found = find_label_errors(
+        args.losses, dataset=args.dataset, labels=getattr(args, "labels", None)
+    )
+    output = getattr(args, "output", args.losses / "label_errors")
+    write_csv(output / LISTED, found)
+    log.info("%d of %d videos: %s", len(found.suspects), len(found.videos), output / LISTED)
+    if not args.no_report:
+        write_label_errors(output / "report.html", found)
+        log.info("report: %s", output / "report.html")
+    print(as_text(found))
 
 
 def read_all(folders: list[str], workers: int, patience: float) -> dict[str, StoreFacts]:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data.clips.film_strip import spread
+
 COLUMNS = 8  # frames of a strip
 SIDE = 1.25  # inches
 
@@ -18,11 +20,6 @@ class Strip(NamedTuple):
     what: str  # it shows
     frames: np.ndarray  # uint8 (T, H, W, 3)
     colour: str = "black"  # of the text
-
-
-def spread(frames: int, columns: int = COLUMNS) -> list[int]:
-    """Return which frames a strip shows: evenly spread, the first and the last among them."""
-    return np.unique(np.linspace(0, frames - 1, min(frames, columns)).round().astype(int)).tolist()
 
 
 def draw_strips(
@@ -38,7 +35,7 @@ def draw_strips(
     """
     from matplotlib.figure import Figure  # takes a second to import
 
-    shown = spread(len(strips[0].frames))
+    shown = spread(len(strips[0].frames), COLUMNS)
     label = 0.5 + 0.075 * max(len(line) for strip in strips for line in strip.what.splitlines())
     size = (label + SIDE * len(shown), 0.55 + (SIDE + 0.06) * len(strips))
     figure = Figure(figsize=size, layout="constrained")

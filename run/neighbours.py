@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from data.clips.film_strip import frames_of
 from run.film_strip import Strip, draw_strips
 
 MOST = 50_000  # clips up to which each is compared with all others
@@ -93,14 +94,10 @@ def draw_neighbours(query: Query, label: int | None, near: list[Neighbour], path
         near: its neighbours, the nearest one first.
         path: the png.
     """
-    strips = [Strip(f"{query.name}\n{query.class_name}".strip(), _frames(query.clip))]
+    strips = [Strip(f"{query.name}\n{query.class_name}".strip(), frames_of(query.clip))]
     for one in near:
         colour = "black" if label is None else GREEN if one.label == label else RED
         text = f"{one.name}\n{one.class_name}, {one.similarity:.2f}"
-        strips.append(Strip(text, _frames(one.clip), colour))
+        strips.append(Strip(text, frames_of(one.clip), colour))
     title = f"{query.name} and the videos nearest to it (cosine similarity of their features)"
     draw_strips(strips, title, path)
-
-
-def _frames(clip: Tensor) -> np.ndarray:
-    return clip.permute(1, 2, 3, 0).numpy()

@@ -16,6 +16,7 @@ from torchvision.models.video.mvit import MSBlockConfig, MViT
 
 import run.explain
 from data.clips.clip_dataset import normalise
+from data.clips.film_strip import spread
 from data.store import DATABASE
 from data.synthetic import render, write_video
 from network import NetworkError, build_network, insert_srtg
@@ -26,10 +27,9 @@ from run.explaining.explained_layer import choose_layer, last_layer
 from run.explaining.film import film_frames, film_rate
 from run.explaining.heat_maps import evidence, grad_cam, resized, saliency_tubes, trace
 from run.explaining.occlusion import log_odds, occlude
-from run.explaining.overlay import frames_of, overlaid
+from run.explaining.overlay import enlarged_frames, overlaid
 from run.explaining.random_weights import randomised, rank_correlation
 from run.explaining.srtg_factors import srtg_factors
-from run.film_strip import spread
 from run.layer_outputs import grid_of, output_shapes, token_frames
 from run.mp4_writer import write_mp4
 
@@ -286,12 +286,23 @@ def test_a_film_plays_in_the_clips_time_and_holds_every_frame(tmp_path):
 
 
 def test_a_strip_shows_the_first_and_the_last_frame():
-    assert spread(16) == [0, 2, 4, 6, 9, 11, 13, 15] and spread(3) == [0, 1, 2] and spread(1) == [0]
+    assert spread(16, 8) == [0, 2, 4, 6, 9, 11, 13, 15]
+    assert spread(3, 8) == [0, 1, 2] and spread(1, 8) == [0]
 
 
 def test_small_frames_are_enlarged_by_a_whole_number():
-    assert frames_of(torch.zeros(3, 2, 40, 40, dtype=torch.uint8), 224).shape == (2, 240, 240, 3)
-    assert frames_of(torch.zeros(3, 2, 256, 256, dtype=torch.uint8), 224).shape == (2, 256, 256, 3)
+    assert enlarged_frames(torch.zeros(3, 2, 40, 40, dtype=torch.uint8), 224).shape == (
+        2,
+        240,
+        240,
+        3,
+    )
+    assert enlarged_frames(torch.zeros(3, 2, 256, 256, dtype=torch.uint8), 224).shape == (
+        2,
+        256,
+        256,
+        3,
+    )
 
 
 @pytest.fixture(scope="module")

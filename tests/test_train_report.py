@@ -24,7 +24,7 @@ from data.synthetic import render
 from run.command_line import parse_config
 from train.config import Config
 from train.report.charts import axis_for, confusion_figure, line_chart, round_numbers, stacked_chart
-from train.report.film_strips import film_strips
+from train.report.film_strips import strips_of_predictions
 from train.report.page import escaped, html_page
 from train.report.prediction_scores import (
     Z,
@@ -343,7 +343,7 @@ def test_segments_are_told_apart_by_their_seconds(tmp_path):
     seconds = [number / 25 for number in range(24)]
     write_store(tmp_path / "jpg" / "grow" / "val0", "val0", jpegs, times=seconds)
     config = Config(dataset=str(tmp_path), train_frame_interval=[1], **options)
-    strips = film_strips(config, again, range(3))
+    strips = strips_of_predictions(config, again, range(3))
     assert len({tuple(strip) for strip in strips.values()}) == 3  # other frames of the same video
 
 

@@ -56,13 +56,17 @@ class Videos:
         """Return the folder of one video as text, which takes less time than a Path."""
         return os.path.join(self.root, self.folders[index])  # noqa: PTH118
 
+    def name(self, index: int) -> str:
+        """Return the folder of one video, for a segment with its seconds."""
+        folder = str(self.folders[index])
+        if self.times is None or math.isnan(self.times[index, 0]):
+            return folder
+        start, end = self.times[index]
+        return f"{folder} {start:g}-{end:g} s"
+
     def names(self) -> Iterator[str]:
-        """Yield the folder of each row's video, for segments with their seconds."""
-        if self.times is None:
-            yield from self.folders
-            return
-        for folder, (start, end) in zip(self.folders, self.times, strict=True):
-            yield folder if math.isnan(start) else f"{folder} {start:g}-{end:g} s"
+        """Yield the name of each video or segment."""
+        return map(self.name, range(len(self)))
 
     def fingerprint(self) -> str:
         """Return a hash of the videos' names, labels and classes; paths of the disk do not matter.

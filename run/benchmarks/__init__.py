@@ -4,6 +4,7 @@
 - `step_overhead`: the time that the training loop adds to the network's own
 - `multigrid_gain`: training with and without multigrid
 - `recipe_accuracy`: the accuracy on small datasets if no recipe is named
+- `label_errors`: how many wrong labels `run.check --losses` finds
 - `recurrent_start`: training from each initialisation of the recurrent layers
 - `srtg_transfer`: new classes for a pretrained network, with SRTG blocks and without
 - `loader_speed`: loading a training clip, compared with other ways

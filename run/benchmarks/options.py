@@ -39,6 +39,17 @@ def recipes(parser: ArgumentParser) -> None:
     )
 
 
+def label_errors(parser: ArgumentParser) -> None:
+    """Add the options of `label_errors`."""
+    parser.add_argument(
+        "--root", type=Path, default=Path("demo"), help="folder for the rendered videos"
+    )
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the videos to render")
+    parser.add_argument("--share", type=float, default=0.05, help="of the labels to flip")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="one run for each")
+    parser.add_argument("--options", default="", help="more options of the training")
+
+
 def step(parser: ArgumentParser) -> None:
     """Add the options of `step_overhead`."""
     _add_training_data(parser, scale=0.1)
@@ -224,6 +235,9 @@ BENCHMARKS = {
     "multigrid": Benchmark("multigrid_gain", multigrid, "training with and without multigrid"),
     "recipes": Benchmark(
         "recipe_accuracy", recipes, "the accuracy on small datasets if no recipe is named"
+    ),
+    "label-errors": Benchmark(
+        "label_errors", label_errors, "how many flipped labels are found by the losses of videos"
     ),
     "init": Benchmark(
         "recurrent_start",

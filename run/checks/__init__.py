@@ -13,4 +13,9 @@ For a dataset:
 - `contact_sheets`: pictures of each class, before and after augmentation
 - `report_page`: the report, one html file
 - `usable_rows`: the label csv of `--fix`
+
+For the results of a training, `--losses`:
+
+- `label_errors`: likely wrong labels, by the losses of the training videos
+- `label_errors_page`: the page about them, with film strips
 """

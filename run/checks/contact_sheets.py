@@ -10,12 +10,12 @@ import numpy as np
 from tqdm import tqdm
 
 from data.clips.clip_dataset import ClipDataset, ClipOptions, ClipRequest
+from data.clips.film_strip import SIDE, film_strip, frames_of, small_jpeg, spread
 from data.data_error import DataError
 from data.dataset_defaults import DatasetSpec
 from data.store import open_store
 from run.checks.labelled_parts import Labelled
 from run.checks.store_facts import StoreFacts
-from train.report.film_strips import SIDE, small_jpeg
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +53,8 @@ def contact_sheets(
     sheets = {}
     for number in tqdm(used, desc="contact sheets", unit="class", disable=None):
         good = [i for i in of_class[number].tolist() if not facts[videos.path(i)].error]
-        spread = np.linspace(0, len(good) - 1, min(count, len(good))).round().astype(int)
         strips = []
-        for index in (good[place] for place in spread.tolist()):
+        for index in (good[place] for place in spread(len(good), count)):
             try:
                 strips.append(_strip(clips, index, spec))
             except DataError as error:  # it was replaced since it was read
@@ -78,7 +77,5 @@ def _strip(clips: ClipDataset, index: int, spec: DatasetSpec) -> Strip:
     places = (np.arange(FRAMES) * 2 + 1) * store.n_frames // (2 * FRAMES)
     stored = [small_jpeg(frame) for frame in store.read_at_least(places, SIDE)]
     sample = clips[ClipRequest(index, epoch=1, frames=spec.clip_length, size=spec.clip_size)]
-    frames = sample.clip.permute(1, 2, 3, 0).numpy()  # (T, S, S, 3)
-    shown = np.linspace(0, len(frames) - 1, FRAMES).round().astype(int)
-    augmented = [small_jpeg(frames[i]) for i in shown]
+    augmented = film_strip(frames_of(sample.clip), FRAMES)
     return Strip(str(clips.videos.folders[index]), stored, augmented)

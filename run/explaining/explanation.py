@@ -20,7 +20,7 @@ from run.explaining.explained_layer import choose_layer, last_layer
 from run.explaining.film import film_frames, film_rate
 from run.explaining.heat_maps import evidence, grad_cam, saliency_tubes, trace
 from run.explaining.occlusion import Occlusion, occlude
-from run.explaining.overlay import frames_of, overlaid
+from run.explaining.overlay import enlarged_frames, overlaid
 from run.explaining.pictures import draw_factors, draw_occlusion
 from run.explaining.random_weights import randomised, rank_correlation
 from run.explaining.srtg_factors import BlockFactors, srtg_factors
@@ -217,7 +217,7 @@ def _rounded(heat: Tensor) -> list:
 
 def _write(folder: Path, clip: SingleClip, found: Explanation, facts: dict) -> None:
     """Write all files into a temporary folder, then move them into `folder`."""
-    frames, moments = frames_of(clip.clip, PANEL), clip.moments()
+    frames, moments = enlarged_frames(clip.clip, PANEL), clip.moments()
     heat = overlaid(frames, found.heat)
     control = overlaid(frames, found.control)
     tubes = [] if found.tubes is None else [("Saliency Tubes", overlaid(frames, found.tubes))]

@@ -6,14 +6,15 @@ import cv2
 import numpy as np
 from torch import Tensor
 
+from data.clips.film_strip import frames_of
 from run.explaining.heat_maps import resized
 
 STRENGTH = 0.7  # share of the colour where the heat is 1
 
 
-def frames_of(clip: Tensor, side: int) -> np.ndarray:
+def enlarged_frames(clip: Tensor, side: int) -> np.ndarray:
     """Return the frames of a clip (3, T, S, S) at `side` pixels or more: uint8 (T, H, W, 3)."""
-    frames = clip.permute(1, 2, 3, 0).cpu().numpy()
+    frames = frames_of(clip)
     enlarged = max(1, round(side / frames.shape[1])) * frames.shape[1]
     if enlarged == frames.shape[1]:
         return np.ascontiguousarray(frames)

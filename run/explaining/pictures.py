@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from data.clips.film_strip import spread
 from run.explaining.occlusion import Occlusion
 from run.explaining.srtg_factors import BlockFactors
-from run.film_strip import spread
 
 BLUE, ORANGE = "#3b6ea5", "#d9822b"
 

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from data.file_writing import write_text
-from train.report.film_strips import film_strips
+from train.report.film_strips import strips_of_predictions
 from train.report.page import RUN_STYLE, escaped, html_page
 from train.report.run_files import SCHEDULE, RunFiles, read_run
 from train.report.training_sections import command_and_data, curves, gates, summary, times
@@ -28,7 +28,7 @@ def run_page(run: RunFiles) -> str:
     parts += [*command_and_data(run), *times(run)]
     if run.predictions:
         wrong, hard = shown_clips(run.predictions)
-        strips = film_strips(run.config, run.predictions, [*wrong, *hard])
+        strips = strips_of_predictions(run.config, run.predictions, [*wrong, *hard])
         parts += validation(run, strips)
     parts += gates(run)
     return html_page(title, parts, style=RUN_STYLE)

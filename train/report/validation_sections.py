@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from train.report.charts import confusion_figure
-from train.report.page import escaped, picture
+from train.report.film_strips import film
+from train.report.page import escaped
 from train.report.prediction_scores import (
     confidently_wrong,
     confused_pairs,
@@ -103,17 +104,8 @@ def films(
     yield f'<h3>{title}</h3><p>{words}</p><div class="films">'
     for index in indices:
         label, predicted = (run.classes[c[index]] for c in (found.labels, found.predicted))
-        said = f"{escaped(label)}: {found.label_probability[index]:.1%}"
+        said = f"{label}: {found.label_probability[index]:.1%}"
         if found.is_wrong[index]:
-            said += f"; predicted {escaped(predicted)}: {found.probability[index]:.1%}"
-        name = found.name(index)
-        pictures = "".join(
-            picture(jpeg, alt=f"{name}, frame {number} of the strip")
-            for number, jpeg in enumerate(strips.get(index, ()), 1)
-        )
-        pictures = pictures or "<small>its frames cannot be read here</small>"
-        yield (
-            f'<div class="film"><div>{pictures}</div><small>{said}</small>'
-            f"<small>{escaped(name)}</small></div>"
-        )
+            said += f"; predicted {predicted}: {found.probability[index]:.1%}"
+        yield film(found.name(index), [said], strips.get(index, ()))
     yield "</div>"
