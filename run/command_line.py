@@ -30,7 +30,7 @@ from network.network_error import NetworkError
 from network.pretrained.sources import check_source_name, is_source_name
 from train.config import Config, bounds_of
 from train.input_check import check_inputs
-from train.option_bounds import within
+from train.option_bounds import Bounds, within
 from train.recipes import GOVERNED
 from train.results.log_file import PlainFormatter
 from train.train_errors import DivergedError, Interrupted, TrainError
@@ -278,6 +278,35 @@ def complete(benchmark: str, /, **options: object) -> Config:
     return config
 
 
+def add_clip_rate(parser: argparse.ArgumentParser) -> None:
+    """Add the option of the frame rate at which a trained network sees a video."""
+    parser.add_argument(
+        "--clip-fps",
+        type=within(bounds_of("clip_fps"), float),
+        help="frames per second of a clip, instead of the checkpoint's frame rate or interval",
+    )
+
+
+def add_video_file(parser: argparse.ArgumentParser) -> None:
+    """Add the options of commands that take clips from video files."""
+    add_clip_rate(parser)
+    parser.add_argument(
+        "--short-side",
+        type=within(Bounds(16, 4096)),
+        default=256,
+        help="short side to which the frames of video files are resized, in pixels",
+    )
+
+
+def add_gpus(parser: argparse.ArgumentParser) -> None:
+    """Add the option that chooses between GPU and CPU."""
+    parser.add_argument(
+        "--gpus",
+        type=within(bounds_of("gpus")),
+        help="number of GPUs; 0: the CPU (default: one GPU if there is one)",
+    )
+
+
 def add_dataset_to_score(parser: argparse.ArgumentParser) -> None:
     """Add the options of the commands that run a trained network on a dataset."""
     parser.add_argument("--dataset", required=True, help="the folder that holds jpg/")
@@ -287,11 +316,7 @@ def add_dataset_to_score(parser: argparse.ArgumentParser) -> None:
         type=within(bounds_of("split")),
         help="number of the official split (default: the split of the training)",
     )
-    parser.add_argument(
-        "--clip-fps",
-        type=within(bounds_of("clip_fps"), float),
-        help="frames per second of a clip, instead of the checkpoint's frame rate or interval",
-    )
+    add_clip_rate(parser)
     parser.add_argument(
         "--batch-size", type=within(bounds_of("batch_size")), default=16, help="clips in a batch"
     )
@@ -325,11 +350,7 @@ def add_checkpoint(parser: Parser) -> None:
 def add_trained_network(parser: Parser) -> None:
     """Add the options of a command that opens a trained network."""
     add_checkpoint(parser)
-    parser.add_argument(
-        "--gpus",
-        type=within(bounds_of("gpus")),
-        help="number of GPUs; 0: the CPU (default: one GPU if there is one)",
-    )
+    add_gpus(parser)
     parser.add_argument(
         "--precision",
         choices=("auto", "fp32", "bf16", "fp16"),

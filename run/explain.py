@@ -23,11 +23,12 @@ from run.command_line import (
     HelpFormatter,
     Parser,
     add_checkpoint,
+    add_gpus,
+    add_video_file,
     check_checkpoint,
     command,
     folder_beside,
 )
-from train.config import bounds_of
 from train.option_bounds import Bounds, within
 
 
@@ -64,22 +65,8 @@ def build_parser() -> Parser:
         metavar="SECONDS",
         help="where in the video the clip starts (default: the clip is in the centre)",
     )
-    parser.add_argument(
-        "--clip-fps",
-        type=within(bounds_of("clip_fps"), float),
-        help="frames per second of a clip, instead of the checkpoint's frame rate or interval",
-    )
-    parser.add_argument(
-        "--short-side",
-        type=within(Bounds(16, 4096)),
-        default=256,
-        help="short side to which the frames of video files are resized, in pixels",
-    )
-    parser.add_argument(
-        "--gpus",
-        type=within(bounds_of("gpus")),
-        help="number of GPUs; 0: the CPU (default: one GPU if there is one)",
-    )
+    add_video_file(parser)
+    add_gpus(parser)
     parser.add_argument(
         "--out",
         type=Path,

@@ -18,6 +18,8 @@ from data.annotations.tree_labels import label_tree
 from data.data_error import DataError
 from data.dataset_defaults import READY_MADE, dataset_spec
 from run.command_line import HelpFormatter, Parser, command
+from train.config import BELOW_ONE
+from train.option_bounds import within
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,23 @@ KINETICS_LISTS = {
     700: "kinetics/kinetics700-validate.csv",
 }
 MINI_KINETICS_IDS = "mini_kinetics200/val_ytid_list.txt"
+
+
+def regular_expression(text: str) -> re.Pattern[str]:
+    """Return an option's value as a regular expression. Raises ArgumentTypeError if it is none."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression ({error})") from None
+
+
+#: The arguments of the option --group, for `add_argument`.
+GROUP = {
+    "type": regular_expression,
+    "metavar": "REGEX",
+    "help": "regular expression, such as 'person[0-9]+': videos in whose names it finds the same "
+    "text are of one source, which is not divided (default: usual forms of names)",
+}
 
 
 def class_list(name: str, folder: Path = READY_MADE) -> Path:
@@ -86,7 +105,7 @@ def build_parser() -> Parser:
         "ActivityNet's json of segments, or HACS Segments'; the videos need not be cut",
     )
     activitynet.add_argument(
-        "--prefix", default="", help="what the videos' names have before the id, such as v_"
+        "--prefix", default="", help="text before the id in the videos' names, such as v_"
     )
     mit = add("mit", convert_mit, "FILE", "Moments in Time's trainingSet.csv, validationSet.csv")
     diving = add("diving48", convert_diving48, "FILE", "Diving48's json files")
@@ -98,20 +117,14 @@ def build_parser() -> Parser:
     )
     folders.add_argument(
         "--fraction",
-        type=_fraction,
+        type=within(BELOW_ONE, float),
         default=0.2,
         help="share of each class that is used for validation",
     )
     folders.add_argument(
         "--seed", type=int, default=0, help="seed for choosing the validation videos"
     )
-    folders.add_argument(
-        "--group",
-        type=regular_expression,
-        metavar="REGEX",
-        help="what videos of one source (recording, actor) have in common in their names, such as "
-        "'person[0-9]+'; they stay together (default: common forms of names are recognised)",
-    )
+    folders.add_argument("--group", **GROUP)
     lists = add("list", convert_lists, "FILE", "files with lines `path label`")
     lists.add_argument("--classes", type=Path, help="file of class names, one per line")
     for sub in (folders, lists, activitynet):
@@ -123,24 +136,6 @@ def build_parser() -> Parser:
         text = "part for rows that do not name one (default: as in the file's name)"
         sub.add_argument("--part", choices=("train", "val", "test"), help=text)
     return parser
-
-
-def _fraction(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to below 1")
-    return value
-
-
-def regular_expression(text: str) -> re.Pattern[str]:
-    """Return an option's value as a regular expression. Raises ArgumentTypeError if it is none."""
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression ({error})") from None
 
 
 def main(argv: list[str] | None = None) -> None:

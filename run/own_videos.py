@@ -34,7 +34,7 @@ from run.command_line import (
     given_options,
     start_training,
 )
-from run.labels import regular_expression
+from run.labels import GROUP
 from train.config import Config
 from train.input_check import check_names
 from train.option_bounds import Bounds, within
@@ -61,14 +61,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "videos and a label csv: convert them into --dataset, write label csvs, check, train and "
         "evaluate; repeat the command to continue after an interruption",
     )
-    group.add_argument(
-        "--group",
-        type=regular_expression,
-        default=argparse.SUPPRESS,
-        metavar="REGEX",
-        help="what videos of one source (recording, actor) have in common in their names, such as "
-        "'person[0-9]+'; they are not divided (default: common forms of names are recognised)",
-    )
+    group.add_argument("--group", default=argparse.SUPPRESS, **GROUP)
     group.add_argument(
         "--val-fraction",
         type=within(Bounds(0.01, 0.9), float),

@@ -26,11 +26,11 @@ from run.command_line import (
     HelpFormatter,
     Parser,
     add_trained_network,
+    add_video_file,
     boolean,
     check_checkpoint,
     command,
 )
-from train.config import bounds_of
 from train.option_bounds import Bounds, within
 
 
@@ -50,22 +50,12 @@ def build_parser() -> Parser:
         default=3,
         help="clips of each video; their predictions are averaged",
     )
-    parser.add_argument(
-        "--clip-fps",
-        type=within(bounds_of("clip_fps"), float),
-        help="frames per second of a clip, instead of the checkpoint's frame rate or interval",
-    )
+    add_video_file(parser)
     parser.add_argument(
         "--top",
         type=within(Bounds(1, 100_000)),
         default=5,
         help="number of classes to print for each video",
-    )
-    parser.add_argument(
-        "--short-side",
-        type=within(Bounds(16, 4096)),
-        default=256,
-        help="short side to which the frames of video files are resized, in pixels",
     )
     add_timeline(parser)
     add_trained_network(parser)

@@ -77,21 +77,20 @@ class Config:
     # fmt: off
     dataset: str = option(DATA, "", help="folder of the dataset: the one that contains jpg/")
     labels: str | None = option(DATA, None,
-        help="folder of label csv files, or the training csv itself (default: looked for)")
+        help="training csv, or folder of label csvs (default: see docs/data.md, Labels)")
     split: int = option(DATA, 1, bounds=(1, 100),
-        help="which official split to use, where the dataset has several")
+        help="number of the official split, for datasets that have several")
     variant: int | None = option(DATA, None, bounds=(1, 10_000),
         help="Kinetics only: number of classes, 200, 400, 600 or 700")
     clip_length: int | None = option(DATA, None, help="frames of a clip", bounds=(1, 1024))
     clip_size: int | None = option(DATA, None, bounds=(SMALLEST_SIDE, 2048),
         help="height and width of a clip, in pixels")
     train_frame_interval: list[int] | None = option(DATA, None, bounds=(1, 10_000),
-        help="training: take every N-th frame of a video; of several N, each clip draws one")
+        help="training: take every N-th frame of a video; several N: each clip takes one at random")
     val_frame_interval: int | None = option(DATA, None, bounds=(1, 10_000),
         help="validation: take every N-th frame of a video")
     clip_fps: float | None = option(DATA, None, bounds=(0.01, 10_000),
-        help="frames per second of a clip, whatever those of the video; replaces both frame "
-             "intervals (default: off)")
+        help="frames per second of every clip, instead of the two frame intervals (default: off)")
     crop_share: float | None = option(DATA, None, bounds=(0.01, 1),
         help="side of the crop relative to the frame's short side (default: the dataset's)")
     augmentation: str = option(DATA, "readme",
@@ -99,7 +98,7 @@ class Config:
              "run by imgaug itself), randaugment, colour, none, or a Python file that defines "
              "`pipeline`")
     flip: bool = option(DATA, False,
-        help="mirror half of the training clips (not where classes differ by left and right)")
+        help="mirror half of the training clips; not if classes differ only by left and right")
     crop: str = option(DATA, "random", choices=("random", "multiscale"),
         help="how training clips are cropped: at one scale (random) or at several (multiscale)")
     erase: float = option(DATA, 0.0, bounds=(0, 1),
@@ -120,9 +119,9 @@ class Config:
     recurrent_init: str = option(MODEL, "open", choices=("open", "default"),
         help="SRTG: initial biases of the recurrence: open (output near 1) or PyTorch's default")
     pretrained_3d: str | None = option(MODEL, None,
-        help="weights that the run starts with: a name, as listed by python -m run.networks "
-             "--pretrained, or a checkpoint of this project or another; unless they are given, "
-             "the clip shape and rate are those of the weights, and the network too")
+        help="weights to start from: a name that python -m run.networks --pretrained lists, or a "
+             "checkpoint of this or another project. They also set the network and the clips' "
+             "shape and rate, unless you give these")
     pretrained_partial: bool = option(MODEL, False,
         help="load the weights that fit instead of refusing if some do not")
     fine_tune: bool = option(MODEL, False,
@@ -141,9 +140,9 @@ class Config:
 
     recipe: str = option(SCHEDULE, "auto",
         choices=("auto", "original", "scratch", "finetune", "probe"),
-        help="values of the options that are left out: original (the original code's), scratch "
-             "(few clips), finetune (with --pretrained-3d), probe (the classifier alone), or auto, "
-             "which chooses by weights and optimiser steps (docs/training.md)")
+        help="which values options have that you do not give: those of original (the original "
+             "code), scratch (for few clips), finetune (for --pretrained-3d) or probe (train only "
+             "the classifier); auto chooses one, see docs/training.md")
     batch_size: int | None = option(SCHEDULE, None, bounds=(1, 65_536),
         help="clips of a step on all devices together, at full clip length and size")
     multigrid: str = option(SCHEDULE, "epoch", choices=("epoch", "paper", "off"),
@@ -155,11 +154,11 @@ class Config:
     multigrid_epochs: float = option(SCHEDULE, 1.5, bounds=(0.01, 10),
         help="multigrid paper: number of epochs, as a multiple of --end-epoch")
     multigrid_frames: list[int] = option(SCHEDULE, [4, 2, 2, 1], bounds=(1, 1024),
-        help="multigrid: clip length is divided by N, one N for each shape of the long cycle")
+        help="multigrid: divide the clip length by these, one for each shape of the long cycle")
     multigrid_areas: list[int] = option(SCHEDULE, [2, 2, 1, 1], bounds=(1, 1024),
-        help="multigrid: clip area is divided by N, one N for each shape of the long cycle")
+        help="multigrid: divide the clip area by these, one for each shape of the long cycle")
     multigrid_short: list[int] = option(SCHEDULE, [4, 2], bounds=(1, 1024),
-        help="multigrid: clip area is divided by N in the other steps of the short cycle")
+        help="multigrid: divide the clip area by these in the other steps of the short cycle")
     multigrid_lr_power: float | None = option(SCHEDULE, None, bounds=(0, 1),
         help="multigrid: the learning rate is proportional to this power of the batch size "
              "(default: 1 for SGD, 0.5 for AdamW)")
@@ -192,7 +191,7 @@ class Config:
     bn_clips: int = option(OPTIMISER, 8, bounds=(0, 65_536),
         help="clips over which batch norm takes its statistics (0: the whole batch)")
     precise_bn: int = option(OPTIMISER, 0, bounds=(0, MANY),
-        help="batches that recompute batch norm's statistics before validation (0: none)")
+        help="batches that compute batch norm's statistics anew before validation (0: off)")
 
     gpus: int | None = option(MACHINE, None, bounds=(0, 1024),
         help="number of GPUs; 0 trains on the CPU (default: all)")
@@ -229,22 +228,22 @@ class Config:
     save_minutes: float = option(RESULTS, 10.0, bounds=(0, 1e6),
         help="minutes between two saves of last.pth within an epoch (0: not by time)")
     epoch_save_seconds: float = option(RESULTS, 30.0, bounds=(0, 1e6),
-        help="write last.pth, curves.png and report.html at the end of an epoch only if they are "
-             "older than this many seconds; the first and the last epoch always do "
-             "(0: every epoch)")
+        help="at the end of an epoch, write last.pth, curves.png and report.html only if the files "
+             "are older than this many seconds (0: always); the first and the last epoch always "
+             "write them")
     keep: int = option(RESULTS, 0, bounds=(0, MANY),
         help="number of epochs whose checkpoints are kept (0: all)")
     keep_optimiser: str = option(RESULTS, "newest", choices=("newest", "all"),
         help="which epochs' checkpoints keep the optimiser state: the newest two, or all")
     resume: str = option(RESULTS, "no", choices=("no", "auto"),
-        help="auto: continue from the newest checkpoint that is not damaged, if there is any")
+        help="auto: continue from the newest undamaged checkpoint, or start if there is none")
     resume_epoch: int = option(RESULTS, 0, bounds=(0, 100_000),
         help="continue with this epoch, from the weights of --pretrained-3d (0: off)")
     overwrite: bool = option(RESULTS, False,
         help="delete the earlier run in the results folder and start again")
     tensorboard: bool = option(RESULTS, True, help="write TensorBoard event files")
     wandb: str = option(RESULTS, "", help="Weights & Biases project to log to")
-    plan: bool = option(RESULTS, False, help="print and draw the schedule, then exit")
+    plan: bool = option(RESULTS, False, help="print and draw the schedule, and train nothing")
     # fmt: on
 
     def with_defaults(self, **values: Any) -> Config:

@@ -6,7 +6,6 @@ Nothing here stops at a row that cannot be used: the report lists all of them.
 from __future__ import annotations
 
 import logging
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -132,9 +131,3 @@ def _by_folders(root: Path, folders: list[Path]) -> Videos:
         rejected=[],
         source=jpg,
     )
-
-
-def line_of(place: str) -> tuple[str, int]:
-    """Split `file:row` into file and row."""
-    file, row = re.fullmatch(r"(.*):(\d+)", place, re.S).groups()
-    return file, int(row)
