@@ -51,7 +51,7 @@ class Scene:
 
 
 def texture(shape: tuple[int, int], rng: np.random.Generator, *, cells: int) -> np.ndarray:
-    """Return smooth random colours, uint8 (H, W, 3): `cells` x `cells` pixels, enlarged."""
+    """Return smooth random colours, uint8 (H, W, 3): `cells` x `cells` random pixels, enlarged."""
     coarse = rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8)
     return cv2.resize(coarse, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
 

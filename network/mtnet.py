@@ -34,7 +34,7 @@ SHARE = 0.875
 
 
 class MTConv(nn.Module):
-    """A convolution and a norm for each part of a pair, and a lateral path from short to long.
+    """Convolve and normalise both features of a pair, and add the short ones to the long ones.
 
     Maps (short, long) to (short, long) with `cout` channels together, T, H and W divided by the
     stride. The lateral path uses the norm of the long part, whose statistics are therefore updated

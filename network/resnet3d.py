@@ -111,7 +111,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(BasicBlock):
-    """1×1×1 convolution, one of the variant's kind, 1×1×1 convolution, and a skip path."""
+    """A 1×1×1 convolution, a convolution of the variant's kind, a 1×1×1 one, and a skip path."""
 
     def __init__(self, cin: int, planes: int, *, stride: int, options: Options) -> None:
         nn.Module.__init__(self)

@@ -26,8 +26,8 @@ class SplitBatchNorm3d(nn.BatchNorm3d):
     weighted by their numbers of clips. In the long run they are those of batches of `clips` clips.
     In evaluation it is `BatchNorm3d`.
 
-    Where the feature maps have one value per channel, a single clip has no variance: there the
-    smallest sub-batch has two clips, and a batch of one uses the running statistics.
+    If the feature maps have one value per channel, a single clip has no variance. Then every
+    sub-batch has at least two clips, and a batch of one clip uses the running statistics.
 
     It is never constructed: `split_batch_norm` changes the class of existing modules.
     """

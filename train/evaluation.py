@@ -177,7 +177,7 @@ def readable(batch: Batch) -> Batch:
 def validate(run: TrainingRun, batches: Iterable[Batch], signals: Signals) -> dict[str, float]:
     """Score the network on the validation clips; return top1, top5, loss and clips.
 
-    The predictions for all videos are in `run.predictions` then, in every rank.
+    It also stores the predictions for all videos in `run.predictions`, in every rank.
     """
     result = evaluate(
         network_to_validate(run),

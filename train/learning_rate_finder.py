@@ -103,7 +103,7 @@ def range_test(
         config: options of a training script.
         devices: where to train; one process.
         steps: number of steps, fewer if the time does not allow them.
-        minutes: that the steps may take.
+        minutes: the longest time for all steps.
         lowest: the first rate; None for a hundredth of the rate that the run would have.
         highest: the last rate; None for a hundred times that rate.
 

@@ -92,8 +92,8 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -
 
     torch's fused updates on CPUs read parameter, gradient and state in the order of memory. They do
     not check shapes: a tensor that is too small is read and written past its end. They ignore
-    strides: in a contiguous weight, the momentum of a channels-last one would be applied to the
-    wrong elements. So shapes are checked here, and the state gets its parameter's memory format.
+    strides: channels-last momentum would be applied to the wrong elements of a contiguous weight.
+    So shapes are checked here, and the state gets its parameter's memory format.
 
     Raises:
         TrainError: the state does not fit; the optimiser is not changed.

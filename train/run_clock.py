@@ -90,7 +90,7 @@ class RunClock:
         return self._epoch_spent + time.monotonic() - self._epoch_started
 
     def begin_epoch(self) -> None:
-        """Measure the next epoch from now on."""
+        """Start to measure the next epoch."""
         self._epoch_spent, self._epoch_started = 0.0, time.monotonic()
         self.parts = dict.fromkeys(PARTS, 0.0)
 

@@ -17,9 +17,8 @@ LOSS, PREDICTED = 0, 1
 class VideoLosses:
     """For each training video of the current epoch: its clip's loss, and the likeliest class.
 
-    The loss is the cross entropy of the video's own label, without label smoothing, as the network
-    was before the step's update. Of clips that are mixed with others it is the loss of the mixed
-    clip.
+    The loss is the cross entropy of the video's own label, without label smoothing, before the
+    update of the step. For clips that are mixed with others, it is the loss of the mixed clip.
     """
 
     def __init__(self, videos: int, device: torch.device):

@@ -24,12 +24,12 @@ def cached_file(source: Source) -> Path:
 def weights_file(source: Source) -> Path:
     """Return the file of a source; download it if it is not there.
 
-    A bar on the terminal shows the progress. The file appears when it is complete and, where its
-    name has the first digits of its hash, the hash is right.
+    A bar on the terminal shows the progress. The file appears when it is complete. If its
+    name has the first digits of its hash, the hash is checked before that.
 
     Raises:
         NetworkError: there is no connection, the download fails, or the hash differs. The message
-            says where a file belongs that was downloaded in another way.
+            says where to put the file if it is downloaded in another way.
     """
     path = cached_file(source)
     if path.is_file():

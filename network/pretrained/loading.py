@@ -92,7 +92,7 @@ def build_for(
 def options_for(
     weights: PretrainedWeights, network: str, *, partial: bool = False, **options: Any
 ) -> dict[str, Any]:
-    """Return the options with which `network` computes what the weights are for.
+    """Return the options with which `network` computes the same as the weights' own code.
 
     Raises:
         NetworkError: the weights are of another network, or one of `options` contradicts them.

@@ -147,7 +147,7 @@ def _open_ours(source: str, content: Mapping, averaged: bool) -> PretrainedWeigh
 
 
 def recorded_network(content: Mapping) -> tuple[str, dict[str, Any]]:
-    """Return name and options of the network that a checkpoint of this project is of.
+    """Return name and options of the network in a checkpoint of this project.
 
     Checkpoints of earlier versions have no options but those of the command line.
 
@@ -216,7 +216,7 @@ def _is_head_bias(name: str) -> bool:
 
 
 def _has_pool(state: Mapping) -> bool:
-    """Return whether a bare state dict is of a network of ours, which pools behind its stem.
+    """Return whether a bare state dict is of one of our networks, which pool behind the stem.
 
     torchvision's r2plus1d_18 has the same names and shapes, but no pooling. The list of modules
     that torch saves in a state dict tells them apart. A bare state dict without that list is taken

@@ -15,10 +15,10 @@ PORTED = {"mvit": "Apache-2.0 (repository)", "swin": "Apache-2.0 (repository)"}
 
 
 def torchvision_source(name: str, network: str, entry: str) -> Source:
-    """Return a source.
+    """Return the facts about one file of weights of torchvision.
 
     Args:
-        name: of the source.
+        name: the source's name.
         network: name of the network in torchvision.
         entry: name of the weights in torchvision's table for that network.
     """

@@ -118,7 +118,7 @@ def cosine(done: float) -> float:
 
 @torch.no_grad()
 def accuracy(net: torch.nn.Module, clips: torch.Tensor, labels: torch.Tensor, batch: int) -> float:
-    """Return the percentage of clips whose class is predicted; `net` is in training mode after."""
+    """Return the percentage of clips whose class is predicted; leave `net` in training mode."""
     net.eval()
     parts = [net(normalised(net, part)).argmax(1) for part in clips.split(batch)]
     net.train()

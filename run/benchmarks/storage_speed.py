@@ -294,8 +294,8 @@ def _collect_files(target: Path) -> None:
 def by_peer(python: Path, videos: Path, out: Path, *, as_it_is: bool) -> None:
     """Convert with dataset2database, as it is or with our frame size and quality.
 
-    dataset2database runs the `ffmpeg` that it finds on PATH: here a script that changes the options
-    and calls the real ffmpeg.
+    dataset2database runs the `ffmpeg` that it finds on PATH. Here this is a script that changes
+    the options and calls the real ffmpeg.
     """
     tools = out.with_suffix(".bin")
     tools.mkdir(exist_ok=True)

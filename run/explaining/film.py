@@ -41,5 +41,5 @@ def film_frames(panels: Sequence[tuple[str, np.ndarray]], moments: Sequence[str]
 
 
 def film_rate(frames_per_second: float | None) -> float:
-    """Return the frame rate of a film: that of the clip, but slow enough to look at."""
+    """Return the frame rate of a film: that of the clip, or less, so that one can follow it."""
     return min(FASTEST, max(SLOWEST, frames_per_second or FASTEST / 2))

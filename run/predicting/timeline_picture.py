@@ -24,7 +24,7 @@ PIXELS = 128  # short side of these frames
 
 
 def colours_of(segments: Sequence[Segment]) -> dict[str, str]:
-    """Return name -> colour of the segments' names, the names with the most time first."""
+    """Return the colour of each name of a segment, by name; names with the most time come first."""
     seconds: dict[str, float] = {}
     for segment in segments:
         seconds[segment.name] = seconds.get(segment.name, 0) + segment.end - segment.start

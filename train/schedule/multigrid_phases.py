@@ -141,8 +141,8 @@ def _epoch_long_cycle(config: Config) -> list[Phase]:
 def paper_long_cycle(config: Config) -> list[Phase]:
     """Return the long cycle's phases of Wu et al., from the smallest clips to the full shape.
 
-    By default, the short cycle has three sizes: 1/2 and 1/sqrt(2) of the full size, and the size of
-    the long cycle. The learning rate of the last phase is that of the full shape.
+    By default, the short cycle has three sizes: 1/2 of the full size, 1/sqrt(2) of it, and the size
+    of the current phase. The learning rate of the last phase is that of the full shape.
     """
     short = sorted(config.multigrid_short, reverse=True) if config.short_cycles else []
     return [

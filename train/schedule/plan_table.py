@@ -85,7 +85,7 @@ def draw_plan(schedule: Schedule, path: Path) -> None:
 
 
 def run_curves(schedule: Schedule) -> dict[str, np.ndarray]:
-    """Return curves of the run: one value for each phase of each epoch, between the edges `x`.
+    """Return step curves of the run, with one value for each schedule phase of each epoch.
 
     `x` (n + 1,) is in epochs, each curve has n values. Shapes are those of the long cycle.
     """

@@ -74,7 +74,7 @@ class Schedule:
     def asked_epochs(self, step: int) -> float:
         """Return how many epochs of the uncompressed schedule are done before a step.
 
-        If the run was compressed into fewer epochs, these are more than it has really made.
+        If the run was compressed into fewer epochs, this is more than the number of its own epochs.
         """
         if self.part and self.part.is_compressed:
             return step * self.part.of_epochs / self.total_steps
