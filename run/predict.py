@@ -14,6 +14,11 @@ match/annotated.mp4                      the video with bars of the scores below
 match/scores.csv                         the scores of all classes over time
 
 A video that cannot be used does not stop the others; the exit code is 2 then.
+
+    python -m run.predict --checkpoint best.pth --live 0
+
+prints what the first camera shows now, every half second, until Ctrl-C. Frames that the network has
+no time for are dropped.
 """
 
 from __future__ import annotations
@@ -42,7 +47,19 @@ def build_parser() -> Parser:
         formatter_class=HelpFormatter,
     )
     parser.add_argument(
-        "videos", nargs="+", type=Path, help="video files, frame stores, or folders"
+        "videos", nargs="*", type=Path, help="video files, frame stores, or folders"
+    )
+    parser.add_argument(
+        "--live",
+        metavar="SOURCE",
+        help="instead of videos: number of a camera, address of a network stream (rtsp, http), or "
+        "a file, which is read at the speed at which it would be shown",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=within(Bounds(0.1, 1e9), float),
+        metavar="SECONDS",
+        help="end --live after this time of the stream (default: when it ends, or at Ctrl-C)",
     )
     parser.add_argument(
         "--views",
@@ -109,7 +126,13 @@ def main(argv: list[str] | None = None) -> None:
         TrainError, NetworkError: the checkpoint cannot be used.
         DataError: a video could not be predicted. All others are predicted first.
     """
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if bool(args.videos) == (args.live is not None):
+        parser.error("give either videos or --live SOURCE")
+    given = str(args.videos[0]) if len(args.videos) == 1 else ""
+    if (":/" in given or given.isdecimal()) and not Path(given).exists():  # Path turns :// into :/
+        parser.error(f"{given}: is no file; for a camera or network stream add --live")
     check_checkpoint(args.checkpoint)
     for folder in (args.out, args.json and args.json.absolute().parent):
         if folder and folder.exists() and not folder.is_dir():
@@ -118,9 +141,14 @@ def main(argv: list[str] | None = None) -> None:
         raise DataError(f"{args.json}: there is no folder {args.json.absolute().parent}")
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
-    from run.prediction import predict_videos  # imports torch
+    if args.live is None:
+        from run.prediction import predict_videos  # imports torch
 
-    predict_videos(args)
+        predict_videos(args)
+    else:
+        from run.live_prediction import predict_live  # imports torch
+
+        predict_live(args)
 
 
 if __name__ == "__main__":

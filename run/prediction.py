@@ -10,14 +10,12 @@ from pathlib import Path
 from data.data_error import DataError
 from data.file_writing import write_text
 from run.given_videos import videos_of
-from run.predicting.prediction_files import Prediction, predictions_json
+from run.predicting.prediction_files import JSON, Prediction, predictions_json
 from run.predicting.timeline_picture import clock
 from run.recogniser import Recogniser
 from run.worker_pool import printable
 
 log = logging.getLogger(__name__)
-
-JSON = "predictions.json"
 
 
 def predict_videos(args: argparse.Namespace) -> None:
@@ -28,26 +26,14 @@ def predict_videos(args: argparse.Namespace) -> None:
     Raises:
         DataError: a video could not be predicted. All others are predicted first.
     """
-    recogniser = Recogniser(
-        args.checkpoint,
-        gpus=args.gpus,
-        precision=args.precision,
-        views=args.views,
-        every=args.every,
-        smoothing=args.smoothing,
-        threshold=args.threshold,
-        top=args.top,
-        clip_fps=args.clip_fps,
-        short_side=args.short_side,
-    )
+    recogniser = Recogniser.from_options(args)
     sources = [source for given in args.videos for source in videos_of(given)]
     rows: list[dict[str, object]] = []
     try:
         for source, name in zip(sources, folder_names(sources), strict=True):
             rows.append(_predict(recogniser, source, args.out and args.out / name, film=args.film))
     finally:
-        network = recogniser.trained.config.network
-        content = predictions_json(rows, recogniser.checkpoint, network)
+        content = predictions_json(rows, recogniser.checkpoint, recogniser.config.network)
         for path in filter(None, (args.out and args.out / JSON, args.json)):
             write_text(path, content)
     if args.out:

@@ -7,9 +7,12 @@ recogniser.predict("clip.mp4").top
 
 from __future__ import annotations
 
+import argparse
+import inspect
 import logging
 import os
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +20,10 @@ import numpy as np
 from data.clips.clip_dataset import ClipDataset
 from data.clips.loader import validation_loader
 from data.data_error import DataError
+from data.dataset_defaults import dataset_spec
 from data.store import FrameStore, close_store, open_store
 from run.given_videos import clips_of_video, frame_store
+from run.predicting.live import LiveAnswer, watch
 from run.predicting.prediction_files import Prediction, write_timeline_files
 from run.predicting.segments import SegmentMerger, best_classes
 from run.predicting.timeline import Timeline, read_timeline
@@ -27,6 +32,7 @@ from run.worker_pool import printable
 from train.config import Config
 from train.devices import open_devices
 from train.evaluation import predictions
+from train.setup import clip_options
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +85,12 @@ class Recogniser:
         self.smoothing, self.threshold = smoothing, threshold
         self.top, self.short_side = top, short_side
 
+    @classmethod
+    def from_options(cls, args: argparse.Namespace) -> Recogniser:
+        """Return the recogniser that the options of `run.predict` ask for. Raises as above."""
+        names = inspect.signature(cls).parameters
+        return cls(**{name: getattr(args, name) for name in names})
+
     def predict(
         self,
         video: str | os.PathLike,
@@ -106,6 +118,33 @@ class Recogniser:
                 return self._predict(source, folder, out and Path(out), film)
             finally:
                 close_store(folder)
+
+    def watch(
+        self, source: str | int, *, stopped: Callable[[], bool] = lambda: False
+    ) -> Iterator[LiveAnswer]:
+        """Yield answers to the newest clips of a stream until it ends.
+
+        Args:
+            source: number of a camera, address of a network stream, or a file, which is read at the
+                speed at which it would be shown.
+            stopped: is asked several times a second whether to end.
+
+        Raises:
+            DataError: the source cannot be opened, or the network's answer is not finite.
+        """
+        config = self.config
+        spec = dataset_spec(config.benchmark, config.variant)
+        return watch(
+            self.trained.net,
+            str(source),
+            config,
+            clip_options(config, spec, training=False),
+            self.devices,
+            every=EVERY if self.every is None else self.every,
+            smoothing=self.smoothing,
+            short_side=self.short_side,
+            stopped=stopped,
+        )
 
     def _predict(self, source: Path, folder: Path, out: Path | None, film: bool) -> Prediction:
         clips, store = clips_of_video(self.trained, folder, self.config), open_store(folder)

@@ -22,6 +22,7 @@ from run.predicting.timeline_picture import draw_timeline
 from run.worker_pool import printable
 
 FORMAT, VERSION = "predictions", 1
+JSON = "predictions.json"
 #: The files of one video with a timeline.
 FILES = ("annotated.mp4", "scores.csv", "segments.csv", "segments.srt", "timeline.png")
 

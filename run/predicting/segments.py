@@ -62,6 +62,23 @@ def smooth(scores: np.ndarray, intervals: float) -> np.ndarray:
     return gaussian_filter1d(scores, min(intervals, len(scores)), axis=0, mode="reflect")
 
 
+def blend(
+    before: np.ndarray | None, scores: np.ndarray, elapsed: float, smoothing: float
+) -> np.ndarray:
+    """Smooth the newest scores of a stream by those before, whose weight falls exponentially.
+
+    Args:
+        before: the smoothed scores until now, (classes,); None at the start.
+        scores: the newest scores, (classes,).
+        elapsed: seconds from the former to the latter.
+        smoothing: seconds in which the weight of older scores falls to 1 / e; 0 changes nothing.
+    """
+    if before is None or smoothing <= 0:
+        return scores
+    kept = math.exp(-max(0.0, elapsed) / smoothing)
+    return kept * before + (1 - kept) * scores
+
+
 class SegmentMerger:
     """Merges successive intervals into segments while they arrive.
 
