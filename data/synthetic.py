@@ -99,23 +99,16 @@ def draw_sprite(side: int, rng: np.random.Generator) -> np.ndarray:
     return sprite
 
 
-def render(
-    action: str, seed: int | tuple[int, ...], size: tuple[int, int] | None = None
-) -> np.ndarray:
+def render(action: str, seed: int | tuple[int, ...]) -> np.ndarray:
     """Render one video: uint8 (T, H, W, 3) RGB, 24 to 48 frames.
 
     Of two opposite actions with the same seed, one is the other played backwards.
-
-    Args:
-        action: one of ACTIONS.
-        seed: of the scene.
-        size: (height, width) in pixels, one of SIZES at random if it is not given.
 
     Raises:
         KeyError: the action is not one of ACTIONS.
     """
     moving, direction = ACTIONS[action]
-    scene = draw_scene(np.random.default_rng(seed), size)
+    scene = draw_scene(np.random.default_rng(seed))
     phases = direction * np.linspace(-1.0, 1.0, scene.n_frames)
     return np.stack([draw_frame(scene, {**scene.constant, moving: phase}) for phase in phases])
 
@@ -144,36 +137,43 @@ def write_video(path: Path, frames: np.ndarray) -> None:
 
 
 def write_long_video(
-    path: Path, actions: Sequence[tuple[str, int]], *, seed: int
+    path: Path, actions: Sequence[str], *, seed: int, seconds: float = 5.0
 ) -> list[tuple[float, float, str]]:
-    """Render one video in which actions follow each other.
+    """Render one scene in which actions follow each other, as MPEG-4.
+
+    A property that no action has changed yet is where its first action begins. An action that
+    repeats the one before it on the same property begins with a jump.
 
     Args:
-        path: the video file, MPEG-4.
-        actions: (action, how many scenes of it follow each other), in their order.
+        path: the video file.
+        actions: names of ACTIONS, in their order.
         seed: of all random choices.
+        seconds: how long each action lasts.
 
     Returns:
-        (start, end, action) of each item of `actions`, in seconds.
+        (start, end, action) of each action, in seconds.
 
     Raises:
+        KeyError: an action is not one of ACTIONS.
         OSError: OpenCV cannot encode MPEG-4.
     """
-    parts: list[tuple[float, float, str]] = []
-    size, written = SIZES[-1], 0
+    scene = draw_scene(np.random.default_rng(seed), SIZES[-1])
+    phase = dict(scene.constant)
+    for action in reversed(actions):
+        moving, direction = ACTIONS[action]
+        phase[moving] = -direction
+    length = max(2, round(seconds * FRAMES_PER_SECOND))
 
     def frames() -> Iterator[np.ndarray]:
-        nonlocal written
-        for number, (action, scenes) in enumerate(actions):
-            start = written
-            for scene in range(scenes):
-                rendered = render(action, (seed, number, scene), size)
-                written += len(rendered)
-                yield from rendered
-            parts.append((start / FRAMES_PER_SECOND, written / FRAMES_PER_SECOND, action))
+        for action in actions:
+            moving, direction = ACTIONS[action]
+            for value in direction * np.linspace(-1.0, 1.0, length):
+                phase[moving] = value
+                yield draw_frame(scene, phase)
 
-    _write_frames(path, frames(), size)
-    return parts
+    _write_frames(path, frames(), SIZES[-1])
+    step = length / FRAMES_PER_SECOND
+    return [(i * step, (i + 1) * step, action) for i, action in enumerate(actions)]
 
 
 def _write_frames(path: Path, frames: Iterable[np.ndarray], size: tuple[int, int]) -> None:

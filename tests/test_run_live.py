@@ -147,9 +147,9 @@ def checkpoint(tiny, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def stream(tmp_path_factory) -> tuple[Path, int]:
-    """A video file of two to four seconds, and the number of its frames."""
+    """A video file of two seconds, and the number of its frames."""
     path = tmp_path_factory.mktemp("stream") / "stream.mp4"
-    ((_, end, _),) = write_long_video(path, [("grow", 1)], seed=1)
+    ((_, end, _),) = write_long_video(path, ["grow"], seed=1, seconds=2)
     return path, round(end * FRAMES_PER_SECOND)
 
 

@@ -174,7 +174,7 @@ def checkpoint(tiny, tmp_path_factory) -> Path:
 def long_video(tmp_path_factory) -> Path:
     """A video file of two actions, about 6 seconds."""
     path = tmp_path_factory.mktemp("long") / "long.mp4"
-    parts = write_long_video(path, [("grow", 1), ("darken", 1)], seed=3)
+    parts = write_long_video(path, ["grow", "darken"], seed=3, seconds=3)
     assert [action for *_, action in parts] == ["grow", "darken"]
     assert all(one[1] == two[0] for one, two in pairwise(parts))
     return path
