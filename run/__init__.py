@@ -23,8 +23,9 @@ Look at a training:
 Use a trained network:
 
 - `evaluate`: score it on a validation split; `run.evaluation` computes, writes and draws
-- `predict`: name the actions in videos; `prediction` prints and writes the answers, `recogniser`
-  computes them, also for scripts and notebooks, `run.predicting` has timelines of long videos
+- `predict`: name the actions in videos, cameras and streams; `prediction` and `live_prediction`
+  print and write the answers, `recogniser` computes them, also for scripts and notebooks,
+  `run.predicting` has timelines of long videos and the reader of streams
 - `explain`: show where a network looks in a clip; `run.explaining` computes and draws
 - `features`: write a layer's features of each video; `layer_features` and `feature_extraction`
   compute, `neighbours` finds and draws the videos nearest to one, `feature_files` writes

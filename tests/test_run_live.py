@@ -4,10 +4,13 @@ No test depends on speed: a slow machine drops more frames, and all that is said
 """
 
 import csv
+import functools
+import http.server
 import json
-import os
 import signal
 import socket
+import subprocess
+import threading
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from hypothesis import strategies as st
 from random_checkpoint import random_checkpoint
 
 import run.predict
+from data.store.ffmpeg import ffmpeg_executable
 from data.synthetic import FRAMES_PER_SECOND, write_long_video
 from run.command_line import command
 from run.predicting.segments import blend
@@ -196,6 +200,32 @@ def test_a_file_is_a_stream_in_real_time(checkpoint, stream, tmp_path, capsys):
     assert len(lines) == len(rows) and all("s behind" in line for line in lines)
 
 
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *words):
+        pass
+
+
+def test_a_network_stream(checkpoint, stream, tmp_path, capfd):
+    path, n_frames = stream
+    words = [ffmpeg_executable(), "-v", "error", "-i", path, "-c", "copy", tmp_path / "a.mkv"]
+    subprocess.run(words, check=True)
+    handler = functools.partial(Quiet, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            address = f"http://me:secret@127.0.0.1:{server.server_port}/a.mkv"
+            assert live(checkpoint, "--live", address, "--out", tmp_path / "out") == 0
+        finally:
+            server.shutdown()
+            thread.join()
+    rows = rows_of(tmp_path / "out")
+    assert int(rows[-1]["read"]) == n_frames
+    video = check_whole(tmp_path / "out", rows)
+    assert video["video"] == f"http://127.0.0.1:{server.server_port}/a.mkv"
+    assert "secret" not in "".join(capfd.readouterr())
+
+
 class Slow(torch.nn.Module):
     """A network that answers its first clip only after the stream has ended."""
 
@@ -223,28 +253,23 @@ def test_a_slow_network_drops_frames_never_time(checkpoint, stream, monkeypatch)
         start(reader)
 
     monkeypatch.setattr(StreamReader, "start", noted)
-    first, last = recogniser.watch(path)
-    assert first.start == 0 and first.moment == last.start
-    assert first.moment == pytest.approx((first.read - 1) / FRAMES_PER_SECOND, abs=1e-3)
-    assert last.moment == pytest.approx((n_frames - 1) / FRAMES_PER_SECOND, abs=1e-3)
-    assert last.read == n_frames
-    assert last.dropped == first.dropped + max(
-        0, n_frames - first.read - 7
-    )  # a clip reaches over 7
-    assert first.latency > 0
+    answers = list(recogniser.watch(path))
+    assert answers[-1].read == n_frames and len(answers) <= 2  # one if the machine was too busy
+    for before, answer in zip([None, *answers], answers, strict=False):
+        assert answer.start == (before.moment if before else 0)
+        assert answer.moment == pytest.approx((answer.read - 1) / FRAMES_PER_SECOND, abs=1e-3)
+        read, dropped = (before.read, before.dropped) if before else (0, 0)
+        assert answer.dropped == dropped + max(0, answer.read - read - 7)  # a clip reaches over 7
+        assert answer.latency > 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_it_with_whole_files(checkpoint, stream, tmp_path, monkeypatch, number):
-    answers = 0
     plain = Recogniser.watch
 
     def interrupted(self, *arguments, **more):
-        nonlocal answers
         for answer in plain(self, *arguments, **more):
-            answers += 1
-            if answers == 2:
-                os.kill(os.getpid(), number)
+            signal.raise_signal(number)
             yield answer
 
     monkeypatch.setattr(Recogniser, "watch", interrupted)
@@ -253,7 +278,7 @@ def test_ctrl_c_ends_it_with_whole_files(checkpoint, stream, tmp_path, monkeypat
         live(checkpoint, *words)
     assert leaving.value.code == 128 + number
     rows = rows_of(tmp_path)
-    assert len(rows) == 2
+    assert len(rows) == 1
     check_whole(tmp_path, rows)
 
 
@@ -287,10 +312,7 @@ def test_bad_sources_are_one_line_and_leave_nothing(checkpoint, stream, tmp_path
             except SystemExit as leaving:
                 code = leaving.code
             lines = capfd.readouterr().err.splitlines()
-            errors = [line for line in lines if "INFO" not in line]
-            assert code == 2 and len(errors) == 1 and errors[0].startswith("error: "), (
-                words,
-                lines,
-            )
-            assert said in errors[0] and "secret" not in errors[0]
-            assert not (tmp_path / "out" / "predictions.json").exists()
+            errors = [line for line in lines if line.startswith("error: ")]
+            assert code == 2 and len(errors) == 1 and said in errors[0], (words, lines)
+            assert "secret" not in "".join(lines)
+            assert not list(tmp_path.glob("out/*"))
