@@ -78,10 +78,7 @@ def build_for(
     own = options_for(weights, name, partial=partial, **options)
     own_classes = _own_classes(weights)
     if num_classes is None and not own_classes:
-        raise NetworkError(
-            f"{weights.source} has no classifier: its classes must be given, or trained "
-            "(--pretrained-3d)"
-        )
+        raise NetworkError(f"{weights.source} has no classifier: give the number of classes")
     net = build_network(name, own_classes if num_classes is None else num_classes, **own)
     net.input_profile = weights.profile
     keeps = num_classes in (None, own_classes)
