@@ -15,6 +15,7 @@ from pathlib import Path
 from data.dataset_defaults import dataset_spec
 from run import (
     check,
+    compare,
     convert,
     doctor,
     download,
@@ -50,7 +51,7 @@ In the names of options, `-` and `_` mean the same. An option that is True or Fa
 - [Before a run](#before-a-run): `run.doctor`, `run.networks`, `run.plan`, `run.tune`
 - [Looking at a training](#looking-at-a-training): `run.report`
 - [Using a trained network](#using-a-trained-network): `run.evaluate`, `run.predict`,
-  `run.explain`, `run.features`
+  `run.explain`, `run.features`, `run.compare`
 """
 TRAINING = """\
 ## Training
@@ -79,6 +80,7 @@ COMMANDS: dict[str, tuple[Callable[[], argparse.ArgumentParser], ...]] = {
         predict.build_parser,
         explain.build_parser,
         features.build_parser,
+        compare.build_parser,
     ),
 }
 

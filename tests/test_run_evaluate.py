@@ -16,10 +16,15 @@ from data.annotations.video_folders import Videos
 from data.clips.loader import Batch
 from run.evaluate import ORDERS
 from run.evaluation import frame_orders
-from run.evaluation.accuracy_by_views import MOST, parts_of
+from run.evaluation.accuracy_by_views import MOST, PartScore, parts_of
 from run.evaluation.class_scores import class_scores, mean_class_accuracy, mean_f1, share
 from run.evaluation.frame_orders import reordered
-from run.evaluation.pictures import draw_confusion
+from run.evaluation.pictures import (
+    draw_by_views,
+    draw_confusion,
+    draw_time_probe,
+    error_bars,
+)
 from run.evaluation.video_scores import score_videos
 from train.devices import Devices
 from train.evaluation import evaluate, predictions
@@ -154,6 +159,17 @@ def test_the_picture_shows_a_label_that_is_always_mistaken_in_its_row(tmp_path):
     cell = dark[dark[:, 1] < 0.86 * pixels.shape[1]]  # right of it stands the colour bar
     y, x = cell.mean(0) / pixels.shape[:2]
     assert y < 0.35 and x > 0.5
+
+
+def test_pictures_of_accuracies_of_nothing_and_everything(tmp_path):
+    """The ends of their intervals are rounded numbers, on either side of 0 and 100."""
+    extremes = [share(hits, n) for n in (1, 3, 7, 70, 999) for hits in (0, n)]
+    assert (error_bars(extremes) >= 0).all()
+    draw_time_probe({str(i): one for i, one in enumerate(extremes)}, 50, tmp_path / "a.png")
+    draw_by_views([PartScore(i, 1, one, one) for i, one in enumerate(extremes)], tmp_path / "b.png")
+    for name in "ab":
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            assert len(picture.convert("L").getcolors()) > 5
 
 
 @pytest.mark.parametrize("order", ORDERS)

@@ -13,7 +13,7 @@ from run.worker_pool import VideoTask, run_tasks
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = (
-    "benchmark", "check", "convert", "demo", "doctor", "download", "evaluate", "explain",
+    "benchmark", "check", "compare", "convert", "demo", "doctor", "download", "evaluate", "explain",
     "features", "labels", "networks", "options_page", "plan", "predict", "report", "tune",
 )  # fmt: skip
 SCRIPTS = sorted(path.name for path in ROOT.glob("train_*.py"))
@@ -115,6 +115,7 @@ def test_errors_that_need_no_tensor_need_no_torch(dataset, tmp_path):
         "unknown network 'r3d_21'": ["run.tune", *there, "--network", "r3d_21"],
         "/no: there is no such folder": ["run.report", "/no"],
         "config.json is missing": ["run.report", "set", "--serve"],
+        "/left: no such folder": ["run.compare", "/left", "/right"],
         "unrecognised --bogus": ["run.demo", "--bogus"],
         "invalid choice": ["run.benchmark", "bogus"],
         "argument --rounds": ["run.benchmark", "networks", "--rounds", "x"],

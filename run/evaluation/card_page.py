@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from run.evaluation.class_scores import Share
+from run.tables import markdown_table
 
 
 def card_page(card: Mapping[str, Any]) -> str:
@@ -14,9 +15,10 @@ def card_page(card: Mapping[str, Any]) -> str:
     lines = [
         f"# {checkpoint['network']} on {data['name']}",
         "",
-        "| score | value | 95 % interval |",
-        "|---|---|---|",
-        *(_score_row(name, value) for name, value in scores.items()),
+        *markdown_table(
+            ["score", "value", "95 % interval"],
+            [_score_row(name, value) for name, value in scores.items()],
+        ),
         "",
         *_table("By number of views", card["by_views"]),
         *_table("Time probe", card["time_probe"]),
@@ -51,28 +53,19 @@ def _list(values: Mapping[str, Any]) -> list[str]:
     return [f"- {name.replace('_', ' ')}: {_said(value)}" for name, value in values.items()]
 
 
-def _score_row(name: str, value: Any) -> str:
+def _score_row(name: str, value: Any) -> list[str]:
     label = name.replace("_", " ")
     if isinstance(value, Mapping):
-        interval = f"{value['low']:.2f} to {value['high']:.2f}"
-        return f"| {label} | {value['value']:.2f} % | {interval} |"
-    return f"| {label} | {'not finite' if value is None else f'{value:.4f}'} | |"
+        return [label, f"{value['value']:.2f} %", f"{value['low']:.2f} to {value['high']:.2f}"]
+    return [label, "not finite" if value is None else f"{value:.4f}", ""]
 
 
 def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a table of rows that have equal keys; no lines if there are no rows."""
     if not rows:
         return []
-    names = list(rows[0])
-    cells = (" | ".join(_said(row[name]) for name in names) for row in rows)
-    return [
-        f"## {title}",
-        "",
-        f"| {' | '.join(names)} |",
-        f"|{'---|' * len(names)}",
-        *(f"| {row} |" for row in cells),
-        "",
-    ]
+    cells = [[_said(value) for value in row.values()] for row in rows]
+    return [f"## {title}", "", *markdown_table(list(rows[0]), cells), ""]
 
 
 def _said(value: Any) -> str:

@@ -37,6 +37,16 @@ def draw_confusion(matrix: np.ndarray, classes: Sequence[str], title: str, path:
     figure.savefig(path, dpi=110)
 
 
+def error_bars(intervals: Sequence[tuple[float, float, float]]) -> np.ndarray:
+    """Return the lengths of error bars: float64 (2, N), none of them negative by rounding.
+
+    Args:
+        intervals: value, low end and high end of each.
+    """
+    value, low, high = np.array(intervals, np.float64).T
+    return np.maximum([value - low, high - value], 0)
+
+
 def draw_by_views(scores: Sequence[PartScore], path: Path) -> None:
     """Draw the top-1 accuracy over the number of views, one line for each number of crops."""
     from matplotlib.figure import Figure
@@ -47,11 +57,11 @@ def draw_by_views(scores: Sequence[PartScore], path: Path) -> None:
     for number, some in enumerate(crops):
         line = [score for score in scores if score.crops == some]
         views = np.array([score.views for score in line])
-        value, low, high = np.array([score.top1 for score in line]).T
+        value = [score.top1.value for score in line]
         place = views + 0.06 * number  # so that the intervals do not cover each other
         axis.errorbar(
-            place, value, (value - low, high - value), marker="o", markersize=4, capsize=2,
-            elinewidth=0.8, label=f"{some} crop{'s' * (some > 1)}", color=(BLUE, "#d1701f")[number],
+            place, value, error_bars([score.top1 for score in line]), marker="o", markersize=4,
+            capsize=2, elinewidth=0.8, label=f"{some} crop{'s' * (some > 1)}", color=(BLUE, "#d1701f")[number],
         )  # fmt: skip
     axis.set(
         xlabel="views of each video", ylabel="top-1 accuracy (%)",
@@ -78,10 +88,10 @@ def draw_time_probe(rows: Mapping[str, Share], chance: float, path: Path) -> Non
     figure = Figure(figsize=(7.2, 1.3 + 0.4 * len(rows)), layout="constrained")
     axis = figure.subplots()
     at = np.arange(len(rows))
-    value, low, high = np.array(list(rows.values())).T
+    value, _, high = np.array(list(rows.values())).T
     colours = [BLUE] + [GREY] * (len(rows) - 1)
     axis.barh(at, value, 0.62, color=colours)
-    axis.errorbar(value, at, xerr=(value - low, high - value), fmt="none", ecolor="black",
+    axis.errorbar(value, at, xerr=error_bars(list(rows.values())), fmt="none", ecolor="black",
                   elinewidth=1, capsize=3)  # fmt: skip
     for place, number, end in zip(at, value, high, strict=True):
         axis.text(end + 1.5, place, f"{number:.1f}", va="center", fontsize=9)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from run.evaluation.pictures import draw_by_views, draw_confusion, draw_time_pro
 from run.evaluation.predictions_csv import write_predictions
 from run.evaluation.result_card import write_card
 from run.evaluation.results import Evaluated
+from run.tables import write_csv
 
 
 def write_files(found: Evaluated, folder: Path) -> None:
@@ -28,15 +27,15 @@ def write_files(found: Evaluated, folder: Path) -> None:
         labels=scores.labels, top=scores.top, probabilities=scores.probabilities,
         label_probabilities=scores.label_probabilities, losses=scores.losses,
     )  # fmt: skip
-    _write_csv(folder / "classes.csv", _class_rows(matrix, classes))
+    write_csv(folder / "classes.csv", _class_rows(matrix, classes))
     title = f"{found.trained.config.network}: top-1 {card['scores']['top1'].value:.1f} %"
     draw_confusion(matrix, classes, title, folder / "confusion.png")
     draw_mistakes(scores, found.clips, found.protocol.frames, folder)
     if found.by_views:
-        _write_csv(folder / "views.csv", map(_with_ends, card["by_views"]))
+        write_csv(folder / "views.csv", map(_with_ends, card["by_views"]))
         draw_by_views(found.by_views, folder / "views.png")
     if card["time_probe"]:
-        _write_csv(folder / "time_probe.csv", map(_with_ends, card["time_probe"]))
+        write_csv(folder / "time_probe.csv", map(_with_ends, card["time_probe"]))
         rows = {row["shown"]: row["top1"] for row in card["time_probe"]}
         draw_time_probe(rows, 100 / len(classes), folder / "time_probe.png")
     if scores.logits is not None:
@@ -67,20 +66,3 @@ def _with_ends(row: Mapping[str, Any]) -> dict[str, Any]:
         else:
             cells[title] = value
     return cells
-
-
-def _write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write rows with equal keys; numbers that are not finite become empty cells."""
-    rows = list(rows)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
-    content = text.getvalue().encode(errors="surrogateescape")
-    write_atomically(path, lambda file: file.write(content))
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, float):
-        return f"{value:.4f}" if np.isfinite(value) else ""
-    return value
