@@ -23,6 +23,7 @@ Look at a training:
 Use a trained network:
 
 - `evaluate`: score it on a validation split; `run.evaluation` computes, writes and draws
+- `compare`: is one result better than another? `run.comparing` computes, draws and writes
 - `predict`: name the actions in videos, cameras and streams; `prediction` and `live_prediction`
   print and write the answers, `recogniser` computes them, also for scripts and notebooks,
   `run.predicting` has timelines of long videos and the reader of streams
@@ -39,6 +40,7 @@ Shared by the commands:
 - `command_line`: the options of the training scripts, one-line errors and exit codes
 - `packing`: pack frame stores into shards, for `convert`
 - `worker_pool`: work on many videos at a time
+- `tables`: tables as csv files and in Markdown
 - `own_videos`: from a folder of videos to a result, for `train_custom.py`
 - `trained_network`: build a network from its checkpoint
 - `dataset_clips`: the clips of a dataset on which a trained network runs

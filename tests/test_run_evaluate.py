@@ -17,7 +17,7 @@ from data.clips.loader import Batch
 from run.evaluate import ORDERS
 from run.evaluation import frame_orders
 from run.evaluation.accuracy_by_views import MOST, PartScore, parts_of
-from run.evaluation.class_scores import class_scores, mean_class_accuracy, mean_f1, share
+from run.evaluation.class_scores import class_means, class_scores, share
 from run.evaluation.frame_orders import reordered
 from run.evaluation.pictures import (
     draw_by_views,
@@ -263,14 +263,15 @@ def test_scores_of_classes_by_hand():
         np.testing.assert_allclose(
             [found.low[number], found.high[number]], [100 * ends.low, 100 * ends.high], atol=1e-4
         )
-    assert mean_class_accuracy(matrix).value == pytest.approx((75 + 100 + 0) / 3)
-    assert mean_f1(matrix).value == pytest.approx((75 + 400 / 6 + 0) / 3)
+    accuracy, f1 = class_means(matrix)
+    assert accuracy.value == pytest.approx((75 + 100 + 0) / 3)
+    assert f1.value == pytest.approx((75 + 400 / 6 + 0) / 3)
     assert share(1, 4)[0] == 25 and str(share(1, 4)) == "25.00 % [4.56, 69.94]"
 
 
 def test_the_bootstrap_interval_of_one_class_is_that_of_the_binomial_distribution():
     matrix = np.array([[140, 60], [0, 0]])
-    found = mean_class_accuracy(matrix)
+    found, f1 = class_means(matrix)
     exact = scipy.stats.binom.ppf([0.025, 0.975], 200, 0.7) / 2  # of 200, in percent
-    assert found.value == pytest.approx(70) and found == mean_class_accuracy(matrix)
+    assert found.value == pytest.approx(70) and (found, f1) == class_means(matrix)
     np.testing.assert_allclose([found.low, found.high], exact, atol=1.01)  # two videos

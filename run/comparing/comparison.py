@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
 from run.comparing.class_changes import ClassChange, class_changes
 from run.comparing.configurations import Compared, Configuration
@@ -79,12 +77,11 @@ def compare(compared: Compared) -> Comparison:
     level = 1 - (1 - LEVEL) / len(pairs)
     scores = {one.name: _scores(compared, one) for one in compared.configurations}
     differences, changes = [], {}
-    for first, second in tqdm(
-        pairs, desc="comparing", leave=False, disable=not sys.stderr.isatty()
-    ):
+    for number, (first, second) in enumerate(pairs, 1):
         intervals = paired_intervals(
-            compared.labels, first.mean_hits, second.mean_hits, level=level
-        )
+            compared.labels, first.mean_hits, second.mean_hits,
+            level=level, title=f"pair {number} of {len(pairs)}",
+        )  # fmt: skip
         for name, over_videos in intervals._asdict().items():
             before, after = (getattr(scores[one.name], name) for one in (first, second))
             over_runs = interval_over_runs(before, after, level=level)

@@ -7,14 +7,16 @@ both configurations then cancels out, so the interval is narrower than those of 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
-RESAMPLES = 10_000
+RESAMPLES = 5000
 SEED = 0
-CHUNK = 500  # samples at a time
+CHUNK = 100  # samples at a time
 LEVEL = 0.95
 
 
@@ -42,7 +44,12 @@ class PairedIntervals(NamedTuple):
 
 
 def paired_intervals(
-    labels: np.ndarray, first: np.ndarray, second: np.ndarray, *, level: float = LEVEL
+    labels: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    *,
+    level: float = LEVEL,
+    title: str = "bootstrap",
 ) -> PairedIntervals:
     """Return the differences of the scores, with percentile intervals over the videos.
 
@@ -51,6 +58,7 @@ def paired_intervals(
         first: float64 (videos,), the share of the first configuration's runs that are right.
         second: float64 (videos,), of the second configuration's runs.
         level: share of the samples in an interval.
+        title: of the progress bar.
     """
     # Videos that are alike in all three are drawn together: how many of each kind are in a sample
     # has a multinomial distribution.
@@ -58,7 +66,7 @@ def paired_intervals(
     starts = np.flatnonzero(np.diff(kinds[0], prepend=-1))  # of each label in the sorted kinds
     gains = kinds[2] - kinds[1]
     own = _differences(counts[None], gains, starts)
-    samples = [_differences(drawn, gains, starts) for drawn in _samples(counts)]
+    samples = [_differences(drawn, gains, starts) for drawn in _samples(counts, title)]
     ends = (50 * (1 - level), 50 * (1 + level))
     return PairedIntervals(
         *(
@@ -68,11 +76,12 @@ def paired_intervals(
     )
 
 
-def _samples(counts: np.ndarray) -> Iterator[np.ndarray]:
+def _samples(counts: np.ndarray, title: str) -> Iterator[np.ndarray]:
     """Yield how many videos of each kind are in the samples: int64 (CHUNK, kinds)."""
     rng = np.random.default_rng(SEED)
     total = counts.sum()
-    for _ in range(RESAMPLES // CHUNK):
+    hidden = not sys.stderr.isatty()
+    for _ in tqdm(range(RESAMPLES // CHUNK), desc=title, leave=False, disable=hidden):
         yield rng.multinomial(total, counts / total, size=CHUNK)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
 from typing import NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 from train.report.prediction_scores import wilson_interval
 
-RESAMPLES = 2000
+RESAMPLES = 1000
 SEED = 0
 
 
@@ -59,44 +60,32 @@ def _f1(hits: np.ndarray, videos: np.ndarray, predicted: np.ndarray) -> np.ndarr
     return np.where(videos, f1, np.nan)
 
 
-def mean_class_accuracy(matrix: np.ndarray) -> Share:
-    """Return the mean of the classes' accuracies, over the classes that have videos."""
+def class_means(matrix: np.ndarray) -> tuple[Share, Share]:
+    """Return the means of the classes' accuracies and F1, over the classes that have videos.
 
-    def score(hits: np.ndarray, videos: np.ndarray, _: np.ndarray) -> float:
-        return float((100 * hits[videos > 0] / videos[videos > 0]).mean())
+    Their intervals are percentiles over bootstrap samples of the videos. Videos with the same label
+    and prediction are alike, so the number of each kind in a sample is drawn from a multinomial
+    distribution, which is the same as drawing videos one by one.
 
-    return _with_interval(matrix, score)
-
-
-def mean_f1(matrix: np.ndarray) -> Share:
-    """Return the mean of the classes' F1 (macro F1), over the classes that have videos."""
-
-    def score(hits: np.ndarray, videos: np.ndarray, predicted: np.ndarray) -> float:
-        return float(np.nanmean(_f1(hits, videos, predicted)))
-
-    return _with_interval(matrix, score)
-
-
-def _with_interval(
-    matrix: np.ndarray, score: Callable[[np.ndarray, np.ndarray, np.ndarray], float]
-) -> Share:
-    """Return a score, and its percentile interval over bootstrap samples of the videos.
-
-    Videos with the same label and prediction are alike, so the number of each kind in a sample is
-    drawn from a multinomial distribution, which is the same as drawing videos one by one.
+    Args:
+        matrix: int64 (C, C), videos by label (row) and predicted class (column), at least one.
     """
     rows, columns = matrix.nonzero()
     counts = matrix[rows, columns]
-    if not len(counts):
-        return Share(0.0, 0.0, 100.0)
     rng = np.random.default_rng(SEED)
-    classes, right = len(matrix), rows == columns
+    classes, right, total = len(matrix), rows == columns, counts.sum()
 
-    def of_sample(drawn: np.ndarray) -> float:
+    def means(drawn: np.ndarray) -> tuple[float, float]:
         weights = ((drawn * right, rows), (drawn, rows), (drawn, columns))
-        return score(*(np.bincount(at, w, minlength=classes) for w, at in weights))
+        hits, videos, predicted = (np.bincount(at, w, minlength=classes) for w, at in weights)
+        there = videos > 0
+        accuracy = 100 * hits[there] / videos[there]
+        return float(accuracy.mean()), float(_f1(hits, videos, predicted)[there].mean())
 
-    total = counts.sum()
-    values = [of_sample(rng.multinomial(total, counts / total)) for _ in range(RESAMPLES)]
-    low, high = np.percentile(values, (2.5, 97.5)).tolist()
-    return Share(of_sample(counts), low, high)
+    draws = tqdm(range(RESAMPLES), desc="intervals", leave=False, disable=not sys.stderr.isatty())
+    samples = [means(rng.multinomial(total, counts / total)) for _ in draws]
+    low, high = np.percentile(samples, (2.5, 97.5), axis=0)
+    accuracy, f1 = (
+        Share(*ends) for ends in zip(means(counts), low.tolist(), high.tolist(), strict=True)
+    )
+    return accuracy, f1

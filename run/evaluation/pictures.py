@@ -61,7 +61,8 @@ def draw_by_views(scores: Sequence[PartScore], path: Path) -> None:
         place = views + 0.06 * number  # so that the intervals do not cover each other
         axis.errorbar(
             place, value, error_bars([score.top1 for score in line]), marker="o", markersize=4,
-            capsize=2, elinewidth=0.8, label=f"{some} crop{'s' * (some > 1)}", color=(BLUE, "#d1701f")[number],
+            capsize=2, elinewidth=0.8, label=f"{some} crop{'s' * (some > 1)}",
+            color=(BLUE, "#d1701f")[number],
         )  # fmt: skip
     axis.set(
         xlabel="views of each video", ylabel="top-1 accuracy (%)",

@@ -19,7 +19,7 @@ from data.file_writing import write_text
 from network.pretrained.source import Source
 from network.pretrained.sources import find_source, list_pretrained
 from run.evaluation.card_page import card_page
-from run.evaluation.class_scores import Share, mean_class_accuracy, mean_f1, share
+from run.evaluation.class_scores import Share, class_means, share
 from run.evaluation.frame_orders import ORDERS
 from run.evaluation.result_folder import CARD
 from run.evaluation.results import Evaluated
@@ -78,6 +78,7 @@ def card_content(
     """Return the content of the result card, without the device."""
     videos, scores, config = found.clips.videos, found.scores, found.trained.config
     n = len(scores.indices)
+    accuracy, f1 = class_means(found.matrix)
     root = Path(args.dataset)
     return {
         "asked": {
@@ -112,8 +113,8 @@ def card_content(
         "scores": {
             "top1": share(scores.top1, n),
             "top5": share(scores.top5, n),
-            "mean_class_accuracy": mean_class_accuracy(found.matrix),
-            "mean_f1": mean_f1(found.matrix),
+            "mean_class_accuracy": accuracy,
+            "mean_f1": f1,
             "loss": float(scores.losses.mean()),
         },
         "by_views": [score._asdict() for score in found.by_views],
