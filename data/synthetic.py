@@ -137,7 +137,7 @@ def write_video(path: Path, frames: np.ndarray) -> None:
 
 
 def write_long_video(
-    path: Path, actions: Sequence[str], *, seed: int, seconds: float = 5.0
+    path: Path, actions: Sequence[str], *, seed: int, seconds: float = 4.0
 ) -> list[tuple[float, float, str]]:
     """Render one scene in which actions follow each other, as MPEG-4.
 

@@ -82,7 +82,7 @@ def draw_timeline(
         width = segment.end - segment.start
         strip.axvspan(segment.start, segment.end, color=colours[segment.name], linewidth=0)
         text = printable(segment.name)
-        if width / end * 160 > len(text) + 1:  # it fits
+        if width / end * 160 > len(text):  # it fits
             dark = segment.name != UNKNOWN
             strip.text(
                 segment.start + width / 2, 0.5, text, ha="center", va="center", fontsize=8,
