@@ -299,6 +299,13 @@ def test_what_cannot_be_compared_is_one_line(pair, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_what_a_killed_evaluation_has_left_is_not_taken_for_one(pair, tmp_path):
+    for rest in (".part-1a2b", "best-8x64.old"):
+        (tmp_path / "a" / "evaluation" / rest).mkdir()
+        (tmp_path / "a" / "evaluation" / rest / "card.json").touch()
+    assert answer(*pair, "--out", tmp_path / "out") == 0
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(pair, tmp_path, capsys):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("text")

@@ -2,7 +2,11 @@
 
 import csv
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +18,17 @@ import run.evaluate
 from data.annotations.video_folders import Videos
 from data.data_error import DataError
 from data.store import DATABASE
+from network.network_error import NetworkError
 from network.pretrained.sources import find_source
-from run.command_line import command
+from run.command_line import command, complete
 from run.evaluate import ORDERS
 from run.evaluation import result_files
+from run.evaluation.evaluation import possible_orders
 from run.evaluation.predictions_csv import NAME, read_predictions, write_predictions
 from run.evaluation.result_card import file_digest, licence_of
 from run.evaluation.result_folder import free_folder, publish
 
+ROOT = Path(__file__).parent.parent
 SHAPE = ["--clip-length", "4", "--clip-size", "32", "--gpus", "0", "--workers", "0"]
 VIEWS, CROPS = 2, 3
 
@@ -173,6 +180,17 @@ def test_every_protocol_has_a_folder_of_its_own_and_the_same_one_is_replaced(
     assert not (out / names[0] / "time_probe.png").exists()
 
 
+def test_the_time_probe_leaves_out_a_single_frame_where_a_network_cannot_take_it():
+    config = complete(
+        "custom", dataset="x", network="torchvision:mvit_v2_s", clip_length=16, clip_size=224
+    )
+    assert possible_orders(ORDERS, config) == [order for order in ORDERS if order != "single"]
+    with pytest.raises(NetworkError, match="takes clips of"):
+        possible_orders(["single"], config)
+    config = complete("custom", dataset="x", network="srtg_r3d_18", clip_length=16, clip_size=112)
+    assert possible_orders(ORDERS, config) == list(ORDERS)
+
+
 def test_a_video_that_cannot_be_read_has_no_row(checkpoint, tiny, tmp_path, capsys):
     root = shutil.copytree(tiny, tmp_path / "damaged")
     store = root / "jpg" / "move_left" / "val1" / DATABASE
@@ -217,6 +235,38 @@ def test_a_folder_that_holds_something_else_is_not_replaced(tmp_path):
     publish(tmp_path / "a", lambda folder: (folder / "new").touch())
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["new"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "a-2"]
+
+
+PUBLISH = """
+import itertools, sys
+from pathlib import Path
+from run.evaluation.result_folder import publish
+for number in itertools.count():
+    def write(folder):
+        for name in "abcdef":
+            (folder / name).write_text(str(number))
+    publish(Path(sys.argv[1]), write)
+    print(number, flush=True)
+"""
+
+
+def test_a_killed_process_leaves_one_whole_result(tmp_path, trials):
+    trial = trials("an evaluation is written as a whole or not at all", "SIGKILL while it is")
+    rng = np.random.default_rng(0)
+    for _ in range(trial.number(3, 50)):
+        with subprocess.Popen(
+            [sys.executable, "-c", PUBLISH, str(tmp_path / "out" / "x")],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        ) as process:
+            process.stdout.readline()
+            time.sleep(rng.uniform(0, 0.05))
+            process.kill()
+        folders = [path for path in (tmp_path / "out").glob("x*") if len(list(path.iterdir())) == 6]
+        contents = [{file.read_text() for file in path.iterdir()} for path in folders]
+        trial.add(bool(contents) and all(len(texts) == 1 for texts in contents), contents)
+    publish(tmp_path / "out" / "x", lambda folder: (folder / "new").touch())
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["x"]
 
 
 def test_predictions_of_segments_and_odd_names_are_read_as_they_were_written(tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 from data.data_error import DataError
 from data.file_writing import naming
 from run.evaluation.predictions_csv import Predictions, read_predictions
-from run.evaluation.result_folder import CARD
+from run.evaluation.result_folder import CARD, is_unfinished
 
 PARTS = {"protocol": dict, "data": dict, "checkpoint": dict}  # of a card that are needed
 
@@ -35,7 +35,11 @@ def find_evaluations(given: Path) -> list[Path]:
     """
     if (given / CARD).is_file():
         return [given]
-    found = sorted(path.parent for path in (given / "evaluation").glob(f"*/{CARD}"))
+    found = sorted(
+        path.parent
+        for path in (given / "evaluation").glob(f"*/{CARD}")
+        if not is_unfinished(path.parent)
+    )
     if len(found) > 1:
         names = ", ".join(str(path) for path in found)
         raise DataError(f"{given}: holds several evaluations; choose one of {names}")

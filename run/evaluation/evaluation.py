@@ -52,7 +52,7 @@ def evaluate_checkpoint(
             skip_bad=args.skip_bad,
             crop_share=args.crop_share or trained.config.crop_share,
         )
-        orders = _possible(orders, config)
+        orders = possible_orders(orders, config)
         clips, loader = open_dataset_clips(
             args, config, "val", classes=trained.classes, crops=args.crops
         )
@@ -84,7 +84,7 @@ def evaluate_checkpoint(
     return _numbers(found)
 
 
-def _possible(orders: Sequence[str], config: Config) -> list[str]:
+def possible_orders(orders: Sequence[str], config: Config) -> list[str]:
     """Return the orders of a time probe without the single frame if the network cannot take it.
 
     Raises:

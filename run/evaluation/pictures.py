@@ -95,7 +95,8 @@ def draw_time_probe(rows: Mapping[str, Share], chance: float, path: Path) -> Non
     axis.errorbar(value, at, xerr=error_bars(list(rows.values())), fmt="none", ecolor="black",
                   elinewidth=1, capsize=3)  # fmt: skip
     for place, number, end in zip(at, value, high, strict=True):
-        axis.text(end + 1.5, place, f"{number:.1f}", va="center", fontsize=9)
+        axis.text(end + 1.5, place, f"{number:.1f}", va="center", fontsize=9,
+                  bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
     axis.axvline(chance, color="black", linestyle=":", linewidth=1)
     axis.text(chance, -0.55, " chance", fontsize=8, va="bottom")
     axis.set_yticks(at, list(rows))

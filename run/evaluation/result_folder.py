@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from data.file_writing import naming, sync_to_disk
-from data.store.unfinished_folders import sweep_unfinished, unfinished_folder
+from data.store.unfinished_folders import PART, sweep_unfinished, unfinished_folder
 
 CARD = "card.json"
+OLD = ".old"  # ends the name of a folder that is being replaced
 
 
 def free_folder(parent: Path, name: str, asked: Mapping[str, Any]) -> Path:
@@ -38,6 +39,11 @@ def _asked(folder: Path) -> object:
         return None
 
 
+def is_unfinished(folder: Path) -> bool:
+    """Return whether a folder is what a killed process has left beside the results."""
+    return folder.name.startswith(PART) or folder.name.endswith(OLD)
+
+
 def publish(folder: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a new folder, then let it take the place of `folder`.
 
@@ -52,7 +58,7 @@ def publish(folder: Path, write: Callable[[Path], object]) -> None:
         for path in unfinished.iterdir():
             sync_to_disk(path)
         with naming(folder):
-            old = folder.with_name(f"{folder.name}.old")
+            old = folder.with_name(folder.name + OLD)
             shutil.rmtree(old, ignore_errors=True)
             if folder.exists():
                 folder.rename(old)
