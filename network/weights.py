@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -91,28 +91,25 @@ def load_weights(
             f"{where} fits {len(fitting)} of the network's {len(own)} tensors, fewer than half: "
             "it is a checkpoint of another network"
         )
-    with torch.no_grad():
-        for name, value in fitting.items():
-            own[name].copy_(value)
-    set_published_alphas(net, fitting)
+    copy_tensors(net, fitting)
     if path is not None:
         logger.info("weights from %s:\n%s", where, report)
     return report
 
 
 @torch.no_grad()
-def set_published_alphas(net: nn.Module, loaded: Collection[str]) -> None:
-    """Set `alpha` to 1 in each SRTG whose other tensors were loaded from a file without it.
+def copy_tensors(net: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copy tensors, by name, into the parameters and buffers of a network.
 
-    With 1 it computes what the published block does, for which those tensors were trained.
-
-    Args:
-        net: the network, changed in place.
-        loaded: names of the tensors that were loaded.
+    If there are tensors of an SRTG but no `alpha` for it, its `alpha` becomes 1. It then computes
+    what the published block does, for which the tensors were trained.
     """
+    own = net.state_dict()
+    for name, value in tensors.items():
+        own[name].copy_(value)
     for name, parameter in net.named_parameters():
         block, _, last = name.rpartition(".")
-        if last == "alpha" and name not in loaded and f"{block}.lstm.weight_ih_l0" in loaded:
+        if last == "alpha" and name not in tensors and f"{block}.lstm.weight_ih_l0" in tensors:
             parameter.fill_(1.0)
 
 
@@ -129,7 +126,7 @@ def _match(
     skipped: list[tuple[str, str]] = []
     for name, value in given.items():
         target = _own_name(name, own)
-        reason = _why_not(value, own.get(target))
+        reason = misfit(value, own.get(target))
         if reason:
             skipped.append((name, reason))
             continue
@@ -187,7 +184,7 @@ def _is_torchvisions(
     return hashlib.sha256(path.read_bytes()).hexdigest().startswith(TORCHVISION_R2PLUS1D)
 
 
-def _why_not(value: object, target: Tensor | None) -> str:
+def misfit(value: object, target: Tensor | None) -> str:
     """Return why a value cannot go into the network's tensor `target`, or an empty string."""
     if target is None:
         return "is not in the network"

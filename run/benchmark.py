@@ -14,6 +14,7 @@ from pathlib import Path
 
 from run.benchmarks.options import BENCHMARKS
 from run.command_line import HelpFormatter, Parser, command
+from train.text_table import text_table
 
 
 def as_table(rows: list[dict]) -> str:
@@ -22,11 +23,7 @@ def as_table(rows: list[dict]) -> str:
         return "(no rows)"
     columns = list(dict.fromkeys(key for row in rows for key in row))
     cells = [columns] + [[_cell(row.get(column, "")) for column in columns] for row in rows]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    lines = [
-        "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) for line in cells
-    ]
-    return "\n".join(line.rstrip() for line in lines)
+    return text_table(cells, str.ljust)
 
 
 def _cell(value: object) -> str:

@@ -21,6 +21,7 @@ loaders               the batches for training, validation and precise batch nor
 prefetch              copy the next batch to the device while the current one is computed
 schedule              batch, clip shape and learning rate of every step
 optimiser             SGD or AdamW, its parameter groups and learning rates
+text_table            lines of cells as text with aligned columns
 averaged_weights      exponential moving average (EMA) of the weights
 batchnorm             batch norm over sub-batches, synchronised or precise
 mixing                mixup and CutMix

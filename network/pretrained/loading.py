@@ -16,7 +16,7 @@ from network.network_error import NetworkError
 from network.pretrained.opening import PretrainedWeights, open_pretrained
 from network.pretrained.recognition import said
 from network.srtg import SRTG
-from network.weights import LoadReport, set_published_alphas
+from network.weights import LoadReport, copy_tensors, misfit
 
 logger = logging.getLogger(__name__)
 
@@ -163,21 +163,20 @@ def place_weights(
     head = f"{classifier_name(net)}."
     fitting: dict[str, Tensor] = {}
     skipped: list[tuple[str, str]] = []
-    wrong: list[str] = []
     for name, value in given.items():
-        if name not in own:
-            skipped.append((name, "is not in the network"))
-            wrong.append(f"{name} is not in the network")
-        elif value.shape != own[name].shape:
-            shapes = f"shape {tuple(value.shape)}, the network's has {tuple(own[name].shape)}"
-            skipped.append((name, f"has {shapes}"))
-            if not name.startswith(head):
-                wrong.append(f"{name} has {shapes}")
-        else:
-            problem = tensor_problem(name, value, own[name])
-            if problem:
-                raise NetworkError(f"{weights.source}: {name} {problem}; use another file")
-            fitting[name] = value
+        reason = misfit(value, own.get(name))
+        if reason:
+            skipped.append((name, reason))
+            continue
+        problem = tensor_problem(name, value, own[name])
+        if problem:
+            raise NetworkError(f"{weights.source}: {name} {problem}; use another file")
+        fitting[name] = value
+    wrong = [
+        f"{name} {reason}"
+        for name, reason in skipped
+        if name not in own or not name.startswith(head)
+    ]
     missing = tuple(name for name in own if name not in fitting)
     started = () if weights.has_srtg else _srtg_names(net)
     optional = (".num_batches_tracked", ".alpha")
@@ -195,10 +194,7 @@ def place_weights(
         )
     if not fitting:
         raise NetworkError(f"{weights.source}: no tensor fits {net.network_name}")
-    with torch.no_grad():
-        for name, value in fitting.items():
-            own[name].copy_(value)
-    set_published_alphas(net, fitting)
+    copy_tensors(net, fitting)
     return LoadReport(tuple(fitting), tuple(skipped), missing)
 
 

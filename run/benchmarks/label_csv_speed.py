@@ -124,7 +124,7 @@ def reset_peak() -> None:
 
 
 def peak_rss() -> int:
-    """Return the peak memory of this process since `reset_peak`, in bytes."""
+    """Return the peak memory of this process, or since `reset_peak`, in bytes (Linux: proc(5))."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024

@@ -34,6 +34,7 @@ from data.store.format import frame_name
 from data.store.shard_index import open_index, shard_path
 from data.store.shard_index_writer import write_index
 from data.store.shard_writer import copy_store, create_shard
+from run.benchmarks.label_csv_speed import peak_rss
 from run.command_line import complete
 from train.schedule.steps_table import make_schedule
 
@@ -145,7 +146,7 @@ def measure_run(root: Path) -> dict[str, tuple[float, str]]:
     config = complete("kinetics", dataset=str(root), variant=700, network="srtg_r3d_34")
     schedule = make_schedule(config, len(train))
     total, waited = time.process_time() - before, time.perf_counter() - begun
-    peak = _peak_rss()
+    peak = peak_rss()
     gc.collect()
     kept = process.memory_info().rss
     options = ClipOptions((1,), short_side=SIZE, clip_size=SIZE)
@@ -179,11 +180,3 @@ def measure_run(root: Path) -> dict[str, tuple[float, str]]:
         f"own memory of a worker after {STEPS * BATCH:,} clips": (memory[1], "MiB"),
         "clips read": (STEPS * BATCH / (time.perf_counter() - started), "clips/s"),
     }
-
-
-def _peak_rss() -> int:
-    """Return the bytes of this process's highest memory use (Linux; see proc(5))."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise OSError("no VmHWM in /proc/self/status")

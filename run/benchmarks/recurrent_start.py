@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -78,37 +79,40 @@ def train(
     name, options = CURVES[curve]
     torch.manual_seed(seed)
     net = build_network(name, len(ACTIONS), **options)
+    epochs, rows = range(1, args.epochs + 1), []
+    losses = train_epochs(net, training, epochs, seed, args)
+    progress = tqdm(
+        losses, desc=f"{curve}, seed {seed}", total=len(epochs), unit="epoch", disable=None
+    )
+    for epoch, loss in zip(epochs, progress, strict=True):
+        top1 = accuracy(net, *validation, args.batch)
+        rows.append(
+            {"curve": curve, "seed": seed, "epoch": epoch, "loss": loss, "top1_percent": top1}
+        )
+        progress.set_postfix(loss=f"{loss:.2f}", top1=f"{top1:.0f}%")
+    return rows
+
+
+def train_epochs(
+    net: torch.nn.Module, training: tuple, epochs: range, seed: int, args: argparse.Namespace
+) -> Iterator[float]:
+    """Train with AdamW, a warm-up and a cosine; yield the mean training loss after each epoch."""
     optimiser = torch.optim.AdamW(net.parameters(), lr=args.lr, weight_decay=0.02, fused=True)
     clips, labels = training
-    steps = len(clips) // args.batch * args.epochs
-    step, rows = 0, []
-    progress = tqdm(total=steps, desc=f"{curve}, seed {seed}", unit="step", disable=None)
-    for epoch in range(1, args.epochs + 1):
+    each = len(clips) // args.batch  # steps of an epoch
+    for number, epoch in enumerate(epochs):
         losses = []
         order = torch.from_numpy(np.random.default_rng((seed, epoch)).permutation(len(clips)))
-        for batch in order.split(args.batch)[: steps // args.epochs]:
+        for step, batch in enumerate(order.split(args.batch)[:each], number * each):
             for group in optimiser.param_groups:
-                group["lr"] = args.lr * min(1, (step + 1) / WARM_UP) * cosine(step / steps)
+                factor = min(1, (step + 1) / WARM_UP) * cosine(step / (each * len(epochs)))
+                group["lr"] = args.lr * factor
             loss = F.cross_entropy(net(normalised(net, clips[batch])), labels[batch])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             losses.append(loss.item())
-            step += 1
-            progress.update()
-        top1 = accuracy(net, *validation, args.batch)
-        rows.append(
-            {
-                "curve": curve,
-                "seed": seed,
-                "epoch": epoch,
-                "loss": float(np.mean(losses)),
-                "top1_percent": top1,
-            }
-        )
-        progress.set_postfix(loss=f"{rows[-1]['loss']:.2f}", top1=f"{top1:.0f}%")
-    progress.close()
-    return rows
+        yield float(np.mean(losses))
 
 
 def cosine(done: float) -> float:

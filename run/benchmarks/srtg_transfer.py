@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import argparse
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from data.synthetic import ACTIONS
 from network import build_network, load_weights
-from run.benchmarks.recurrent_start import WARM_UP, accuracy, cosine, render_clips
-from train.normalisation import normalised
+from run.benchmarks.recurrent_start import accuracy, render_clips, train_epochs
 
 #: Label of a row -> (network, options).
 CONTENDERS: dict[str, tuple[str, dict]] = {
@@ -35,7 +32,8 @@ def measure(args: argparse.Namespace) -> list[dict]:
     )
     torch.manual_seed(0)
     plain = build_network("r3d_18", half)
-    train(plain, training[0], args.pretraining_epochs, 0, args)
+    for _ in train_epochs(plain, training[0], range(args.pretraining_epochs), 0, args):
+        pass
     before = accuracy(plain, *validation[0], args.batch)
     rows = []
     for seed in range(args.seeds):
@@ -45,7 +43,7 @@ def measure(args: argparse.Namespace) -> list[dict]:
             net = build_network(name, half, **options)
             load_weights(net, plain.state_dict())
             net.fc.load_state_dict(head.state_dict())  # the same for all contenders
-            loss = train(net, training[1], args.epochs, seed, args)
+            *_, loss = train_epochs(net, training[1], range(args.epochs), seed, args)
             alphas = [value for key, value in net.state_dict().items() if key.endswith(".alpha")]
             rows.append(
                 {
@@ -67,24 +65,3 @@ def select(
     clips, labels = rendered
     chosen = (labels >= first) & (labels < first + count)
     return clips[chosen], labels[chosen] - first
-
-
-def train(
-    net: nn.Module, training: tuple, epochs: int, seed: int, args: argparse.Namespace
-) -> float:
-    """Train with AdamW and a cosine; return the mean training loss of the last epoch."""
-    optimiser = torch.optim.AdamW(net.parameters(), lr=args.lr, weight_decay=0.02, fused=True)
-    clips, labels = training
-    each = len(clips) // args.batch
-    losses: list[float] = []
-    for step in range(each * epochs):
-        order = np.random.default_rng((seed, step // each)).permutation(len(clips))
-        batch = torch.from_numpy(order)[step % each * args.batch :][: args.batch]
-        for group in optimiser.param_groups:
-            group["lr"] = args.lr * min(1, (step + 1) / WARM_UP) * cosine(step / (each * epochs))
-        loss = F.cross_entropy(net(normalised(net, clips[batch])), labels[batch])
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.item())
-    return float(np.mean(losses[-each:]))

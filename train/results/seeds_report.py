@@ -14,6 +14,7 @@ import numpy as np
 
 from data.file_writing import naming, write_atomically, write_text
 from train.results.history import History
+from train.text_table import text_table
 
 COLUMNS = ("seed", "epochs", "best_top1", "best_epoch", "top1", "top5", "loss", "train_loss")
 BAND = 0.2  # opacity
@@ -61,11 +62,7 @@ def seeds_table(results: Sequence[SeedResult]) -> str:
         rows.append(
             [_cell(value, decimals=4 if "loss" in name else 2) for name, value in row.items()]
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        for row in rows
-    )
+    return text_table(rows)
 
 
 def _rows(results: Sequence[SeedResult]) -> list[dict[str, float | str]]:

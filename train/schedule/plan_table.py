@@ -8,6 +8,7 @@ import numpy as np
 
 from train.schedule.epoch_table import cut
 from train.schedule.steps_table import Schedule, work_of
+from train.text_table import text_table
 
 HEADER = ("to epoch", "batch", "frames", "size", "lr", "steps", "clips", "work", "short cycle")
 
@@ -15,12 +16,7 @@ HEADER = ("to epoch", "batch", "frames", "size", "lr", "steps", "clips", "work",
 def plan_table(schedule: Schedule) -> str:
     """Return the phases as an aligned table with the totals of the run below it."""
     lines = [HEADER, *(_cells(phase) for phase in schedule.phases())]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rows = [
-        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
-        for line in lines
-    ]
-    return "\n".join([*rows, "", summary(schedule)])
+    return f"{text_table(lines)}\n\n{summary(schedule)}"
 
 
 def summary(schedule: Schedule) -> str:
