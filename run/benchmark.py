@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from run.benchmarks.options import BENCHMARKS
-from run.command_line import HelpFormatter, Parser, command
+from run.command_line import Parser, command
 from train.text_table import text_table
 
 
@@ -39,7 +39,6 @@ def build_parser() -> Parser:
             name,
             help=benchmark.summary,
             description=_docstring(benchmark.module),
-            formatter_class=HelpFormatter,
         )
         subparser.add_argument("--json", type=Path, metavar="FILE", help="write the rows to FILE")
         benchmark.add_options(subparser)

@@ -30,7 +30,7 @@ from run.checks.labelled_parts import Labelled, open_parts
 from run.checks.machine import check_machine
 from run.checks.store_facts import StoreFacts, read_facts
 from run.checks.usable_rows import usable, write_usable
-from run.command_line import BAD_INPUT, HelpFormatter, Parser, command
+from run.command_line import BAD_INPUT, Parser, command
 from run.worker_pool import add_workers, positive, report
 from train.signals import caught_signals
 
@@ -41,11 +41,7 @@ PATIENCE = 600  # seconds
 
 def build_parser() -> Parser:
     """Return the parser of the command's options."""
-    parser = Parser(
-        prog="python -m run.check",
-        description=__doc__,
-        formatter_class=HelpFormatter,
-    )
+    parser = Parser(prog="python -m run.check", description=__doc__)
     add = functools.partial(parser.add_argument, default=argparse.SUPPRESS)
     parser.add_argument("dataset", type=Path, nargs="?", help="the folder that holds jpg/")
     add(

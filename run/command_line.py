@@ -19,7 +19,7 @@ import sysconfig
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import coloredlogs
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -52,8 +52,22 @@ INSTALLED = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib
 BY_RECIPE = " (by --recipe; original: %(default)s)"
 
 
+class HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """Keeps the line breaks of the description, and adds the default to an option's help text."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        says_it = action.default in (None, False, [], "") or "default" in (action.help or "")
+        return action.help if says_it else super()._get_help_string(action)
+
+
 class Parser(argparse.ArgumentParser):
-    """An argument parser with one-line errors that takes `_` for `-` in the names of options."""
+    """An argument parser with one-line errors that takes `_` for `-` in the names of options.
+
+    Its help has the line breaks of the description and the default of each option.
+    """
+
+    def __init__(self, *, formatter_class: type = HelpFormatter, **settings: Any):
+        super().__init__(formatter_class=formatter_class, **settings)
 
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with code 2."""
@@ -89,14 +103,6 @@ class Parser(argparse.ArgumentParser):
         return parsed
 
 
-class HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
-    """Keeps the line breaks of the description, and adds the default to an option's help text."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        says_it = action.default in (None, False, [], "") or "default" in (action.help or "")
-        return action.help if says_it else super()._get_help_string(action)
-
-
 def _dashed(word: str) -> str:
     if not word.startswith("--"):
         return word
@@ -115,6 +121,10 @@ def boolean(text: str) -> bool:
     if text.lower() in ("false", "no", "0"):
         return False
     raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
+
+
+#: The arguments of an option that is True or False, for `add_argument`.
+BOOLEAN = {"type": boolean, "nargs": "?", "const": True, "metavar": "True|False"}
 
 
 class IntegerList(argparse.Action):
@@ -148,7 +158,6 @@ def build_parser(dataset: str) -> Parser:
     """Return the parser of one dataset's training script, with the groups of options of Config."""
     parser = Parser(
         description=f"Train a 3D CNN on {dataset_spec(dataset).results_name}.",
-        formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
     add_options(parser, dataset)
@@ -166,7 +175,6 @@ def parser_with_defaults(
     parser = Parser(
         prog=prog,
         description=description,
-        formatter_class=HelpFormatter,
         allow_abbrev=False,
         add_help=False,
     )
@@ -217,7 +225,7 @@ def _add_option(
         settings["help"] += BY_RECIPE if default not in (None, "") else " (by --recipe)"
     kind = str(item.type).removesuffix(" | None")
     if kind == "bool":
-        settings.update(nargs="?", const=True, type=boolean, metavar="True|False")
+        settings.update(BOOLEAN)
     elif kind == "list[int]":
         settings.update(nargs="+", action=IntegerList, metavar="N")
     else:
@@ -330,9 +338,11 @@ def add_dataset_to_score(parser: argparse.ArgumentParser) -> None:
         help="seconds to wait for a batch; 0: no limit",
     )
     parser.add_argument(
-        "--skip-bad", type=boolean, nargs="?", const=True, default=False, metavar="True|False",
+        "--skip-bad",
+        **BOOLEAN,
+        default=False,
         help="leave out rows and videos that cannot be used, and list them",
-    )  # fmt: skip
+    )
 
 
 def add_checkpoint(parser: Parser) -> None:

@@ -28,7 +28,7 @@ from data.store.ffmpeg import (
 )
 from data.store.unfinished_folders import sweep_unfinished
 from data.store.writer import has_single_store
-from run.command_line import HelpFormatter, Parser, command
+from run.command_line import Parser, command
 from run.packing import convert_and_pack, stores_to_pack
 from run.worker_pool import VideoTask, add_workers, positive, report, run_tasks
 from train.option_bounds import Bounds, within
@@ -38,11 +38,7 @@ log = logging.getLogger(__name__)
 
 def build_parser() -> Parser:
     """Return the parser of the command's options."""
-    parser = Parser(
-        prog="python -m run.convert",
-        description=__doc__,
-        formatter_class=HelpFormatter,
-    )
+    parser = Parser(prog="python -m run.convert", description=__doc__)
     parser.add_argument(
         "--videos",
         type=Path,

@@ -22,9 +22,9 @@ log = logging.getLogger(__name__)
 
 
 def with_class_names(trained: Trained, args: argparse.Namespace) -> Trained:
-    """Return the network with the names of its classes, from the dataset if need be.
+    """Return the network with the names of its classes.
 
-    Weights that do not name their classes have them in the order of the training labels.
+    If its weights do not name them, they are the classes of the training labels, in their order.
 
     Raises:
         DataError: the training labels cannot be used, or have another number of classes.

@@ -7,7 +7,6 @@ would fail here.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -25,11 +24,7 @@ VERDICTS = {
 
 def build_parser() -> Parser:
     """Return the parser of the command's options."""
-    parser = Parser(
-        prog="python -m run.doctor",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="python -m run.doctor", description=__doc__)
     parser.add_argument(
         "--gpus",
         type=within(bounds_of("gpus")),

@@ -20,7 +20,7 @@ from data.annotations.label_csv_writer import Row
 from data.annotations.published_lists import Rejections, labelled_csv
 from data.data_error import DataError
 from data.store.ffmpeg import ffmpeg_executable
-from run.command_line import HelpFormatter, Parser, command
+from run.command_line import Parser, command
 from run.worker_pool import VideoTask, positive, report, run_tasks
 
 log = logging.getLogger(__name__)
@@ -32,11 +32,7 @@ SCRATCH = ".download"  # folder of unfinished downloads, in the folder of the vi
 
 def build_parser() -> Parser:
     """Return the parser of the command's options."""
-    parser = Parser(
-        prog="python -m run.download",
-        description=__doc__,
-        formatter_class=HelpFormatter,
-    )
+    parser = Parser(prog="python -m run.download", description=__doc__)
     parser.add_argument("labels", type=Path, help="csv with youtube_id, time_start and time_end")
     parser.add_argument("videos", type=Path, help="folder for the class folders of videos")
     parser.add_argument(

@@ -20,7 +20,6 @@ import sys
 from pathlib import Path
 
 from run.command_line import (
-    HelpFormatter,
     Parser,
     add_checkpoint,
     add_gpus,
@@ -34,11 +33,7 @@ from train.option_bounds import Bounds, within
 
 def build_parser() -> Parser:
     """Return the parser of the command's options."""
-    parser = Parser(
-        prog="python -m run.explain",
-        description=__doc__,
-        formatter_class=HelpFormatter,
-    )
+    parser = Parser(prog="python -m run.explain", description=__doc__)
     parser.add_argument("video", type=Path, help="a video file or a frame store's folder")
     add_checkpoint(parser)
     parser.add_argument(

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 from data.annotations.video_folders import frames_root
 from run.command_line import (
-    HelpFormatter,
     Parser,
     add_dataset_to_score,
     add_trained_network,
@@ -35,11 +34,7 @@ if TYPE_CHECKING:
 
 def build_parser() -> Parser:
     """Return the parser of the command's options."""
-    parser = Parser(
-        prog="python -m run.features",
-        description=__doc__,
-        formatter_class=HelpFormatter,
-    )
+    parser = Parser(prog="python -m run.features", description=__doc__)
     add_dataset_to_score(parser)
     parser.add_argument(
         "--part", choices=("train", "val"), default="val", help="training or validation videos"

@@ -17,7 +17,7 @@ from data.annotations.published_lists import Rejections, read_classes
 from data.annotations.tree_labels import label_tree
 from data.data_error import DataError
 from data.dataset_defaults import READY_MADE, dataset_spec
-from run.command_line import HelpFormatter, Parser, command
+from run.command_line import Parser, command
 from train.config import BELOW_ONE
 from train.option_bounds import within
 
@@ -73,7 +73,7 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(dest="what", required=True, parser_class=Parser)
 
     def add(name: str, work: Callable, source: str, text: str):
-        sub = commands.add_parser(name, help=text, description=text, formatter_class=HelpFormatter)
+        sub = commands.add_parser(name, help=text, description=text)
         if source == "FILE":
             sub.add_argument("source", type=Path, nargs="+", help="these files, one or more")
         else:

@@ -17,7 +17,7 @@ import sys
 from network.figures import CLASSES, FRAMES, SIZE, compute_figures, read_figures
 from network.registry import find_builder, list_networks
 from run.benchmark import as_table
-from run.command_line import HelpFormatter, Parser, command
+from run.command_line import Parser, command
 from train.config import bounds_of
 from train.option_bounds import Bounds, within
 
@@ -36,11 +36,7 @@ PUBLISHED_ON_HACS = {
 
 def build_parser() -> Parser:
     """Return the parser of the command's options."""
-    parser = Parser(
-        prog="python -m run.networks",
-        description=__doc__,
-        formatter_class=HelpFormatter,
-    )
+    parser = Parser(prog="python -m run.networks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="networks (default: all)")
     for flag, name, default, help in (
         ("--clip-length", "clip_length", FRAMES, "frames of a clip"),

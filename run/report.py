@@ -18,7 +18,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data.data_error import DataError
-from run.command_line import HelpFormatter, Parser, command
+from run.command_line import Parser, command
 from train.option_bounds import Bounds, within
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ LEVELS = 3  # folders below each other that are looked through for results
 
 def build_parser() -> Parser:
     """Return the parser of the command's options."""
-    parser = Parser(prog="python -m run.report", description=__doc__, formatter_class=HelpFormatter)
+    parser = Parser(prog="python -m run.report", description=__doc__)
     parser.add_argument(
         "folders", type=Path, nargs="+", metavar="FOLDER", help="results of a training"
     )

@@ -178,7 +178,7 @@ def estimated_clips(
 
 
 def saved_bytes(net: nn.Module, devices: Devices, shape: StepPlan, clips: int) -> int:
-    """Return the bytes saved for the backward pass over `clips` clips, each storage once."""
+    """Return the bytes saved for the backward pass of `clips` clips; shared storage counts once."""
     storages: dict[int, int] = {}
     own = {parameter.untyped_storage().data_ptr() for parameter in net.parameters()}
 

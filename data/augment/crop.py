@@ -32,7 +32,7 @@ class Crop(NamedTuple):
         return Window(round((width - side) * self.x), round((height - side) * self.y), side)
 
     def beside(self, position: float, height: int, width: int) -> Crop:
-        """Return this crop at another place of the longer side of a frame of that size: 0 to 1."""
+        """Return this crop moved along the longer side of a frame: 0 is one end, 1 the other."""
         return self._replace(y=position) if height > width else self._replace(x=position)
 
     def short_side(self, size: int) -> int:
