@@ -205,7 +205,7 @@ def write_videos(folder: Path, per_class: int, *, seed: int, prefix: str) -> lis
         for index, action in enumerate(ACTIONS)
         for number in range(per_class)
     ]
-    # disable=None: no bar where stderr is no terminal
+    # disable=None: no bar where stderr is not a terminal
     bar = tqdm(videos, desc=f"rendering {prefix}", unit="video", disable=None)
     for action, video_id, video_seed in bar:
         path = folder / action / f"{video_id}.mp4"

@@ -69,7 +69,7 @@ class InputProfile:
         """
         known = {item.name for item in fields(cls)}
         if not {"mean", "std"} <= values.keys() <= known:
-            raise NetworkError("its input profile does not have the values of one")
+            raise NetworkError("its input profile has missing or unknown values")
         made = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in values.items()

@@ -58,7 +58,7 @@ def insert_srtg(
     for name in names:
         if name not in outputs:
             raise NetworkError(
-                f"{name!r} is no submodule whose output is (B, C, T, H, W); there are "
+                f"{name!r} is not a submodule whose output is (B, C, T, H, W); there are "
                 f"{', '.join(list(outputs)[:6])}, ..."
             )
         reference = next(modules[name].parameters(), next(net.parameters()))

@@ -71,7 +71,7 @@ def load_weights(
     if isinstance(given, Mapping) and not bare:
         given = given["state_dict"]
     if not isinstance(given, Mapping) or not any(torch.is_tensor(v) for v in given.values()):
-        raise NetworkError(f"{where} holds no named tensors: it is no checkpoint of a network")
+        raise NetworkError(f"{where} holds no named tensors: it is not a checkpoint of a network")
     if not all(isinstance(name, str) and name.isprintable() for name in given):
         raise NetworkError(f"{where} holds tensors whose names are not plain text")
     own = net.state_dict()

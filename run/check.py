@@ -170,7 +170,7 @@ def read_all(folders: list[str], workers: int, patience: float) -> dict[str, Sto
             patience=patience,
             stopped=lambda: bool(signals.number),
         )
-        # disable=None: no bar where stderr is no terminal
+        # disable=None: no bar where stderr is not a terminal
         for folder, found in tqdm(results, total=len(folders), unit="video", disable=None):
             if isinstance(found, Crash):
                 found = StoreFacts(folder, error=f"{folder}: {found.reason}")

@@ -131,11 +131,11 @@ def main(argv: list[str] | None = None) -> None:
     if not (args.upgrade or has_videos or args.pack):
         parser.error("give --videos, or --upgrade, or --pack")
     if args.pack and (args.upgrade or has_videos):
-        parser.error("--pack goes with neither --videos nor --upgrade; --videos takes --shards")
+        parser.error("--pack excludes --videos and --upgrade; with --videos, give --shards")
     if args.shards and (args.upgrade or not has_videos):
-        parser.error("--shards goes with --videos; --pack packs the stores that are there")
+        parser.error("--shards needs --videos; to pack the stores that are there, give --pack")
     if args.fps and (has_videos or not args.upgrade):
-        parser.error("--fps goes with --upgrade, without --videos")
+        parser.error("--fps needs --upgrade, and no --videos")
     broken: list[tuple[Path, str]] = []
     if args.pack:
         tasks = found = [VideoTask(folder, folder) for folder in stores_to_pack(args.dataset)]
@@ -186,7 +186,7 @@ def find_videos_to_convert(
     """List the videos of a tree of folders, in order of their names.
 
     Returns:
-        The tasks, and (path, reason) of each video or folder that cannot be used: it is no regular
+        The tasks, and (path, reason) of each video or folder that cannot be used: not a regular
         file, cannot be read, or would be converted to the same frame store as another video.
 
     Raises:

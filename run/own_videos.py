@@ -158,7 +158,7 @@ def look_at(
         DataError: there are no videos, or their classes are not known or too few.
     """
     if not videos.is_dir():
-        raise DataError(f"{videos}: no such folder; --videos names one of class folders of videos")
+        raise DataError(f"{videos}: no such folder; give --videos the folder of your videos")
     found = videos_in_tree(videos, [])
     if not found:
         raise DataError(f"{videos}: no videos in it, nor in the folders in it")

@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     from train.report.run_report import write_report  # imports torch
 
-    # disable=None: no bar where stderr is no terminal
+    # disable=None: no bar where stderr is not a terminal
     for folder in tqdm(folders, desc="reports", unit="run", leave=False, disable=None):
         log.info("report: %s", write_report(folder))
 

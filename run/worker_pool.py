@@ -79,7 +79,7 @@ def run_tasks(
         results = pool.imap_unordered(lambda task: (task, work(task, stop)), tasks)
         try:
             finished = _polled(results, signals)
-            # disable=None: no bar where stderr is no terminal
+            # disable=None: no bar where stderr is not a terminal
             for task, reason in tqdm(finished, total=len(tasks), unit="video", disable=None):
                 if reason is not None:
                     broken.append((task.source, reason))

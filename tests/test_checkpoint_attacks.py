@@ -182,7 +182,7 @@ def test_a_flipped_bit_in_the_table_of_members(whole, training, tmp_path, trials
         trial.add(is_what_was_saved(open_all(path, training), expected), f"bit {bit}")
 
 
-# What is no checkpoint at all
+# What is not a checkpoint at all
 
 
 def members(whole: bytes) -> dict[str, bytes]:
@@ -216,7 +216,7 @@ def with_declared_size(whole: bytes, size: int) -> bytes:
 
 
 def other_files(whole: bytes) -> Iterator[tuple[str, bytes]]:
-    """Files that are no checkpoint, or only part of one."""
+    """Files that are not checkpoints, or only part of one."""
     parts = members(whole)
     data = next(name for name in parts if name.endswith("/data/0"))
     root = data.partition("/")[0]
@@ -268,11 +268,11 @@ def other_files(whole: bytes) -> Iterator[tuple[str, bytes]]:
         yield f"torch.save({value!r})", saved(value)
         yield f"old torch.save({value!r})", saved(value, legacy=True)
     odd = {"state_dict": {"a\nb\x1b[1m": torch.ones(2)}}
-    yield "names that are no text", saved(odd)
+    yield "names that are not text", saved(odd)
 
 
 def test_files_that_are_no_checkpoint_are_refused_in_one_line(whole, training, tmp_path, trials):
-    trial = trials(PROMISE, "files that are no checkpoint, or only part of one")
+    trial = trials(PROMISE, "files that are not checkpoints, or only part of one")
     path = tmp_path / "last.pth"
     files = list(other_files(whole))
     for name, content in files[:: 1 if trial.full else 5]:

@@ -180,7 +180,7 @@ def test_own_videos_with_a_csv_of_segments(tmp_path, capsys):
     assert sorted(map(tuple, parts["val"].times.tolist())) == sorted(
         2 * [(1.0, 3.5), (4.5, 7.0), (8.0, 10.5)]
     )
-    check.main([str(tmp_path / "d"), "--no-report"])  # segments are no repeats
+    check.main([str(tmp_path / "d"), "--no-report"])  # segments are not repeats
     assert "repeat" not in capsys.readouterr().out
     table = load_labels(tmp_path / "d" / "labels" / "custom_val.csv")
     assert set(table.video_ids()) == set(parts["val"].folders)

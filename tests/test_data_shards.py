@@ -249,9 +249,9 @@ def test_labels_of_a_packed_dataset_are_the_same(dataset, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--pack", "--videos", "v"], "--pack goes with neither"),
+        (["--pack", "--videos", "v"], "--pack excludes --videos"),
         (["--shards"], "give --videos"),
-        (["--shards", "--upgrade"], "--shards goes with --videos"),
+        (["--shards", "--upgrade"], "--shards needs --videos"),
         (["--pack", "--shard-size", "0"], "--shard-size"),
         (["--pack"], "no such folder"),
     ],

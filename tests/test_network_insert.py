@@ -62,5 +62,5 @@ def test_modules_may_be_named():
 def test_a_network_without_stages_or_with_a_wrong_name_is_refused():
     with pytest.raises(NetworkError, match="no stage found"):
         insert_srtg(Plain())
-    with pytest.raises(NetworkError, match="'c' is no submodule"):
+    with pytest.raises(NetworkError, match="'c' is not a submodule"):
         insert_srtg(Plain(), where=["c"])

@@ -79,7 +79,7 @@ PLAYLISTS = {
 def test_what_is_no_video_is_one_line_and_the_rest_goes_on(
     clip, videos, tmp_path, trials, capsys, monkeypatch
 ):
-    trial = trials("run.convert refuses what is no video and does the rest", "13 kinds of files")
+    trial = trials("run.convert refuses what is not a video and does the rest", "13 kinds of files")
     folder = videos / "grow"
     os.mkfifo(folder / "fifo.mp4")
     monkeypatch.chdir(folder)  # a socket's name must be short

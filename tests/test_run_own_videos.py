@@ -169,7 +169,7 @@ def test_what_else_is_one_line(tmp_path, monkeypatch, capsys, videos):
     there = ["--dataset", tmp_path / "d"]
     for words, message in (
         (["--videos", tmp_path / "none"], "none: no such folder"),
-        (["--videos", videos, "--group", "("], "'(' is no regular expression"),
+        (["--videos", videos, "--group", "("], "'(' is not a regular expression"),
         (["--videos", videos, "--val-fraction", "1"], "--val-fraction"),
         (["--videos", videos, "--network", "r3d_19"], "unknown network"),
     ):

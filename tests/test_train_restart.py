@@ -164,7 +164,7 @@ def test_a_results_folder_that_goes_while_training_is_named(tiny, tmp_path):
     ("options", "said"),
     [
         (["--log-file", "."], ": Is a directory"),
-        (["--model-dir", "file"], "a file is in the way of the results folder"),
+        (["--model-dir", "file"], "a file has the name of the results folder"),
         (["--task-name", "x" * 250], ": File name too long"),
         (["--task-name", "/a/b/circle"], "circle: "),
     ],

@@ -73,7 +73,9 @@ def test_the_longest_schedule_that_fits_is_found(new_run):
     assert fitted_parts(run, 4 * 17 + 2.9)[0] == [0, 4, 50]
     assert fitted_parts(run, 4 * 17 + 3 + 8)[0] == [0, pytest.approx(4 + 8 / 14), 50]
     assert fitted_parts(run, 3 + 4)[0] == [0, pytest.approx(4 / 14), 50]
-    with pytest.raises(TrainError, match=r"below one step.*a step takes 4.0 s.*give at least 0\."):
+    with pytest.raises(
+        TrainError, match=r"not enough for one step.*a step takes 4.0 s.*give at least 0\."
+    ):
         fitted_parts(run, 3 + 3.5)
 
 
@@ -90,7 +92,7 @@ def test_what_is_fitted_in_the_middle_of_a_run_begins_there(new_run):
     assert fitted_parts(run, 10 + 3 + 17) == [[0, 50, 50], [9, 4, 50]]
     run.plan_anew([[0, 20, 50], [9, 4, 50]])
     assert fitted_parts(run, 10 + 3) == [[0, 20, 50], [9, 3, 50]]  # replaces what began here
-    with pytest.raises(TrainError, match="below one step"):
+    with pytest.raises(TrainError, match="not enough for one step"):
         fitted_parts(run, 1)
     ((_, _, _), last) = fitted_parts(run, 1, at_least_a_step=True)
     run.plan_anew([[0, 20, 50], last])
@@ -161,7 +163,7 @@ def test_a_fitted_run_resumes_with_its_schedule_and_its_bits(tiny, tmp_path, mon
 
 
 def test_a_run_that_is_too_slow_ends_in_good_order(tiny, tmp_path, monkeypatch, caplog):
-    """It says so, its learning rate goes to its end, it is validated, everything is written."""
+    """It says so, the learning rate reaches its end, it is validated, everything is written."""
     caplog.set_level("INFO")
     monkeypatch.setattr(time_limit, "time_steps", slow(10.0))
     monkeypatch.setattr(time_limit, "PATIENCE", (0.0, 0.0))
@@ -211,7 +213,7 @@ def test_a_few_slow_steps_do_not_shorten_a_run(new_run, monkeypatch):
 
 def test_minutes_below_one_step_are_one_line_and_leave_nothing(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(time_limit, "time_steps", slow(1000.0))
-    with pytest.raises(TrainError, match=r"--max-minutes 10: that is below one step"):
+    with pytest.raises(TrainError, match=r"--max-minutes 10: not enough for one step"):
         train(tiny, tmp_path / "out", *FIT)
     assert not (tmp_path / "out").exists()
 

@@ -138,7 +138,7 @@ def _of_weights(config: Config) -> NetworkChoice:
     weights = open_pretrained(config.pretrained_3d, averaged=not config.resume_epoch)
     network = config.network.lower() if "network" in config.given else weights.network
     if network != config.network.lower():
-        log.info("--network is not given: it is %s, as the weights are", network)
+        log.info("--network is not given: training %s, the network of the weights", network)
     asked = {name: value for name, value in _given_options(config).items() if name in config.given}
     options = options_for(weights, network, partial=config.pretrained_partial, **asked)
     values = {} if config.resume_epoch else profile_values(weights.profile, config)

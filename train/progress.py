@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def progress_bar(run: TrainingRun, steps: range) -> tqdm:
-    """Return a bar over the `steps` of the current epoch, hidden where stderr is no terminal.
+    """Return a bar over the `steps` of the current epoch, hidden where stderr is not a terminal.
 
     Behind it, `show_progress` writes the best accuracy so far and the time that the run has left.
     """

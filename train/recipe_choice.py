@@ -89,7 +89,7 @@ def complete_recipe(
             values.pop(option, None)  # they have no effect
         if option in given and not config.fine_tune:
             raise TrainError(
-                f"--{option.replace('_', '-')} has an effect only where --fine-tune is True, as in "
+                f"--{option.replace('_', '-')} has an effect only if --fine-tune is True, as in "
                 "--recipe finetune"
             )
     return config, RecipeChoice(name, why, values, given, notes)

@@ -131,7 +131,7 @@ def shorten(run: TrainingRun) -> None:
     if run.schedule.total_steps < steps and run.devices.is_first:
         log.warning(
             "the run is slower than it was estimated, too slow for --max-minutes %g: it now ends "
-            "after %s instead of %s, in %s steps, in which its learning rate goes to its end",
+            "after %s instead of %s, in %s steps; the learning rate still reaches its final value",
             run.config.max_minutes, _end(run), before,
             f"{run.schedule.total_steps - run.step:,}",
         )  # fmt: skip
@@ -189,7 +189,7 @@ def fitted_parts(
     validation = run.clock.validation_seconds(run.schedule.full)
     needed = (run.clock.spent + step + validation + run.clock.saving) / FITTED_SHARE / 60
     raise TrainError(
-        f"--max-minutes {config.max_minutes:g}: that is below one step: preparing has taken "
+        f"--max-minutes {config.max_minutes:g}: not enough for one step: preparing has taken "
         f"{duration(run.clock.spent)}, a step takes {step:.1f} s and the validation after it about "
         f"{duration(validation)}; give at least {math.ceil(needed * 10 + 1) / 10:g}"
     )

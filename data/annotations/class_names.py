@@ -75,7 +75,7 @@ def class_dictionary(path: Path) -> list[str] | None:
         except ValueError:
             shown = repr(number)[:40]
             raise DataError(
-                f"{file}: gives the class {name[:60]!r} {shown}, which is no whole number"
+                f"{file}: gives the class {name[:60]!r} {shown}, which is not a whole number"
             ) from None
     if sorted(names) != list(range(len(pairs))) or not pairs:
         raise DataError(f"{file}: its numbers are not 0..{len(pairs) - 1}, each once")

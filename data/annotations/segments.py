@@ -24,7 +24,7 @@ def segment_problems(folders: list[Path], times: np.ndarray) -> list[str | None]
     """
     videos = list(dict.fromkeys(folders))
     with ThreadPoolExecutor(THREADS) as pool:
-        # disable=None: no bar where stderr is no terminal
+        # disable=None: no bar where stderr is not a terminal
         bar = tqdm(
             pool.map(_duration, videos),
             total=len(videos), desc="lengths of videos", unit="video", disable=None,

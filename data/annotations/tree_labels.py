@@ -168,7 +168,7 @@ def picture_groups(folders: Sequence[Path], *, threads: int = 4) -> np.ndarray:
     A store that cannot be read is like no other.
     """
     with ThreadPoolExecutor(threads) as pool:
-        # disable=None: no bar where stderr is no terminal
+        # disable=None: no bar where stderr is not a terminal
         bar = tqdm(
             pool.map(_fingerprint, folders),
             total=len(folders), desc="comparing pictures", unit="video", disable=None,

@@ -176,7 +176,7 @@ def warp_operation(warp: Warp, size: int, crop: np.ndarray | None = None) -> Ope
             the operation is given; None if those are `size` x `size` already.
     """
     # OpenCV 5 is up to twice as fast on four channels as on three, and slow at the end of a row
-    # whose length is no multiple of 16.
+    # whose length is not a multiple of 16.
     width = -(-size // 16) * 16
     out = np.empty((size, width, 4), np.uint8)
     combined, inside = warp.matrices[0], None

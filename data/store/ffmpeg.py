@@ -83,7 +83,7 @@ def extract_jpegs(
 
     Raises:
         DataError: before the first frame, if this is not a regular file; after the last good
-            frame, if the video is damaged or has no frames, if it is no video, or if ffmpeg hangs.
+            frame, if the video is damaged or has no frames, is not a video, or ffmpeg hangs.
         Stopped: `stop` was set.
     """
     check_regular_file(video)

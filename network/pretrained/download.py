@@ -46,8 +46,8 @@ def weights_file(source: Source) -> Path:
         if "invalid hash" not in str(error):
             raise
         raise NetworkError(
-            f"{source.name}: what {source.url} sends has another hash than the {found[1]} in its "
-            f"name, so it is damaged or was replaced; nothing was kept; try again, or {cure}"
+            f"{source.name}: the file at {source.url} has another hash than the {found[1]} in its "
+            f"name, so it is damaged or was replaced; it was deleted; try again, or {cure}"
         ) from error
     except OSError as error:  # urllib's errors are OSErrors
         reason = getattr(error, "reason", None) or error.strerror or error

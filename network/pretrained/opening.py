@@ -67,7 +67,7 @@ def open_pretrained(source: str | PathLike, *, averaged: bool = True) -> Pretrai
         averaged: take the averaged weights of a checkpoint of this project that has them.
 
     Raises:
-        NetworkError: the source is unknown, cannot be downloaded, or is no checkpoint; or the
+        NetworkError: the source is unknown, cannot be downloaded, or is not a checkpoint; or the
             tensors are of no known network. The message is one line.
     """
     path, named = find_weights(source)
@@ -162,7 +162,7 @@ def recorded_network(content: Mapping) -> tuple[str, dict[str, Any]]:
         names = ("gates", "place") if network.startswith("srtg_") else ()
         options = {name: config[name] for name in names if name in config}
     if not isinstance(options, Mapping) or not all(type(name) is str for name in options):
-        raise NetworkError("its network_options are no options of a network")
+        raise NetworkError("its network_options are not a dictionary")
     BuildOptions.of(options)
     return network, dict(options)
 
@@ -192,7 +192,7 @@ def _open_other(source: str, content: object, named: Source | None) -> Pretraine
     )
     state = content[wrapped] if wrapped else content
     if not isinstance(state, Mapping):
-        raise NetworkError("holds no named tensors: it is no checkpoint of a network")
+        raise NetworkError("holds no named tensors: it is not a checkpoint of a network")
     raw = named_tensors(state)
     found = recognise(raw)
     network, options, layout = found.network, found.options, found.layout
@@ -246,5 +246,5 @@ def named_tensors(state: Mapping) -> dict[str, Tensor]:
             raise NetworkError(f"{full} {problem}; use another file")
         tensors[name] = value
     if not tensors:
-        raise NetworkError("holds no named tensors: it is no checkpoint of a network")
+        raise NetworkError("holds no named tensors: it is not a checkpoint of a network")
     return tensors

@@ -33,7 +33,7 @@ class Trace(NamedTuple):
 
     maps: list[Tensor]  # (C, T, H, W)
     gradients: list[Tensor]  # (C, T, H, W), of the class's logit
-    seen: Tensor  # (C,), what the classifier sees; empty if that is no vector
+    seen: Tensor  # (C,), what the classifier sees; empty if that is not a vector
 
 
 def trace(net: nn.Module, clip: Tensor, label: int, layer: str, token_frames: int) -> Trace:

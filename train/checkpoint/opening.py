@@ -71,7 +71,7 @@ def check_content(path: Path, content: object, *, to_resume: bool = True) -> dic
     Arguments and errors are those of `load_checkpoint`.
     """
     if not isinstance(content, dict):
-        raise TrainError(f"{path}: is no checkpoint: it holds {type(content).__name__}, not a dict")
+        raise TrainError(f"{path}: is not a checkpoint: it holds {type(content).__name__}, no dict")
     wanted = PARTS | PARTS_TO_RESUME if to_resume else PARTS
     missing = [name for name in wanted if name not in content]
     if missing:

@@ -139,7 +139,7 @@ def load_optimiser(run: TrainingRun, path: Path) -> None:
     """
     state, reason = _state_with_optimiser(run, path)
     if state is None:
-        log.warning("the optimiser starts afresh: %s", reason)
+        log.warning("the optimiser starts anew: %s", reason)
         return
     problem = optimiser_problem(run.optimiser, state[OPTIMISER])
     if problem:

@@ -72,7 +72,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
-            raise ValueError("it is no json object")
+            raise ValueError("it is not a json object")
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
     return content

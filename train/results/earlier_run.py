@@ -13,7 +13,7 @@ from train.train_errors import TrainError
 
 log = logging.getLogger(__name__)
 
-#: Files that are written from the results, which alone are no run.
+#: Files that are written from the results, which alone do not make a run.
 REPORTS = ("curves.png", "report.html", "schedule.json", "train_losses.npy", "val_predictions.csv")
 
 

@@ -59,7 +59,7 @@ def _make_folder(folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise TrainError(
-            f"{folder}: a file is in the way of the results folder; move it, or give another "
+            f"{folder}: a file has the name of the results folder; move it, or give another "
             "--model-dir or --task-name"
         ) from error
     return made
