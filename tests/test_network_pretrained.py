@@ -200,7 +200,7 @@ def test_another_number_of_classes_gets_a_fresh_classifier(tmp_path):
     assert (fresh.classes, load_pretrained(tmp_path / "x.pth").classes) == ((), ())
     without = {name: v for name, v in theirs.state_dict().items() if not name.startswith("fc.")}
     torch.save(without, tmp_path / "x.pth")
-    with pytest.raises(NetworkError, match="has no classifier: its classes must be given"):
+    with pytest.raises(NetworkError, match="has no classifier: give the number of classes"):
         load_pretrained(tmp_path / "x.pth")
     assert load_pretrained(tmp_path / "x.pth", num_classes=3).fc.out_features == 3
 
