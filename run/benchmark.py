@@ -14,20 +14,7 @@ from pathlib import Path
 
 from run.benchmarks.options import BENCHMARKS
 from run.command_line import Parser, command
-from train.text_table import text_table
-
-
-def as_table(rows: list[dict]) -> str:
-    """Format rows as an aligned text table with a column for each key that a row has."""
-    if not rows:
-        return "(no rows)"
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    cells = [columns] + [[_cell(row.get(column, "")) for column in columns] for row in rows]
-    return text_table(cells, str.ljust)
-
-
-def _cell(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+from run.tables import aligned_table
 
 
 def build_parser() -> Parser:
@@ -56,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     benchmark = importlib.import_module(f"run.benchmarks.{BENCHMARKS[args.what].module}")
     rows = benchmark.measure(args)
-    print(as_table(rows))
+    print(aligned_table(rows))
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n")
 

@@ -16,8 +16,8 @@ import sys
 
 from network.figures import CLASSES, FRAMES, SIZE, compute_figures, read_figures
 from network.registry import find_builder, list_networks
-from run.benchmark import as_table
 from run.command_line import Parser, command
+from run.tables import aligned_table
 from train.config import bounds_of
 from train.option_bounds import Bounds, within
 
@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.pretrained:
         if args.names:
             parser.error("--pretrained lists all sources: give it without names")
-        print(as_table(pretrained_rows()))
+        print(aligned_table(pretrained_rows()))
         print(
             "MB: of the parameters; licences are those that the weights or their repository state"
         )
@@ -109,7 +109,7 @@ def main(argv: list[str] | None = None) -> None:
     ]
     size = args.clip_size
     print(f"one clip of {args.clip_length} x {size} x {size}, {args.classes} classes")
-    print(as_table(rows))
+    print(aligned_table(rows))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Tables of results, as csv files and in Markdown."""
+"""Tables of results: as csv files, in Markdown, and as aligned text."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from data.file_writing import write_atomically
 from run.worker_pool import printable
+from train.text_table import text_table
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
@@ -30,6 +31,18 @@ def _cell(value: object) -> object:
     if isinstance(value, float):
         return f"{value:.6g}" if math.isfinite(value) else ""
     return value
+
+
+def text_cells(rows: Sequence[Mapping[str, object]]) -> list[list[str]]:
+    """Return a line of names, one for each key that a row has, and a line of cells for each row."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [[row.get(name, "") for name in names] for row in rows]
+    return [names, *([f"{v:.4g}" if isinstance(v, float) else str(v) for v in c] for c in cells)]
+
+
+def aligned_table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Return rows as text with aligned columns, one for each key that a row has."""
+    return text_table(text_cells(rows), str.ljust) if rows else "(no rows)"
 
 
 def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from run.benchmarks.options import BENCHMARKS
+from run.tables import markdown_table, text_cells
 from train.devices import open_devices
 from train.train_errors import TrainError
 
@@ -111,19 +112,9 @@ def outcome(junit: Path) -> str:
 def write_page(path: Path, facts: dict[str, str], results: dict[str, list[dict]]) -> None:
     """Write the page: the facts, then the command and the table of each benchmark."""
     parts = ["# On a GPU\n\nWritten by `make gpu`; the command above each table prints it alone.\n"]
-    parts.append(markdown([{"what": name, "": value} for name, value in facts.items()]))
+    parts += [*markdown_table(("what", ""), facts.items()), ""]
     for name, rows in results.items():
         parts.append(f"## {TITLES[name]}\n\n`python -m run.benchmark {name} {RUNS[name]}`\n")
-        parts.append(markdown(rows))
+        names, *cells = text_cells(rows)
+        parts += [*markdown_table(names, cells), ""]
     path.write_text("\n".join(parts), encoding="utf-8")
-
-
-def markdown(rows: list[dict]) -> str:
-    """Return rows as a Markdown table with a column for each key that a row has."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    cells = [
-        [f"{v:.4g}" if isinstance(v := row.get(c, ""), float) else str(v) for c in columns]
-        for row in rows
-    ]
-    lines = [columns, ["---"] * len(columns), *cells]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
