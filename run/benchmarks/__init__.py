@@ -3,6 +3,7 @@
 - `network_speed`: forward passes and training steps of the networks
 - `step_overhead`: the time that the training loop adds to the network's own
 - `multigrid_gain`: training with and without multigrid
+- `multigrid_budget`: what each multigrid policy learns in N minutes
 - `recipe_accuracy`: the accuracy on small datasets if no recipe is named
 - `label_errors`: how many wrong labels `run.check --losses` finds
 - `recurrent_start`: training from each initialisation of the recurrent layers

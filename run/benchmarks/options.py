@@ -91,6 +91,31 @@ def multigrid(parser: ArgumentParser) -> None:
     )
 
 
+def budgets(parser: ArgumentParser) -> None:
+    """Add the options of `multigrid_budget`."""
+    parser.add_argument(
+        "--root", type=Path, default=Path("demo/budgets"), help="folder for the rendered videos"
+    )
+    parser.add_argument(
+        "--scales",
+        type=float,
+        nargs="+",
+        default=[1.0, 8.34],
+        help="share of the demo's videos to render, one dataset for each (1: 1,200 for training)",
+    )
+    parser.add_argument(
+        "--minutes", type=float, nargs="+", default=[2.0, 6.0], help="the time budgets"
+    )
+    parser.add_argument(
+        "--policies",
+        nargs="+",
+        default=["epoch", "paper"],
+        help="values of --multigrid to compare with --multigrid off",
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2], help="one run for each")
+    parser.add_argument("--options", default="", help="training options of all runs")
+
+
 def init(parser: ArgumentParser) -> None:
     """Add the options of `recurrent_start`."""
     parser.add_argument("--clips", type=int, default=1000, help="training clips")
@@ -233,6 +258,9 @@ BENCHMARKS = {
         "step_overhead", step, "the time that the training loop adds to the network's own"
     ),
     "multigrid": Benchmark("multigrid_gain", multigrid, "training with and without multigrid"),
+    "budgets": Benchmark(
+        "multigrid_budget", budgets, "what each multigrid policy learns in N minutes"
+    ),
     "recipes": Benchmark(
         "recipe_accuracy", recipes, "the accuracy on small datasets if no recipe is named"
     ),

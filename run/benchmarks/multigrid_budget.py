@@ -1,0 +1,97 @@
+"""Compare multigrid's policies at equal time budgets: the accuracy that each reaches in N minutes.
+
+Each run has `--max-minutes`, so its schedule, its learning rate included, is compressed to the
+budget by timed steps. The videos are the demo's, rendered below --root. A run that is finished is
+kept in `budgets.json` there, so a benchmark that was interrupted continues with the next run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import shlex
+import shutil
+import statistics
+from pathlib import Path
+
+from tqdm import tqdm
+
+from data.file_writing import write_text
+from run import demo
+from run.benchmarks.multigrid_gain import BASELINE, MULTIGRID_RECIPE
+from run.command_line import parse_config
+from train.loop import train
+
+#: Small clips, so that one CPU core makes hundreds of updates in two minutes. Batch norm's
+#: statistics are estimated at the full shape before the only validation, that of the last epoch.
+RECIPE = "--clip-size 32 --batch-size 8 --bn-clips 8 --precise-bn 8 --warmup-epochs 0.5"
+#: More epochs than fit into any budget. A policy of phases is compressed to whole epochs.
+LONG = "--end-epoch 200 --val-frequency 200"
+KEY = ("videos", "budget_minutes", "policy", "seed")
+
+
+def measure(args: argparse.Namespace) -> list[dict]:
+    """Return a row for each run, then one for each policy, number of videos and budget."""
+    finished = args.root / "budgets.json"
+    rows = json.loads(finished.read_text()) if finished.exists() else []
+    done = {tuple(row[name] for name in KEY) for row in rows}
+    runs = [
+        (scale, minutes, policy, seed)
+        for scale in args.scales
+        for minutes in args.minutes
+        for seed in args.seeds
+        for policy in dict.fromkeys((BASELINE, *args.policies))  # the policies take turns
+    ]
+    for scale, minutes, policy, seed in tqdm(runs, desc="trainings", disable=None):
+        root = args.root / f"scale_{scale:g}"
+        labels = demo.prepare(root, scale=scale)
+        with labels.open(newline="") as file:
+            videos = sum(1 for _ in csv.DictReader(file))
+        key = (videos, minutes, policy, seed)
+        if key not in done:
+            where = ["--dataset", str(root), "--labels", str(labels)]
+            row = run_once([*where, *shlex.split(args.options)], minutes, policy, seed)
+            rows.append(dict(zip(KEY, key, strict=True)) | row)
+            write_text(finished, json.dumps(rows, indent=1))
+    wanted = [row for row in rows if row["policy"] in (BASELINE, *args.policies)]
+    return wanted + summary(wanted)
+
+
+def run_once(where: list[str], minutes: float, policy: str, seed: int) -> dict:
+    """Train for so many minutes; return epochs, steps, clips, top-1 in percent and minutes used."""
+    options = [*demo.RECIPE.split(), *RECIPE.split(), *LONG.split()]
+    if policy != BASELINE:
+        options += MULTIGRID_RECIPE.split()
+    options += ["--network", "r3d_18", "--multigrid", policy, "--random-seed", str(seed)]
+    options += ["--max-minutes", f"{minutes:g}", "--task-name", f"{policy}_{minutes:g}_{seed}"]
+    options += ["--model-dir", str(Path(where[1]) / "budgets"), "--overwrite", "True"]
+    folder = train(parse_config("custom", [*options, "--tensorboard", "False", *where]))
+    with (folder / "val_results.csv").open(newline="") as file:
+        last = list(csv.DictReader(file))[-1]
+    with (folder / "train_results.csv").open(newline="") as file:
+        epochs = list(csv.DictReader(file))
+    shutil.rmtree(folder)  # 0.9 GB of checkpoints
+    seconds = sum(float(row["Seconds"]) for row in epochs) + float(last["Seconds"])
+    return {
+        "epochs": len(epochs),
+        "clips": sum(int(row["Clips"]) for row in epochs),
+        "top1_percent": float(last["Top1"]),
+        "used_minutes": seconds / 60,
+    }
+
+
+def summary(rows: list[dict]) -> list[dict]:
+    """Return the mean top-1 of each policy, number of videos and budget, lowest and highest."""
+    groups: dict[tuple, list[float]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in KEY[:3]), []).append(row["top1_percent"])
+    return [
+        dict(zip(KEY, (*key, f"mean of {len(top1)}"), strict=True))
+        | {
+            "top1_percent": statistics.mean(top1),
+            "lowest_percent": min(top1),
+            "highest_percent": max(top1),
+        }
+        for key, top1 in groups.items()
+    ]
