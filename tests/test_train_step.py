@@ -99,6 +99,17 @@ def test_gradients_are_those_of_the_mean_loss_over_all_clips(run, micro_batch):
     assert logits.shape == (plan.batch, 3)
 
 
+@pytest.mark.parametrize("micro_batch", [1, 2, 100])
+def test_batch_norm_is_arranged_for_the_size_of_the_micro_batches(run, monkeypatch, micro_batch):
+    """On several GPUs `arrange` decides which ranks share their statistics."""
+    run.micro_batch_size = lambda frames, size: micro_batch
+    sizes = []
+    monkeypatch.setattr(run.norms, "arrange", sizes.append)
+    batch = run.schedule.plan(run.step).batch
+    take_step(run)
+    assert sizes == [min(batch, micro_batch)]
+
+
 def test_training_accuracy_under_mixup_counts_the_heavier_class(tiny, tmp_path):
     words = ["--workers", "0", "--mixup", "1", "--multigrid", "off", "--batch-size", "6"]
     config = parse_config("custom", command(tiny, tmp_path, *words)[2:])
