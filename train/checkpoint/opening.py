@@ -13,9 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from network.build_options import BuildOptions
 from network.checkpoint_file import read_checkpoint_file, tensor_problem
+from network.input_profile import InputProfile
 from network.network_error import NetworkError
 from train.config import FROM_PROFILE, Config
+from train.run_clock import PARTS as CLOCK_PARTS
 from train.schedule.replanning import parts_problem
 from train.train_errors import TrainError
 
@@ -136,7 +139,16 @@ def _check_values(path: Path, content: dict[str, Any]) -> None:
             raise _unusable(path, f"its {name} is {content[name]}")
     if not math.isfinite(content["best_top1"]):
         raise _unusable(path, f"its best_top1 is {content['best_top1']}")
-    for value in content.get("clock", {}).values():
+    try:
+        if "network_options" in content:
+            BuildOptions.of(content["network_options"])
+        if "input_profile" in content:
+            InputProfile.from_dict(content["input_profile"])
+    except NetworkError as error:
+        raise _unusable(path, str(error)) from error
+    for name, value in content.get("clock", {}).items():
+        if name not in ("spent", "epoch", *CLOCK_PARTS):
+            raise _unusable(path, f"its clock has an unknown part {str(name)[:40]!r}")
         if not _is_a(value, float) or not 0 <= value < math.inf:
             raise _unusable(path, "its clock is not a number of seconds")
     for value in content.get("scaler", {}).values():
