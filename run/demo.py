@@ -1,21 +1,23 @@
-"""Try the project on rendered videos: convert, train, evaluate, explain. `make demo` runs it.
+"""Try the project on rendered videos: convert, train, evaluate, explain, predict a long video.
 
-The demo calls the commands that a user calls. Files from an earlier demo are kept, so that a second
-demo only evaluates. Options of training can be added at the end, such as `--end-epoch 2`.
+`make demo` runs it. The demo calls the commands that a user calls. Files from an earlier demo are
+kept, so that a second demo does not train again. Options of training can be added at the end, such
+as `--end-epoch 2`.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import json
 import logging
 import sys
 import time
 from pathlib import Path
 
 from data.file_writing import write_text
-from data.synthetic import ACTIONS, write_videos
-from run import convert, evaluate, explain
+from data.synthetic import ACTIONS, write_long_video, write_videos
+from run import convert, evaluate, explain, predict
 from run.command_line import Parser, command, parse_config
 from train.option_bounds import Bounds, within
 
@@ -32,7 +34,9 @@ RECIPE = (
     "--optimiser adamw --lr-base 0.0015 --weight-decay 0.02 --lr-policy cosine "
     "--warmup-epochs 0.7 --bn-clips 0 --end-epoch 4 --augmentation none --log-interval 10"
 )
-EXPLAINED = "explained"  # folder in the results, for one validation video
+#: Folders in the results: of one validation video, and of a long video of several actions.
+EXPLAINED, PREDICTED = "explained", "predicted"
+LONG_SECONDS, LONG_SEED = 4.0, 3  # of each action in the long video, and the seed of its scene
 
 
 def label_csv(root: Path, part: str) -> Path:
@@ -56,6 +60,28 @@ def prepare(root: Path, *, scale: float = 1.0) -> Path:
     return label_csv(root, "train")
 
 
+def predict_long_video(root: Path, checkpoint: Path, out: Path, *, scale: float) -> float:
+    """Render a long video, predict its timeline, and return for how much of its time it is right.
+
+    Returns:
+        Percent; what is called unknown counts as wrong.
+    """
+    video, seconds = root / "long_video.mp4", max(2.0, LONG_SECONDS * min(1.0, scale))
+    parts = write_long_video(video, tuple(ACTIONS), seed=LONG_SEED, seconds=seconds)
+    predict.main([
+        "--checkpoint", str(checkpoint), "--out", str(out), "--every", "0.5",
+        "--smoothing", "0.3", str(video),
+    ])  # fmt: skip
+    (answer,) = json.loads((out / "predictions.json").read_text())["videos"]
+    right = sum(
+        max(0.0, min(end, segment["end"]) - max(start, segment["start"]))
+        for start, end, action in parts
+        for segment in answer["segments"]
+        if segment["class"] == action
+    )
+    return 100 * right / parts[-1][1]
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the demo, print the scores and which files to look at."""
     parser = Parser(
@@ -68,7 +94,8 @@ def main(argv: list[str] | None = None) -> None:
         "--scale",
         type=within(Bounds(0.01, 100), float),
         default=1.0,
-        help="number of videos, relative to the full demo (default: 1)",
+        help="number of videos, and the length of the long one, relative to the full demo "
+        "(default: 1)",
     )
     args, training_options = parser.parse_known_args(argv)
     where = ["--dataset", str(args.root), "--labels", str(label_csv(args.root, "train"))]
@@ -93,12 +120,17 @@ def main(argv: list[str] | None = None) -> None:
         "--checkpoint", str(folder / "last.pth"), "--out", str(folder / EXPLAINED),
         str(args.root / "videos" / "move_left" / "val_move_left_0001.mp4"),
     ])  # fmt: skip
-    summary = report(scores, folder, minutes=(time.monotonic() - since) / 60)
+    timeline = predict_long_video(
+        args.root, folder / "last.pth", folder / PREDICTED, scale=args.scale
+    )
+    summary = report(scores, timeline, folder, minutes=(time.monotonic() - since) / 60)
     write_text(folder / "demo.txt", summary)
     print(summary)
 
 
-def report(scores: dict[str, dict[str, float]], folder: Path, *, minutes: float) -> str:
+def report(
+    scores: dict[str, dict[str, float]], timeline: float, folder: Path, *, minutes: float
+) -> str:
     """Return the demo's scores and its list of files to look at, as text."""
     chance = 100 / len(ACTIONS)
     return f"""
@@ -106,12 +138,16 @@ top-1 on {scores["forward"]["clips"]:.0f} validation videos, {len(ACTIONS)} acti
   frames in order   {scores["forward"]["top1"]:5.1f} %
   frames shuffled   {scores["shuffled"]["top1"]:5.1f} %   (chance is {chance:.1f} %)
   frames reversed   {scores["reversed"]["top1"]:5.1f} %   (a reversed action is of another class)
+timeline of a long video of all actions: right for {timeline:.0f} % of its time (where one action
+  follows another, a clip shows both)
 {minutes:.1f} minutes. Look at, in {folder}:
   report.html       all about the training on one page, with the worst predictions as film strips
   curves.png        loss and accuracy by epoch
   evaluation/       which actions are confused with which, the worst mistakes, what is left
                     without motion: confusion.png, mistakes.png, time_probe.png
   {EXPLAINED}/        where the network looks in one video: film_strip.png, explanation.mp4
+  {PREDICTED}/        the actions in a long video: timeline.png, annotated.mp4 and segments.csv
+                    in long_video/
   train.log         the log of the training
   last.pth          the checkpoint, for run.evaluate and --pretrained-3d
 """

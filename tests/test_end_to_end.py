@@ -52,6 +52,11 @@ def test_the_demo_leaves_what_it_says(results):
     assert "Confusion matrix" in (results / "report.html").read_text()
     assert (results / "train.log").stat().st_size and (results / "demo.txt").stat().st_size
     assert (results / "explained" / "film_strip.png").stat().st_size
+    timeline = results / "predicted" / "long_video"
+    assert (timeline / "timeline.png").stat().st_size and (timeline / "annotated.mp4").exists()
+    said = (results / "demo.txt").read_text()
+    for name in ("report.html", "explained/", "predicted/", "long_video/"):
+        assert name in said
     with (results / "val_results.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0])[:4] == ["Epoch", "Top1", "Top5", "Loss"] and len(rows) == 1
