@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from data.clips.clip_dataset import ClipDataset, ClipRequest
+from data.clips.film_strip import frames_of
 from data.data_error import DataError
 from run.evaluation.video_scores import VideoScores
 from run.film_strip import Strip, draw_strips
@@ -54,7 +55,7 @@ def draw_mistakes(scores: VideoScores, clips: ClipDataset, frames: int, folder: 
             f"{predicted}: {scores.probabilities[position, 0]:.0%}\n"
             f"label {label}: {scores.label_probabilities[position]:.0%}"
         )
-        strips.append(Strip(text, sample.clip.permute(1, 2, 3, 0).numpy()))
+        strips.append(Strip(text, frames_of(sample.clip)))
     if strips:
         title = "Wrong predictions with the highest probabilities (look for wrong labels here)"
         draw_strips(strips, title, folder / NAME)
