@@ -1,6 +1,7 @@
 """`run.evaluate`: its files say what the logits say, and each protocol has a folder of its own."""
 
 import csv
+import errno
 import json
 import os
 import shutil
@@ -22,7 +23,7 @@ from network.network_error import NetworkError
 from network.pretrained.sources import find_source
 from run.command_line import command, complete
 from run.evaluate import ORDERS
-from run.evaluation import result_files
+from run.evaluation import evaluation, result_files
 from run.evaluation.evaluation import possible_orders
 from run.evaluation.predictions_csv import NAME, read_predictions, write_predictions
 from run.evaluation.result_card import file_digest, licence_of
@@ -223,6 +224,26 @@ def test_a_failure_while_writing_leaves_the_old_results(results, checkpoint, tin
     assert names == sorted(path.name for path in folder.parent.iterdir())
 
 
+def test_a_place_that_cannot_be_written_to_is_one_line_before_the_scoring(
+    checkpoint, tiny, tmp_path, capsys, monkeypatch
+):
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr(evaluation, "open_checkpoint", lambda *_: pytest.fail("too late"))
+    words = words_for(checkpoint, tiny, "--out", tmp_path / "file")
+    assert command(lambda: run.evaluate.main(words)) == 2
+    assert f"error: {tmp_path / 'file'}: File exists" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_line_that_names_the_folder(tmp_path, capsys):
+    def write(folder):
+        (folder / "a").write_text("a")
+        raise OSError(errno.ENOSPC, "No space left on device", str(folder / "b"))
+
+    assert command(lambda: publish(tmp_path / "x", write)) == 2
+    assert f"error: {tmp_path / 'x'}: No space left on device" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_holds_something_else_is_not_replaced(tmp_path):
     def card(text: str):
         return lambda folder: (folder / "card.json").write_text(text)
@@ -296,7 +317,7 @@ def test_a_damaged_table_of_predictions_is_an_error(tmp_path, text):
 
 
 def test_the_licence_of_weights_is_said_where_it_is_known():
-    assert licence_of(None, None).startswith("trained with this project")
+    assert licence_of(None, None) == "not stated; trained with this project from random weights"
     name = "ig65m:r2plus1d_34_clip8_kinetics"
     source = find_source(name)
     for known in (licence_of(source, None), licence_of(None, name), licence_of(source, "/x.pth")):

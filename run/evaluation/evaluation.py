@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +13,11 @@ from network.torchvision_networks import check_clip_shape
 from run.command_line import folder_beside
 from run.dataset_clips import open_dataset_clips, with_class_names
 from run.evaluation.accuracy_by_views import part_scores, parts_of
+from run.evaluation.class_scores import Share
 from run.evaluation.protocol import protocol_of
 from run.evaluation.result_card import card_content
 from run.evaluation.result_files import write_files
-from run.evaluation.result_folder import free_folder, publish
+from run.evaluation.result_folder import check_writable, free_folder, publish
 from run.evaluation.results import Evaluated
 from run.evaluation.video_scores import score_videos
 from run.trained_network import open_checkpoint
@@ -44,6 +45,8 @@ def evaluate_checkpoint(
         TrainError, NetworkError: the checkpoint cannot be used.
         DataError: the dataset cannot be used.
     """
+    parent = args.out or folder_beside(args.checkpoint) / "evaluation"
+    check_writable(parent)  # now, because the scoring may take hours
     with open_devices(args.gpus, args.precision, most=1) as devices:
         trained = with_class_names(open_checkpoint(args.checkpoint, devices), args)
         # the --skip-bad in the checkpoint was about the videos of its training
@@ -73,15 +76,14 @@ def evaluate_checkpoint(
         where = {"device": str(devices.device), "precision": devices.precision}
     scores = answers[orders[0]]
     by_views = part_scores(parts, scores.part_hits, len(scores.indices))
-    found = Evaluated(trained, clips, protocol, answers, by_views, card={})
-    found.card.update(card_content(args, found, words) | where)
+    found = Evaluated(trained, clips, protocol, answers, by_views)
+    card = card_content(args, found, words) | where
     name = protocol.folder_name(args.checkpoint, Path(args.dataset))
-    parent = args.out or folder_beside(args.checkpoint) / "evaluation"
-    folder = free_folder(parent, name, found.card["asked"])
-    publish(folder, lambda unfinished: write_files(found, unfinished))
-    _print(found, args.checkpoint)
+    folder = free_folder(parent, name, card["asked"])
+    publish(folder, lambda unfinished: write_files(found, card, unfinished))
+    _print(found, card["scores"], args.checkpoint)
     print(f"results: {folder}")
-    return _numbers(found)
+    return _numbers(found, card["scores"])
 
 
 def possible_orders(orders: Sequence[str], config: Config) -> list[str]:
@@ -101,8 +103,8 @@ def possible_orders(orders: Sequence[str], config: Config) -> list[str]:
     return list(orders)
 
 
-def _print(found: Evaluated, checkpoint: Path) -> None:
-    scores, videos, card = found.scores, found.clips.videos, found.card["scores"]
+def _print(found: Evaluated, means: Mapping[str, Share], checkpoint: Path) -> None:
+    scores, videos = found.scores, found.clips.videos
     print(f"{len(videos)} videos, {len(found.trained.classes)} classes, {checkpoint}")
     print(f"protocol: {found.protocol}")
     if len(scores.indices) < len(videos):
@@ -114,13 +116,13 @@ def _print(found: Evaluated, checkpoint: Path) -> None:
             f"loss {answer.losses.mean():.4f}"
         )
     names = {"top1": "top-1", "mean_class_accuracy": "class mean", "mean_f1": "mean F1"}
-    said = "  ".join(f"{name} {card[key]}" for key, name in names.items())
+    said = "  ".join(f"{name} {means[key]}" for key, name in names.items())
     print(f"with 95 % intervals: {said}")
     for part in found.by_views:
         print(f"views {part.views:3}, crops {part.crops}: top-1 {part.top1}")
 
 
-def _numbers(found: Evaluated) -> dict[str, dict[str, float]]:
+def _numbers(found: Evaluated, means: Mapping[str, Share]) -> dict[str, dict[str, float]]:
     results = {
         order: {
             "top1": 100 * scores.top1 / len(scores.indices),
@@ -131,5 +133,5 @@ def _numbers(found: Evaluated) -> dict[str, dict[str, float]]:
         for order, scores in found.answers.items()
     }
     for name in ("mean_class_accuracy", "mean_f1"):
-        results[found.protocol.order][name] = found.card["scores"][name].value
+        results[found.protocol.order][name] = means[name].value
     return results

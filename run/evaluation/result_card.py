@@ -28,8 +28,7 @@ from run.worker_pool import printable
 
 PAGE = "card.md"
 VERSIONS = ("torch", "torchvision", "numpy")
-NOT_STATED = "not stated"
-OWN = "trained with this project from random weights, under the terms of its training videos"
+OWN = "not stated; trained with this project from random weights"
 
 
 def command_line(argv: Sequence[str]) -> str:
@@ -59,7 +58,7 @@ def licence_of(source: Source | None, pretrained: str | None) -> str:
         source = find_source(pretrained)
     if source:
         return f"{source.licence}, of {source.name}"
-    return f"{NOT_STATED}; the weights come from {pretrained}"
+    return f"not stated; the weights come from {pretrained}"
 
 
 def versions() -> dict[str, str]:

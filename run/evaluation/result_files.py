@@ -18,10 +18,10 @@ from run.evaluation.results import Evaluated
 from run.tables import write_csv
 
 
-def write_files(found: Evaluated, folder: Path) -> None:
-    """Write all files of an evaluation into an empty folder."""
+def write_files(found: Evaluated, card: Mapping[str, Any], folder: Path) -> None:
+    """Write all files of an evaluation into an empty folder; `card` is its `card_content`."""
     scores, videos, classes = found.scores, found.clips.videos, found.trained.classes
-    matrix, card = found.matrix, found.card
+    matrix = found.matrix
     write_predictions(
         folder, videos, scores.indices,
         labels=scores.labels, top=scores.top, probabilities=scores.probabilities,

@@ -44,6 +44,18 @@ def is_unfinished(folder: Path) -> bool:
     return folder.name.startswith(PART) or folder.name.endswith(OLD)
 
 
+def check_writable(parent: Path) -> None:
+    """Create a folder if need be, and check that files can be written into it.
+
+    Raises:
+        OSError: they cannot; the error names the folder.
+    """
+    with naming(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        with unfinished_folder(parent):
+            pass
+
+
 def publish(folder: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a new folder, then let it take the place of `folder`.
 
@@ -54,10 +66,10 @@ def publish(folder: Path, write: Callable[[Path], object]) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
     sweep_unfinished(folder.parent)
     with unfinished_folder(folder.parent) as unfinished:
-        write(unfinished)
-        for path in unfinished.iterdir():
-            sync_to_disk(path)
-        with naming(folder):
+        with naming(folder):  # and not the unfinished one, which the user does not know
+            write(unfinished)
+            for path in unfinished.iterdir():
+                sync_to_disk(path)
             old = folder.with_name(folder.name + OLD)
             shutil.rmtree(old, ignore_errors=True)
             if folder.exists():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -17,14 +16,13 @@ from train.report.prediction_scores import confusion_matrix
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The answers of a network to the videos of a dataset, and the result card."""
+    """The answers of a network to the videos of a dataset."""
 
     trained: Trained
     clips: ClipDataset
     protocol: Protocol
     answers: dict[str, VideoScores]  # by order of the frames; the first one is the protocol's
     by_views: list[PartScore]  # empty for a single clip of each video
-    card: dict[str, Any]
 
     @property
     def scores(self) -> VideoScores:
