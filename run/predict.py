@@ -102,7 +102,8 @@ def add_timeline(parser: Parser) -> None:
         type=within(Bounds(0, 3600), float),
         metavar="SECONDS",
         help="make a timeline, with a clip every SECONDS, at most one for each frame; 0: none "
-        "(default: 0.5 for videos of more than 30 seconds, none for others)",
+        "(default: 0.5 for videos of more than 30 seconds, none for others); with --live, the "
+        "least time between two answers, by default 0.5",
     )
     parser.add_argument(
         "--smoothing",
@@ -130,6 +131,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if bool(args.videos) == (args.live is not None):
         parser.error("give either videos or --live SOURCE")
+    if args.seconds and args.live is None:
+        parser.error("--seconds needs --live")
     given = str(args.videos[0]) if len(args.videos) == 1 else ""
     if (":/" in given or given.isdecimal()) and not Path(given).exists():  # Path turns :// into :/
         parser.error(f"{given}: is no file; for a camera or network stream add --live")

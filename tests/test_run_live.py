@@ -302,6 +302,7 @@ def test_bad_sources_are_one_line_and_leave_nothing(checkpoint, stream, tmp_path
             "/x.mp4: there is no stream": ("--live", closed),
             "give either videos or --live": (stream[0], "--live", "0"),
             "give either videos": (),
+            "--seconds needs --live": (stream[0], "--seconds", "3"),
             "0: is no file; for a camera or network stream add --live": ("0",),
             "rtsp:/camera/live: is no file": ("rtsp://camera/live",),
         }
