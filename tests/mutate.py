@@ -69,6 +69,10 @@ TABLE: dict[str, str] = {
     "run/evaluation/class_scores.py": "test_run_evaluate.py",
     "run/evaluation/accuracy_by_views.py": "test_run_evaluate.py",
     "run/evaluation/video_scores.py": "test_run_evaluate.py",
+    "run/predicting/segments.py": "test_run_timeline.py test_run_live.py "
+    "-k 'intervals or segments_cover or smoothing or blended or clock'",
+    "run/predicting/stream_reader.py": "test_run_live.py "
+    "-k 'moments or stamps or newest or dropped_frames or no_clip or reached or shorter or shown'",
 }
 PRELOADED = (
     "torch", "torch._dynamo", "torch.utils.tensorboard", "torchvision.models.video", "numpy", "cv2",

@@ -73,6 +73,7 @@ def test_blended_scores_are_probabilities(elapsed, smoothing):
     assert (blended <= np.maximum(before, scores) + 1e-9).all()
     np.testing.assert_array_equal(blend(None, scores, elapsed, smoothing), scores)
     np.testing.assert_array_equal(blend(before, scores, elapsed, 0), scores)
+    np.testing.assert_allclose(blend(before, scores, 0.5, 0.5)[0], 0.1 + 0.6 / np.e)
 
 
 def filled(frames: NewestFrames, numbers: range, rate: float) -> NewestFrames:

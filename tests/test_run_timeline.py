@@ -114,6 +114,8 @@ def test_smoothing_keeps_probabilities_and_removes_spikes(timeline, intervals):
         np.testing.assert_array_equal(smoothed, scores)
     one = np.tile([0.9, 0.1, 0.0], (15, 1))
     one[7] = [0.1, 0.9, 0.0]  # a single clip that differs from all around it
+    share = 0.8 * np.exp(-np.array([0, 0.5, 2, 4.5])) / np.sqrt(2 * np.pi)
+    np.testing.assert_allclose(smooth(one, 1)[7:11, 1], 0.1 + share, atol=2e-3)
     if intervals > 1:
         assert (smooth(one, intervals).argmax(1) == 0).all()
 
