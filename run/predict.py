@@ -28,11 +28,10 @@ from pathlib import Path
 
 from data.data_error import DataError
 from run.command_line import (
-    HelpFormatter,
+    BOOLEAN,
     Parser,
     add_trained_network,
     add_video_file,
-    boolean,
     check_checkpoint,
     command,
 )
@@ -41,11 +40,7 @@ from train.option_bounds import Bounds, within
 
 def build_parser() -> Parser:
     """Return the parser of the command's options."""
-    parser = Parser(
-        prog="python -m run.predict",
-        description=__doc__,
-        formatter_class=HelpFormatter,
-    )
+    parser = Parser(prog="python -m run.predict", description=__doc__)
     parser.add_argument(
         "videos", nargs="*", type=Path, help="video files, frame stores, or folders"
     )
@@ -82,11 +77,8 @@ def build_parser() -> Parser:
     )  # fmt: skip
     parser.add_argument(
         "--film",
-        type=boolean,
-        nargs="?",
-        const=True,
+        **BOOLEAN,
         default=True,
-        metavar="True|False",
         help="write annotated.mp4 for each long video",
     )
     parser.add_argument(
