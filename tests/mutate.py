@@ -74,6 +74,8 @@ TABLE: dict[str, str] = {
     "-k 'intervals or segments_cover or smoothing or blended or clock'",
     "run/predicting/stream_reader.py": "test_run_live.py "
     "-k 'moments or stamps or newest or dropped_frames or no_clip or reached or shorter or shown'",
+    "run/comparing/paired_bootstrap.py": "test_run_compare.py -k 'not refused and not files'",
+    "run/comparing/class_changes.py": "test_run_compare.py -k by_hand",
 }
 PRELOADED = (
     "torch", "torch._dynamo", "torch.utils.tensorboard", "torchvision.models.video", "numpy", "cv2",

@@ -19,6 +19,7 @@ from run.comparing.class_changes import class_changes
 from run.comparing.comparison import FEW_RUNS, UNDECIDED, compare
 from run.comparing.configurations import Compared, Configuration, short_names
 from run.comparing.paired_bootstrap import (
+    Interval,
     interval_over_runs,
     mcnemar_p,
     paired_intervals,
@@ -87,6 +88,11 @@ def test_differences_of_any_results(rows):
         assert one.low - 1e-9 <= one.high and one.low >= -100 - 1e-9 and one.high <= 100 + 1e-9
     assert paired_intervals(labels, first * 1.0, first * 1.0).top1 == (0, 0, 0)
     assert 0 < mcnemar_p(first, second) <= 1
+
+
+def test_an_interval_contains_zero_if_the_sign_cannot_be_told():
+    ends = {(-2, 1): True, (0, 2): True, (-2, 0): True, (0.5, 2): False, (-2, -0.5): False}
+    assert {end: Interval(0.1, *end).contains_zero for end in ends} == ends
 
 
 def test_mcnemars_test_by_hand():
@@ -158,6 +164,7 @@ def test_classes_that_gain_and_lose_by_hand():
     assert found["turn"] == (3, 0, 0, 0, 0)
     two = compared(np.array([[1, 0, 0], [0, 0, 0]], bool), np.array([[0, 0, 1], [1, 0, 1]], bool))
     changes = class_changes(two, *two.configurations)
+    assert [one.net for one in changes] == [1, 0, 0]
     assert [one.name for one in changes] == ["turn", "grow", CLASSES[1]]
     assert changes[0][1:] == (1, 0, 100, 1, 0) and changes[1][1:] == (1, 50, 50, 0.25, 0.25)
 
