@@ -2,6 +2,8 @@
 
 import gzip
 import logging
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data.annotations.duplicate_videos import warn_of_overlap
+from data.annotations.duplicate_videos import warn_of_overlap, warn_of_repeats
 from data.annotations.label_csv import LabelTable, load_labels
 from data.annotations.splits import open_split
+from data.annotations.video_folders import Videos
 from data.data_error import DataError
 from data.dataset_defaults import dataset_spec
 from run.command_line import command
@@ -116,6 +119,22 @@ def test_rows_that_repeat_are_a_warning(root, tmp_path, caplog):
     (message,) = caplog.messages
     assert message.startswith("7 rows repeat an earlier row")
     assert f"x/a ({path}:2 and {path}:4)" in message and message.endswith("and 2 more")
+
+
+def test_looking_for_repeats_takes_less_memory_than_the_names():
+    """A million videos are compared at the start of a run, which must not take its memory."""
+    count = 50_000
+    folders = np.array([f"class {i % 700:03d}/video{i:07d}" for i in range(count)])
+    labels = np.zeros(count, np.int64)
+    videos = Videos(Path("jpg"), folders, labels, ("a",), [], Path("x.csv"))
+    tracemalloc.start()
+    try:
+        warn_of_repeats(videos)
+        warn_of_overlap(videos, replace(videos, folders=folders[:0], labels=labels[:0]))
+        videos.fingerprint()
+        assert tracemalloc.get_traced_memory()[1] < folders.nbytes
+    finally:
+        tracemalloc.stop()
 
 
 def test_one_video_of_two_classes_is_a_warning(tmp_path, caplog):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import psutil
 import pytest
 import torch
@@ -18,6 +19,7 @@ from two_steps import compare, difference, options_in, steps_of_processes, two_s
 
 from train.devices import open_devices
 from train.distributed import all_reduce_max
+from train.results.losses_file import open_losses
 from train.stopwatch import Stopwatch
 from train.train_errors import TrainError
 
@@ -48,6 +50,11 @@ def test_a_run_under_torchrun_writes_one_set_of_files(tiny, tmp_path):
             assert [row["Clips"] for row in csv.DictReader(file)] == [clips]
     with (folder(tmp_path) / "val_predictions.csv").open() as file:  # of both processes
         assert [row["Video"][-4:] for row in csv.DictReader(file)] == [f"val{n}" for n in range(6)]
+    losses = open_losses(folder(tmp_path))["loss"]  # of both processes, too
+    with (folder(tmp_path) / "train_results.csv").open() as file:
+        mean = float(next(csv.DictReader(file))["Loss"])
+    assert losses.shape == (1, 14)
+    assert losses.astype(np.float64).mean() == pytest.approx(mean, rel=1e-3)
     assert (folder(tmp_path) / "report.html").exists()
     assert (folder(tmp_path) / "last.pth").exists()
 
