@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -122,12 +122,9 @@ def training_loader(
     steps: range,
     *,
     seed: int,
-    workers: int,
     rank: int = 0,
     world_size: int = 1,
-    pin_memory: bool = False,
-    timeout: float = BATCH_TIMEOUT,
-    check_signals: Callable[[], None] | None = None,
+    **loading: Any,
 ) -> Batches[Batch]:
     """Return the loader that gives one `Batch` for each of `steps`.
 
@@ -136,19 +133,16 @@ def training_loader(
         plan: returns the clips and the shape of a step, by its number.
         steps: the numbers of the steps.
         seed: of the order of the clips.
-        workers: number of worker processes; 0 reads in this process.
         rank: number of this process.
         world_size: number of ranks.
-        pin_memory: put batches into pinned memory.
-        timeout: seconds to wait for a batch; 0: no limit.
-        check_signals: called several times a second while waiting for a batch; see `Batches`.
+        **loading: the keywords of `load_batches`, of which `workers` must be given.
 
     Raises (while iterating):
         ValueError: a step has fewer clips than there are ranks.
         DataError, MachineError: see `Batches`.
     """
     sampler = StepSampler(len(clips), plan, steps, seed=seed, rank=rank, world_size=world_size)
-    return _batches(clips, sampler, workers, pin_memory, timeout, check_signals)
+    return load_batches(clips, sampler, **loading)
 
 
 def validation_loader(
@@ -157,14 +151,11 @@ def validation_loader(
     frames: int,
     size: int,
     *,
-    workers: int,
     rank: int = 0,
     world_size: int = 1,
     views: int = 1,
     crops: int = 1,
-    pin_memory: bool = False,
-    timeout: float = BATCH_TIMEOUT,
-    check_signals: Callable[[], None] | None = None,
+    **loading: Any,
 ) -> Batches[Batch]:
     """Return the loader that gives every video once, the same clips in the same order each time.
 
@@ -179,17 +170,28 @@ def validation_loader(
         len(clips), batch, frames, size,
         rank=rank, world_size=world_size, views=views, crops=crops,
     )  # fmt: skip
-    return _batches(clips, sampler, workers, pin_memory, timeout, check_signals)
+    return load_batches(clips, sampler, **loading)
 
 
-def _batches(
+def load_batches(
     clips: ClipDataset,
     sampler: Sampler[list[ClipRequest]],
+    *,
     workers: int,
-    pin_memory: bool,
-    timeout: float,
-    check_signals: Callable[[], None] | None,
+    pin_memory: bool = False,
+    timeout: float = BATCH_TIMEOUT,
+    check_signals: Callable[[], None] | None = None,
 ) -> Batches[Batch]:
+    """Return the loader of the batches that a sampler asks for.
+
+    Args:
+        clips: from which the batches are taken.
+        sampler: gives the requests of each batch.
+        workers: number of worker processes; 0 reads in this process.
+        pin_memory: put batches into pinned memory.
+        timeout: seconds to wait for a batch; 0: no limit.
+        check_signals: called several times a second while waiting for a batch; see `Batches`.
+    """
     loader = DataLoader(
         _BatchReader(clips),
         batch_sampler=sampler,
