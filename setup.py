@@ -34,6 +34,9 @@ class RefusedInstall(install):
         raise SystemExit(REFUSAL)
 
 
+#: What `run.export` needs; the versions are the oldest that were tried.
+EXPORT = ["onnx>=1.23", "onnxruntime>=1.23", "onnxscript>=0.7", "safetensors>=0.8"]
+
 setup(
     name="video-action-recognition",
     version="1.0.0",
@@ -56,7 +59,9 @@ setup(
             "pytest-xdist>=3.8",
             "hypothesis>=6.100",
             "ruff>=0.9",
+            *EXPORT,
         ],
+        "export": EXPORT,
         "reference": ["torchcam>=0.4"],  # a test compares heat maps with it
     },
 )

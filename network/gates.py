@@ -54,4 +54,6 @@ def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
 
     They are computed from differences, since matrix products are inexact for similar frames.
     """
+    if torch.compiler.is_exporting():  # ONNX has no cdist
+        return (a[:, :, None] - b[:, None]).square().sum(3)
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square()

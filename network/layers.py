@@ -168,14 +168,16 @@ def scale_frames(x: Tensor, factors: Tensor) -> Tensor:
     The memory format matters: with another one, the next convolution may round differently.
     """
     factors = factors.to(x.dtype)
-    if not x.is_contiguous(memory_format=torch.channels_last_3d):
+    # an exported program has one path for all shapes and memory formats
+    exporting = torch.compiler.is_exporting()
+    if exporting or not x.is_contiguous(memory_format=torch.channels_last_3d):
         return x * factors.transpose(1, 2)[..., None, None]
     return from_pixels(pixels(x) * factors[:, :, None], x.shape[3:])
 
 
 def no_autocast(device_type: str) -> AbstractContextManager:
     """Return a context without autocast, also for devices that have none, such as meta."""
-    if not torch.amp.is_autocast_available(device_type):
+    if torch.compiler.is_exporting() or not torch.amp.is_autocast_available(device_type):
         return nullcontext()
     return torch.autocast(device_type, enabled=False)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.data_error import DataError
-from run.command_line import Parser, command
+from run.command_line import HelpFormatter, Parser, command
 
 if TYPE_CHECKING:
     from run.comparing.comparison import Comparison
@@ -31,7 +31,9 @@ PAGE = "comparison.md"
 
 def build_parser() -> Parser:
     """Return the parser of the command's options."""
-    parser = Parser(prog="python -m run.compare", description=__doc__)
+    parser = Parser(
+        prog="python -m run.compare", description=__doc__, formatter_class=HelpFormatter
+    )
     parser.add_argument(
         "results", nargs="*", type=Path, help="folders of evaluations, one for each configuration"
     )

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from data.annotations.video_folders import frames_root
 from run.command_line import (
+    HelpFormatter,
     Parser,
     add_dataset_to_score,
     add_trained_network,
@@ -40,7 +41,9 @@ VIEWS = Bounds(1, 1000)
 
 def build_parser() -> Parser:
     """Return the parser of the command's options."""
-    parser = Parser(prog="python -m run.evaluate", description=__doc__)
+    parser = Parser(
+        prog="python -m run.evaluate", description=__doc__, formatter_class=HelpFormatter
+    )
     add_dataset_to_score(parser)
     parser.add_argument(
         "--views",

@@ -21,6 +21,7 @@ from run import (
     download,
     evaluate,
     explain,
+    export,
     features,
     labels,
     networks,
@@ -51,7 +52,7 @@ In the names of options, `-` and `_` mean the same. An option that is True or Fa
 - [Before a run](#before-a-run): `run.doctor`, `run.networks`, `run.plan`, `run.tune`
 - [Looking at a training](#looking-at-a-training): `run.report`
 - [Using a trained network](#using-a-trained-network): `run.evaluate`, `run.predict`,
-  `run.explain`, `run.features`, `run.compare`
+  `run.explain`, `run.features`, `run.compare`, `run.export`
 """
 TRAINING = """\
 ## Training
@@ -81,6 +82,7 @@ COMMANDS: dict[str, tuple[Callable[[], argparse.ArgumentParser], ...]] = {
         explain.build_parser,
         features.build_parser,
         compare.build_parser,
+        export.build_parser,
     ),
 }
 

@@ -28,10 +28,11 @@ from pathlib import Path
 
 from data.data_error import DataError
 from run.command_line import (
-    BOOLEAN,
+    HelpFormatter,
     Parser,
     add_trained_network,
     add_video_file,
+    boolean,
     check_checkpoint,
     command,
 )
@@ -40,7 +41,11 @@ from train.option_bounds import Bounds, within
 
 def build_parser() -> Parser:
     """Return the parser of the command's options."""
-    parser = Parser(prog="python -m run.predict", description=__doc__)
+    parser = Parser(
+        prog="python -m run.predict",
+        description=__doc__,
+        formatter_class=HelpFormatter,
+    )
     parser.add_argument(
         "videos", nargs="*", type=Path, help="video files, frame stores, or folders"
     )
@@ -77,8 +82,11 @@ def build_parser() -> Parser:
     )  # fmt: skip
     parser.add_argument(
         "--film",
-        **BOOLEAN,
+        type=boolean,
+        nargs="?",
+        const=True,
         default=True,
+        metavar="True|False",
         help="write annotated.mp4 for each long video",
     )
     parser.add_argument(

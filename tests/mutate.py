@@ -59,7 +59,6 @@ TABLE: dict[str, str] = {
     "train/averaged_weights.py": "test_train_averaged_weights.py",
     "train/evaluation.py": "test_run_evaluate.py",
     "train/checkpoint/saving.py": "test_train_saving.py -k 'not kill and not system_call'",
-    "train/results/results_folder.py": "test_train_saving.py -k 'not kill and not system_call'",
     "train/checkpoint/opening.py": "test_train_saving.py test_checkpoint_attacks.py "
     "-k 'no_checkpoint or odd or bounds or only_resuming'",
     "train/results/history.py": "test_train_history.py",

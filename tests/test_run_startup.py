@@ -14,7 +14,7 @@ from run.worker_pool import VideoTask, run_tasks
 ROOT = Path(__file__).parent.parent
 COMMANDS = (
     "benchmark", "check", "compare", "convert", "demo", "doctor", "download", "evaluate", "explain",
-    "features", "labels", "networks", "options_page", "plan", "predict", "report", "tune",
+    "export", "features", "labels", "networks", "options_page", "plan", "predict", "report", "tune",
 )  # fmt: skip
 SCRIPTS = sorted(path.name for path in ROOT.glob("train_*.py"))
 
@@ -102,6 +102,8 @@ def test_errors_that_need_no_tensor_need_no_torch(dataset, tmp_path):
         "x.pth: there is no such file": ["run.explain", "--checkpoint", "x.pth", "a.mp4"],
         "argument --random-networks: 0": ["run.explain", "a.mp4", "--random-networks", "0"],
         "f.pth: there is no such file": ["run.features", "--checkpoint", "f.pth", *there],
+        "o.pth: there is no such file": ["run.export", "--checkpoint", "o.pth"],
+        "invalid choice: 'tflite'": ["run.export", "--checkpoint", "r.csv", "--format", "tflite"],
         "/none: no such folder": ["run.features", "--checkpoint", "rows.csv", "--dataset", "/none"],
         "--views": ["run.predict", "--checkpoint", "p.pth", "a.mp4", "--views", "0"],
         "argument --short-side": ["run.convert", *there, "--videos", "v", "--short-side", "x"],
