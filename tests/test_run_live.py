@@ -201,12 +201,19 @@ def test_a_file_is_a_stream_in_real_time(checkpoint, stream, tmp_path, capsys):
     assert len(lines) == len(rows) and all("s behind" in line for line in lines)
 
 
+@pytest.fixture
+def no_proxy(monkeypatch):
+    """ffmpeg would ask a proxy for streams of this machine too."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
 class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *words):
         pass
 
 
-def test_a_network_stream(checkpoint, stream, tmp_path, capfd):
+def test_a_network_stream(checkpoint, stream, tmp_path, capfd, no_proxy):
     path, n_frames = stream
     words = [ffmpeg_executable(), "-v", "error", "-i", path, "-c", "copy", tmp_path / "a.mkv"]
     subprocess.run(words, check=True)
@@ -291,7 +298,7 @@ def test_it_ends_after_the_seconds_that_were_given(checkpoint, stream, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"x.json"}
 
 
-def test_bad_sources_are_one_line_and_leave_nothing(checkpoint, stream, tmp_path, capfd):
+def test_bad_sources_are_one_line_and_leave_nothing(checkpoint, stream, tmp_path, capfd, no_proxy):
     (tmp_path / "text.mp4").write_text("no video")
     with socket.socket() as unused:  # a port at which nobody answers
         unused.bind(("127.0.0.1", 0))

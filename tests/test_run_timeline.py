@@ -4,6 +4,8 @@ import csv
 import json
 import re
 import shutil
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,6 +23,7 @@ import run.predict
 from data.clips.clip_dataset import ClipRequest
 from data.data_error import DataError
 from data.store import FrameStore, write_store
+from data.store.ffmpeg import ffmpeg_executable
 from data.synthetic import render, write_long_video, write_video
 from run.command_line import command
 from run.given_videos import clips_of_video
@@ -401,3 +404,29 @@ def test_the_three_lines_of_the_page_on_predictions_run(
     names: dict = {}
     exec(code, names)
     assert len(names["prediction"].top) == 3
+
+
+MEASURED = """
+import resource, sys
+from run import predict
+predict.main(sys.argv[1:])
+print("MiB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_length_of_the_video(checkpoint, tmp_path):
+    """All frames of the longer video together would be 288 MB."""
+    peaks = []
+    for seconds in (5, 50):
+        video = tmp_path / f"{seconds}.mp4"
+        test_picture = f"testsrc2=duration={seconds}:size=320x240:rate=25"
+        words = [ffmpeg_executable(), "-v", "error", "-f", "lavfi", "-i", test_picture, video]
+        subprocess.run(words, check=True)
+        options = ["--checkpoint", checkpoint, "--gpus", "0", "--every", "4", "--out", tmp_path]
+        said = subprocess.run(
+            [sys.executable, "-c", MEASURED, video, *options],
+            capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent,
+        ).stdout  # fmt: skip
+        peaks.append(int(said.rpartition("MiB ")[2]))
+    assert peaks[1] - peaks[0] < 60, peaks
