@@ -90,4 +90,5 @@ def test_score_video(run_example, checkpoint, store, tmp_path):
 
 def test_no_example_is_forgotten():
     tested = {name.removeprefix("test_") for name in globals()}
+    tested.add("score_onnx")  # in tests/test_run_export.py
     assert {path.stem for path in EXAMPLES.glob("*.py")} <= tested

@@ -1,6 +1,7 @@
 """The benchmarks of `python -m run.benchmark`, one module for each.
 
 - `network_speed`: forward passes and training steps of the networks
+- `export_speed`: the answers of exported networks on the CPU, compared with torch
 - `step_overhead`: the time that the training loop adds to the network's own
 - `multigrid_gain`: training with and without multigrid
 - `multigrid_budget`: what each multigrid policy learns in N minutes

@@ -24,6 +24,16 @@ def networks(parser: ArgumentParser) -> None:
     parser.add_argument("--peer", type=Path, help="folder of another implementation to compare")
 
 
+def export(parser: ArgumentParser) -> None:
+    """Add the options of `export_speed`."""
+    _add_shape(parser, (1, 8, 112))
+    parser.add_argument("--rounds", type=int, default=15, help="answers to time for each way")
+    parser.add_argument("--threads", type=int, help="threads (default: torch's own choice)")
+    parser.add_argument(
+        "--networks", nargs="+", default=["r3d_18", "srtg_r3d_18"], help="names of the networks"
+    )
+
+
 def recipes(parser: ArgumentParser) -> None:
     """Add the options of `recipe_accuracy`."""
     _add_videos(parser, scale=1.0)
@@ -253,6 +263,9 @@ class Benchmark(NamedTuple):
 BENCHMARKS = {
     "networks": Benchmark(
         "network_speed", networks, "forward passes and training steps of the networks"
+    ),
+    "export": Benchmark(
+        "export_speed", export, "the answers of exported networks, compared with torch"
     ),
     "step": Benchmark(
         "step_overhead", step, "the time that the training loop adds to the network's own"
