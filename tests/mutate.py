@@ -39,6 +39,12 @@ STORE_TESTS = (
     "and not anywhere and not damaged_pages and not replaced_while and not mutated'"
 )
 
+READER_TESTS = (
+    "test_data_frames.py test_data_store_attacks.py test_data_frame_times.py test_data_shards.py "
+    "-k 'not kill and not 99999 and not flipped and not anywhere and not damaged_pages and not "
+    "mutated and not simulated and not conver and not two_processes'"
+)
+
 #: Module -> its fast tests, as arguments of pytest. Tests that start other processes are left out.
 TABLE: dict[str, str] = {
     "data/clips/frame_sampling.py": "test_data_sampling.py",
@@ -47,8 +53,8 @@ TABLE: dict[str, str] = {
     "data/annotations/label_csv.py": "test_data_labels.py test_data_bad_labels.py",
     "data/clips/loader.py": "test_data_loading.py -k 'not number_of_workers'",
     "data/store/format.py": STORE_TESTS,
-    "data/store/reader.py": STORE_TESTS,
-    "data/store/writer.py": STORE_TESTS,
+    "data/store/reader.py": READER_TESTS,
+    "data/store/writer.py": READER_TESTS,
     "network/gates.py": "test_network_gates.py -k 'not place and not name_every'",
     "train/batchnorm.py": "test_train_batchnorm.py",
     "train/schedule/multigrid_phases.py": "test_train_multigrid.py -m 'not fault'",

@@ -397,6 +397,14 @@ class TestWriting:
         assert seen <= {20, 30}
 
 
+def test_a_store_is_closed_at_the_end_of_with_and_can_be_closed_again(folder):
+    with FrameStore(folder) as store:
+        store.read([0])
+    with pytest.raises(sqlite3.ProgrammingError):
+        store.read([0])
+    store.close()
+
+
 def child_reads(folder, queue):
     store = open_store(folder)
     queue.put((id(store), store.read([5])[0, 0, 0].tolist()))
