@@ -37,7 +37,9 @@ Try everything:
 
 Shared by the commands:
 
-- `command_line`: the options of the training scripts, one-line errors and exit codes
+- `command_line`: the options of the training scripts
+- `shared_options`: options that several commands have
+- `exit_codes`: run a command, print its errors in one line, return its exit code
 - `packing`: pack frame stores into shards, for `convert`
 - `worker_pool`: work on many videos at a time
 - `tables`: tables as csv files and in Markdown

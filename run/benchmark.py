@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 from run.benchmarks.options import BENCHMARKS
-from run.command_line import Parser, command
+from run.command_line import Parser
+from run.exit_codes import command
 from run.tables import aligned_table
 
 

@@ -30,7 +30,8 @@ from run.checks.labelled_parts import Labelled, open_parts
 from run.checks.machine import check_machine
 from run.checks.store_facts import StoreFacts, read_facts
 from run.checks.usable_rows import usable, write_usable
-from run.command_line import BAD_INPUT, Parser, command
+from run.command_line import Parser
+from run.exit_codes import BAD_INPUT, command
 from run.worker_pool import add_workers, positive, report
 from train.signals import caught_signals
 

@@ -1,4 +1,4 @@
-"""The command line of the training scripts, and the exit codes of all commands.
+"""The command line of the training scripts.
 
 Each field of `train.config.Config` is an option; some defaults depend on the dataset. This module
 imports no torch: options are read, and the files that they name are looked for, before torch is
@@ -9,44 +9,23 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import errno
 import functools
 import logging
 import os
-import signal
 import sys
-import sysconfig
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-import coloredlogs
-from tqdm.contrib.logging import logging_redirect_tqdm
-
-from data.data_error import DataError, MachineError
 from data.dataset_defaults import DATASETS, DatasetSpec, dataset_spec
-from network.network_error import NetworkError
-from network.pretrained.sources import check_source_name, is_source_name
-from train.config import Config, bounds_of
+from run.exit_codes import BAD_INPUT, command, set_up_logging
+from train.config import Config
 from train.input_check import check_inputs
-from train.option_bounds import Bounds, within
 from train.recipes import GOVERNED
-from train.results.log_file import PlainFormatter
-from train.train_errors import DivergedError, Interrupted, TrainError
+from train.train_errors import TrainError
 
 log = logging.getLogger(__name__)
-
-BAD_INPUT = 2  # exit codes, as the README lists them
-DIVERGED = 3
-#: Errors of a full or write-protected disk, or of a limit of the system: never bugs.
-SYSTEM_LIMITS = {
-    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE,
-    errno.ENFILE, errno.ENAMETOOLONG,
-}  # fmt: skip
-#: Folders of Python and of installed packages, which hold no files of the user.
-INSTALLED = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib"))
-
 
 #: Added to the help texts of the options that recipes set.
 BY_RECIPE = " (by --recipe; original: %(default)s)"
@@ -284,170 +263,6 @@ def complete(benchmark: str, /, **options: object) -> Config:
     config = config.with_defaults(**dataset_defaults(dataset_spec(benchmark, config.variant)))
     config.check()
     return config
-
-
-def add_clip_rate(parser: argparse.ArgumentParser) -> None:
-    """Add the option of the frame rate at which a trained network sees a video."""
-    parser.add_argument(
-        "--clip-fps",
-        type=within(bounds_of("clip_fps"), float),
-        help="frames per second of a clip, instead of the checkpoint's frame rate or interval",
-    )
-
-
-def add_video_file(parser: argparse.ArgumentParser) -> None:
-    """Add the options of commands that take clips from video files."""
-    add_clip_rate(parser)
-    parser.add_argument(
-        "--short-side",
-        type=within(Bounds(16, 4096)),
-        default=256,
-        help="short side to which the frames of video files are resized, in pixels",
-    )
-
-
-def add_gpus(parser: argparse.ArgumentParser) -> None:
-    """Add the option that chooses between GPU and CPU."""
-    parser.add_argument(
-        "--gpus",
-        type=within(bounds_of("gpus")),
-        help="number of GPUs; 0: the CPU (default: one GPU if there is one)",
-    )
-
-
-def add_dataset_to_score(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the commands that run a trained network on a dataset."""
-    parser.add_argument("--dataset", required=True, help="the folder that holds jpg/")
-    parser.add_argument("--labels", help="label csv of the training videos, or its folder")
-    parser.add_argument(
-        "--split",
-        type=within(bounds_of("split")),
-        help="number of the official split (default: the split of the training)",
-    )
-    add_clip_rate(parser)
-    parser.add_argument(
-        "--batch-size", type=within(bounds_of("batch_size")), default=16, help="clips in a batch"
-    )
-    parser.add_argument(
-        "--workers", type=within(bounds_of("workers")), default=1, help="processes that load clips"
-    )
-    parser.add_argument(
-        "--batch-timeout",
-        type=within(bounds_of("batch_timeout"), float),
-        default=Config.batch_timeout,
-        help="seconds to wait for a batch; 0: no limit",
-    )
-    parser.add_argument(
-        "--skip-bad",
-        **BOOLEAN,
-        default=False,
-        help="leave out rows and videos that cannot be used, and list them",
-    )
-
-
-def add_checkpoint(parser: Parser) -> None:
-    """Add the option that names a trained network."""
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="checkpoint of the network; or pretrained weights: a file of another project, or a "
-        "name that python -m run.networks --pretrained lists",
-    )
-
-
-def add_trained_network(parser: Parser) -> None:
-    """Add the options of a command that opens a trained network."""
-    add_checkpoint(parser)
-    add_gpus(parser)
-    parser.add_argument(
-        "--precision",
-        choices=("auto", "fp32", "bf16", "fp16"),
-        default="auto",
-        help="number format; auto: mixed precision on a GPU, fp32 on the CPU",
-    )
-
-
-def check_checkpoint(checkpoint: Path) -> None:
-    """Check that `--checkpoint` is a file or the name of pretrained weights.
-
-    Raises:
-        TrainError, NetworkError: it is neither.
-    """
-    if checkpoint.is_file():
-        return
-    if not is_source_name(str(checkpoint)):
-        raise TrainError(f"{checkpoint}: there is no such file")
-    check_source_name(str(checkpoint))
-
-
-def folder_beside(checkpoint: Path) -> Path:
-    """Return where files about a network are written by default: in the folder of its checkpoint.
-
-    For pretrained weights that are given by name it is `results/pretrained/<name>`.
-    """
-    if is_source_name(str(checkpoint)) and not checkpoint.exists():
-        return Path("results", "pretrained", str(checkpoint).replace(":", "_"))
-    return checkpoint.parent
-
-
-def set_up_logging(*, debug: bool = False) -> None:
-    """Send the log to stderr, with colours if that is a terminal."""
-    lines = {"fmt": "%(asctime)s %(levelname)s %(message)s", "datefmt": "%H:%M:%S"}
-    level = "DEBUG" if debug else "INFO"
-    coloredlogs.install(level=level, stream=sys.stderr, reconfigure=True, **lines)
-    if not sys.stderr.isatty():
-        for handler in logging.getLogger().handlers:
-            handler.setFormatter(PlainFormatter(lines["fmt"], lines["datefmt"]))
-    for chatty in ("matplotlib", "PIL", "tensorboard", "fsspec"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-
-
-def is_about_a_users_file(error: OSError) -> bool:
-    """Return whether an OSError is about a file of the user, rather than a bug of this project.
-
-    This is so if the error names a file that does not belong to Python or an installed package, or
-    if the disk or a limit of the system has caused it.
-    """
-    if error.errno is None:
-        return False
-    if not isinstance(error.filename, str | bytes | os.PathLike) or not error.filename:
-        return error.errno in SYSTEM_LIMITS
-    path = Path(os.fsdecode(error.filename)).absolute()
-    return not any(path.is_relative_to(folder) for folder in INSTALLED)
-
-
-def command(main: Callable[[], object]) -> int:
-    """Run a command's `main`, print one line for an error of the user's, return the exit code.
-
-    The code is 0 if all went well, 2 for bad input, 3 if training diverged, 128 + signal after an
-    interruption. Other exceptions are bugs: they are not caught (Python's exit code is 1).
-    """
-    set_up_logging()
-    try:
-        with logging_redirect_tqdm():
-            main()
-    except (DataError, MachineError, NetworkError, TrainError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return BAD_INPUT
-    except OSError as error:
-        if not is_about_a_users_file(error):
-            raise
-        log.debug("the error came from here:", exc_info=True)
-        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-        print(f"error: {' '.join(f'{where}{error.strerror}'.split())}", file=sys.stderr)
-        return BAD_INPUT
-    except DivergedError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return DIVERGED
-    except Interrupted as stop:
-        print(f"interrupted: {stop}", file=sys.stderr)
-        return 128 + stop.signum
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
-    return 0
 
 
 def start_training(config: Config) -> Path:

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.data_error import DataError
-from run.command_line import HelpFormatter, Parser, command
+from run.command_line import HelpFormatter, Parser
+from run.exit_codes import command
 
 if TYPE_CHECKING:
     from run.comparing.comparison import Comparison

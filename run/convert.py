@@ -28,7 +28,8 @@ from data.store.ffmpeg import (
 )
 from data.store.unfinished_folders import sweep_unfinished
 from data.store.writer import has_single_store
-from run.command_line import Parser, command
+from run.command_line import Parser
+from run.exit_codes import command
 from run.packing import convert_and_pack, stores_to_pack
 from run.worker_pool import VideoTask, add_workers, positive, report, run_tasks
 from train.option_bounds import Bounds, within

@@ -18,7 +18,8 @@ from pathlib import Path
 from data.file_writing import write_text
 from data.synthetic import ACTIONS, write_long_video, write_videos
 from run import convert, evaluate, explain, predict
-from run.command_line import Parser, command, parse_config
+from run.command_line import Parser, parse_config
+from run.exit_codes import command
 from train.option_bounds import Bounds, within
 
 log = logging.getLogger(__name__)

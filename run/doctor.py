@@ -12,7 +12,8 @@ from pathlib import Path
 
 from run.checks.finding import ERROR, WARNING, as_lines, worst
 from run.checks.machine import check_machine
-from run.command_line import BAD_INPUT, Parser, command
+from run.command_line import Parser
+from run.exit_codes import BAD_INPUT, command
 from train.config import bounds_of
 from train.option_bounds import within
 

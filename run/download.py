@@ -20,7 +20,8 @@ from data.annotations.label_csv_writer import Row
 from data.annotations.published_lists import Rejections, labelled_csv
 from data.data_error import DataError
 from data.store.ffmpeg import ffmpeg_executable
-from run.command_line import Parser, command
+from run.command_line import Parser
+from run.exit_codes import command
 from run.worker_pool import VideoTask, positive, report, run_tasks
 
 log = logging.getLogger(__name__)

@@ -24,14 +24,9 @@ import sys
 from pathlib import Path
 
 from data.annotations.video_folders import frames_root
-from run.command_line import (
-    HelpFormatter,
-    Parser,
-    add_dataset_to_score,
-    add_trained_network,
-    check_checkpoint,
-    command,
-)
+from run.command_line import HelpFormatter, Parser
+from run.exit_codes import command
+from run.shared_options import add_dataset_to_score, add_trained_network, check_checkpoint
 from train.config import bounds_of
 from train.option_bounds import Bounds, within
 

@@ -19,13 +19,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from run.command_line import (
-    Parser,
+from run.command_line import Parser
+from run.exit_codes import command
+from run.shared_options import (
     add_checkpoint,
     add_gpus,
     add_video_file,
     check_checkpoint,
-    command,
     folder_beside,
 )
 from train.option_bounds import Bounds, within

@@ -19,14 +19,9 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from run.command_line import (
-    HelpFormatter,
-    Parser,
-    add_checkpoint,
-    check_checkpoint,
-    command,
-    folder_beside,
-)
+from run.command_line import HelpFormatter, Parser
+from run.exit_codes import command
+from run.shared_options import add_checkpoint, check_checkpoint, folder_beside
 from train.config import bounds_of
 from train.option_bounds import within
 from train.train_errors import TrainError

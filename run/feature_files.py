@@ -26,7 +26,7 @@ from run.trained_network import Trained, open_checkpoint
 from run.worker_pool import printable
 from train.config import Config
 from train.devices import Devices, open_devices
-from train.normalisation import normalised
+from train.input_normalisation import normalised
 
 log = logging.getLogger(__name__)
 

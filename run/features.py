@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.annotations.video_folders import frames_root
-from run.command_line import (
-    Parser,
+from run.command_line import Parser
+from run.exit_codes import command
+from run.shared_options import (
     add_dataset_to_score,
     add_trained_network,
     check_checkpoint,
-    command,
     folder_beside,
 )
 from train.option_bounds import Bounds, within

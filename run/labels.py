@@ -17,7 +17,8 @@ from data.annotations.published_lists import Rejections, read_classes
 from data.annotations.tree_labels import label_tree
 from data.data_error import DataError
 from data.dataset_defaults import READY_MADE, dataset_spec
-from run.command_line import Parser, command
+from run.command_line import Parser
+from run.exit_codes import command
 from train.config import BELOW_ONE
 from train.option_bounds import within
 

@@ -16,7 +16,8 @@ import sys
 
 from network.figures import CLASSES, FRAMES, SIZE, compute_figures, read_figures
 from network.registry import find_builder, list_networks
-from run.command_line import Parser, command
+from run.command_line import Parser
+from run.exit_codes import command
 from run.tables import aligned_table
 from train.config import bounds_of
 from train.option_bounds import Bounds, within

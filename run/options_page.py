@@ -31,7 +31,8 @@ from run import (
     report,
     tune,
 )
-from run.command_line import BY_RECIPE, build_parser, command, dataset_defaults
+from run.command_line import BY_RECIPE, build_parser, dataset_defaults
+from run.exit_codes import command
 from train.config import Config
 from train.recipes import GOVERNED
 

@@ -25,15 +25,8 @@ from data.annotations.tree_labels import parts_are_given
 from data.annotations.video_tree import TreeVideo, videos_in_tree
 from data.data_error import DataError
 from run import check, convert, evaluate
-from run.command_line import (
-    BAD_INPUT,
-    Parser,
-    build_parser,
-    command,
-    config_of,
-    given_options,
-    start_training,
-)
+from run.command_line import Parser, build_parser, config_of, given_options, start_training
+from run.exit_codes import BAD_INPUT, command
 from run.labels import GROUP
 from train.config import Config
 from train.input_check import check_names

@@ -11,7 +11,8 @@ import json
 import sys
 from pathlib import Path
 
-from run.command_line import Parser, command, complete, given_options, parser_with_defaults
+from run.command_line import Parser, complete, given_options, parser_with_defaults
+from run.exit_codes import command
 from train.option_bounds import Bounds, within
 
 

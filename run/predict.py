@@ -27,15 +27,9 @@ import sys
 from pathlib import Path
 
 from data.data_error import DataError
-from run.command_line import (
-    HelpFormatter,
-    Parser,
-    add_trained_network,
-    add_video_file,
-    boolean,
-    check_checkpoint,
-    command,
-)
+from run.command_line import HelpFormatter, Parser, boolean
+from run.exit_codes import command
+from run.shared_options import add_trained_network, add_video_file, check_checkpoint
 from train.option_bounds import Bounds, within
 
 

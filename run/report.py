@@ -18,7 +18,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data.data_error import DataError
-from run.command_line import Parser, command
+from run.command_line import Parser
+from run.exit_codes import command
 from train.option_bounds import Bounds, within
 
 log = logging.getLogger(__name__)

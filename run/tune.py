@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 from data.file_writing import write_text
-from run.command_line import Parser, command, complete, given_options, parser_with_defaults
+from run.command_line import Parser, complete, given_options, parser_with_defaults
+from run.exit_codes import command
 from train.input_check import check_inputs
 from train.option_bounds import Bounds, within
 from train.train_errors import TrainError

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from data.data_error import DataError
-from run.command_line import BAD_INPUT
+from run.exit_codes import BAD_INPUT
 from train.config import bounds_of
 from train.cpu_cores import usable_cores
 from train.option_bounds import Bounds, within

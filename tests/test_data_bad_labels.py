@@ -17,7 +17,7 @@ from data.annotations.splits import open_split
 from data.annotations.video_folders import Videos
 from data.data_error import DataError
 from data.dataset_defaults import dataset_spec
-from run.command_line import command
+from run.exit_codes import command
 
 HEADER = "label,id,split\n"
 GOOD = "x,a,train\ny,b,train\nx,c,val\n"

@@ -1,5 +1,6 @@
 """From a dataset's folder to the videos of a split: which csv, which rows, which classes."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -187,3 +188,11 @@ print({"torch", "imgaug"} & set(sys.modules))
     assert done.stdout.split("\n")[:2] == ["set()", "set()"]
     with pytest.raises(AttributeError, match="'data' has no attribute 'nothing'"):
         data.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("name", sorted(set(DATASETS) - {"custom"}))
+def test_the_docstring_of_a_script_says_its_learning_rate_and_batch(name):
+    script = Path(__file__).parents[1] / f"train_{name}.py"
+    said = " ".join((ast.get_docstring(ast.parse(script.read_text())) or "").split())
+    spec = dataset_spec(name)
+    assert f"learning rate {spec.lr:g}, batches of {spec.batch} clips" in said

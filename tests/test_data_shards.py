@@ -26,7 +26,7 @@ from data.store.shard_writer import Packer
 from data.synthetic import render, write_videos
 from run import check, convert, labels
 from run.benchmarks.million_videos import simulate
-from run.command_line import command
+from run.exit_codes import command
 
 ROOT = Path(__file__).parent.parent
 

@@ -16,7 +16,8 @@ from data.dataset_defaults import DATASETS
 from data.synthetic import write_videos
 from network import list_networks
 from run import download
-from run.command_line import command, parse_config
+from run.command_line import parse_config
+from run.exit_codes import command
 from run.own_videos import build_custom_parser
 
 ROOT = Path(__file__).parent.parent

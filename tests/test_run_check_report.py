@@ -22,7 +22,7 @@ from run import check
 from run.checks.crash_safe_pool import Crash, results_of
 from run.checks.labelled_parts import recognise
 from run.checks.report_page import BINS, histogram
-from run.command_line import command
+from run.exit_codes import command
 
 ODD = 'a<b>&"c'  # the name of a class that html must not take for a tag
 

@@ -13,7 +13,8 @@ import pytest
 
 from data.data_error import DataError
 from network.network_error import NetworkError
-from run.command_line import boolean, build_parser, command, parse_config
+from run.command_line import boolean, build_parser, parse_config
+from run.exit_codes import command
 from train.train_errors import DivergedError, Interrupted, TrainError
 
 ROOT = Path(__file__).parent.parent

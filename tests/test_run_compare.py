@@ -14,7 +14,6 @@ from PIL import Image
 
 import run.compare
 from data.annotations.video_folders import Videos
-from run.command_line import command
 from run.comparing.class_changes import class_changes
 from run.comparing.comparison import FEW_RUNS, UNDECIDED, compare
 from run.comparing.configurations import Compared, Configuration, short_names
@@ -25,6 +24,7 @@ from run.comparing.paired_bootstrap import (
     paired_intervals,
 )
 from run.evaluation.predictions_csv import write_predictions
+from run.exit_codes import command
 
 CLASSES = ("grow", "shrink | fast", "turn")
 PROTOCOL = {"views": 1, "crops": 1, "frames": 8, "size": 64, "fps": None, "interval": 2}

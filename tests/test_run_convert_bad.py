@@ -21,8 +21,8 @@ from data.store import FrameStore, verify_store, write_store
 from data.store.ffmpeg import Stopped, extract_jpegs
 from data.store.unfinished_folders import sweep_unfinished
 from data.synthetic import render, write_video
-from run.command_line import command
 from run.convert import find_videos_to_convert, main
+from run.exit_codes import command
 
 
 @pytest.fixture(scope="module")

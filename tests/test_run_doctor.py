@@ -10,7 +10,7 @@ from run import doctor
 from run.checks import machine
 from run.checks.convolutions import judge_accuracy, judge_speed, known_trouble
 from run.checks.finding import Finding, as_lines, worst
-from run.command_line import command
+from run.exit_codes import command
 from train.convolution_check import Speed, measure_accuracy
 from train.devices import open_devices
 

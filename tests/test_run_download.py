@@ -13,8 +13,8 @@ import cv2
 import pytest
 
 from data.store.ffmpeg import ffmpeg_executable
-from run.command_line import command
 from run.download import _scratch, main
+from run.exit_codes import command
 
 pytest.importorskip("yt_dlp")
 ROOT = Path(__file__).parent.parent

@@ -28,7 +28,7 @@ from run.evaluation.pictures import (
 from run.evaluation.video_scores import score_videos
 from train.devices import Devices
 from train.evaluation import evaluate, predictions
-from train.normalisation import normalised
+from train.input_normalisation import normalised
 from train.report.prediction_scores import confusion_matrix
 from train.signals import Signals
 from train.train_errors import Interrupted

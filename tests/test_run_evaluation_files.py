@@ -21,13 +21,14 @@ from data.data_error import DataError
 from data.store import DATABASE
 from network.network_error import NetworkError
 from network.pretrained.sources import find_source
-from run.command_line import command, complete
+from run.command_line import complete
 from run.evaluate import ORDERS
 from run.evaluation import evaluation, result_files
 from run.evaluation.evaluation import possible_orders
 from run.evaluation.predictions_csv import NAME, read_predictions, write_predictions
 from run.evaluation.result_card import file_digest, licence_of
 from run.evaluation.result_folder import free_folder, publish
+from run.exit_codes import command
 
 ROOT = Path(__file__).parent.parent
 SHAPE = ["--clip-length", "4", "--clip-size", "32", "--gpus", "0", "--workers", "0"]

@@ -22,7 +22,7 @@ from data.synthetic import render, write_video
 from network import NetworkError, build_network, insert_srtg
 from network.input_profile import DEFAULT_PROFILE
 from network.srtg import SRTG
-from run.command_line import command
+from run.exit_codes import command
 from run.explaining.explained_layer import choose_layer, last_layer
 from run.explaining.film import film_frames, film_rate
 from run.explaining.heat_maps import evidence, grad_cam, resized, saliency_tubes, trace

@@ -16,14 +16,14 @@ import run.exporting.formats
 from network import build_network, registry
 from network.layers import Conv3d
 from network.srtg import SRTG
-from run.command_line import command
+from run.exit_codes import command
 from run.exporting.agreement import largest_difference
 from run.exporting.clip_axes import ClipAxes, clip_axes, random_clips, shapes_to_check
 from run.exporting.exported_network import ExportedNetwork
 from run.exporting.formats import FORMATS
 from run.trained_network import open_checkpoint
 from train.devices import open_devices
-from train.normalisation import normalised
+from train.input_normalisation import normalised
 from train.train_errors import TrainError
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "score_onnx.py"

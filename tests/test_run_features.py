@@ -17,7 +17,7 @@ from data.clips.loader import Batch
 from data.store import DATABASE, FrameStore, write_store
 from network import build_network
 from network.input_profile import DEFAULT_PROFILE
-from run.command_line import command
+from run.exit_codes import command
 from run.layer_features import features_of
 from run.layer_outputs import output_shapes
 from run.neighbours import Query, nearest, share_of_same_label

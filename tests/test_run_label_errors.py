@@ -16,7 +16,8 @@ from data.dataset_defaults import dataset_spec
 from run import check, demo
 from run.benchmarks.label_errors import counts, flipped_dataset, measure
 from run.checks.label_errors import find_label_errors, scores_of, suspects_of
-from run.command_line import command, complete
+from run.command_line import complete
+from run.exit_codes import command
 from train.results.losses_file import append_losses, as_row, row_type, start_losses
 from train.results.recorder import write_config
 

@@ -24,7 +24,7 @@ from random_checkpoint import random_checkpoint
 import run.predict
 from data.store.ffmpeg import ffmpeg_executable
 from data.synthetic import FRAMES_PER_SECOND, write_long_video
-from run.command_line import command
+from run.exit_codes import command
 from run.predicting.segments import blend
 from run.predicting.stream_reader import (
     LARGEST_DRIFT,

@@ -19,7 +19,8 @@ import run.predict
 from data.clips.clip_dataset import ClipDataset
 from data.store import DATABASE, write_store
 from data.synthetic import render, write_video
-from run.command_line import command, complete
+from run.command_line import complete
+from run.exit_codes import command
 from train.checkpoint.saving import save_checkpoint
 from train.devices import open_devices
 from train.evaluation import evaluate

@@ -24,7 +24,8 @@ from data.synthetic import render
 from network.input_profile import InputProfile
 from network.pretrained.opening import find_weights
 from network.pretrained.sources import LAYOUT_PROFILES, find_source
-from run.command_line import command, folder_beside
+from run.exit_codes import command
+from run.shared_options import folder_beside
 from run.single_clip import read_clip
 from run.trained_network import Trained, open_checkpoint
 from train.devices import open_devices

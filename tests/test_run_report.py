@@ -13,7 +13,7 @@ import pytest
 
 from data.data_error import DataError
 from run import report
-from run.command_line import command
+from run.exit_codes import command
 from run.report_server import server_of
 from train.config import Config
 from train.results.recorder import write_config

@@ -25,7 +25,7 @@ from data.data_error import DataError
 from data.store import FrameStore, write_store
 from data.store.ffmpeg import ffmpeg_executable
 from data.synthetic import render, write_long_video, write_video
-from run.command_line import command
+from run.exit_codes import command
 from run.given_videos import clips_of_video
 from run.mp4_writer import write_mp4
 from run.predicting.prediction_files import FILES, segments_csv, segments_srt

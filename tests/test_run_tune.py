@@ -11,7 +11,7 @@ from PIL import Image
 from runs import command
 
 from run import tune
-from run.command_line import command as run_command
+from run.exit_codes import command as run_command
 from train.config import Config
 from train.learning_rate_finder import RangeTest, draw_range, smoothed, verdict
 

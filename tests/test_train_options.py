@@ -13,7 +13,8 @@ from data.data_error import DataError
 from data.dataset_defaults import DATASETS
 from network.network_error import NetworkError
 from run import evaluate, networks, plan, predict
-from run.command_line import build_parser, command, parse_config
+from run.command_line import build_parser, parse_config
+from run.exit_codes import command
 from train.config import Config, bounds_of
 from train.devices import open_devices
 from train.option_bounds import Bounds, within

@@ -12,8 +12,8 @@ import pytest
 import torch
 from runs import NETWORK, assert_same_results, command, csv_rows, folder, start, train
 
-from run.command_line import command as run_command
 from run.command_line import parse_config
+from run.exit_codes import command as run_command
 from train import loop as engine
 from train.results import disk_space as train_space
 from train.results.losses_file import open_losses

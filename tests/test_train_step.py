@@ -14,9 +14,9 @@ from run.command_line import parse_config
 from train.devices import open_devices
 from train.divergence import check_last_step
 from train.evaluation import network_to_validate
+from train.input_normalisation import normalised
 from train.loaders import training_batches
 from train.mixing import mixed
-from train.normalisation import normalised
 from train.prefetch import prefetched
 from train.setup import prepare
 from train.speed_monitor import SpeedMonitor

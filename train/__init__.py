@@ -25,7 +25,7 @@ text_table            lines of cells as text with aligned columns
 averaged_weights      exponential moving average (EMA) of the weights
 batchnorm             batch norm over sub-batches, synchronised or precise
 mixing                mixup and CutMix
-normalisation         normalise clips as the network's input profile says
+input_normalisation normalise clips as the network's input profile says
 metrics               top-1, top-5 and loss over clips
 evaluation            score a network, also after each epoch; average the views of a video
 progress              the progress bar and the lines of the log

@@ -19,9 +19,9 @@ from data.clips.loader import Batch
 from train.batchnorm import estimate_statistics
 from train.devices import Devices
 from train.distributed import all_reduce_sum, broadcast_tensors
+from train.input_normalisation import normalised
 from train.loaders import unaugmented_batches
 from train.metrics import Meter
-from train.normalisation import normalised
 from train.prefetch import prefetched
 from train.results.val_predictions import ValPredictions
 from train.signals import Signals

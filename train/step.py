@@ -16,8 +16,8 @@ from data.clips.loader import Batch, StepPlan
 from train.averaged_weights import update_average
 from train.distributed import no_sync, true_in_all_ranks
 from train.divergence import check_last_step
+from train.input_normalisation import normalised
 from train.mixing import heavier_labels, mixed
-from train.normalisation import normalised
 from train.optimiser import set_learning_rate
 from train.speed_monitor import SpeedMonitor
 from train.step_outcome import StepOutcome

@@ -9,10 +9,10 @@ import torch
 
 from data.clips.loader import Batch, StepPlan
 from train.freezing import set_training_mode
+from train.input_normalisation import normalised
 from train.loaders import batches_of_steps
 from train.memory import restored
 from train.mixing import mixed
-from train.normalisation import normalised
 from train.prefetch import prefetched
 from train.speed_monitor import SpeedMonitor
 from train.step import accumulate_gradients, unscale_and_clip, update

@@ -1,4 +1,4 @@
-"""The exceptions that end a training run early, with their exit codes (see `run.command_line`)."""
+"""The exceptions that end a training run early, with their exit codes (see `run.exit_codes`)."""
 
 
 class TrainError(ValueError):

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from data.synthetic import ACTIONS, render
 from network import build_network
-from train.normalisation import normalised
+from train.input_normalisation import normalised
 
 #: Label of a curve in the picture -> (name of the network, options of `build_network`).
 CURVES: dict[str, tuple[str, dict]] = {

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from network.network_error import NetworkError
 from network.torchvision_networks import check_clip_shape
-from run.command_line import folder_beside
 from run.dataset_clips import open_dataset_clips, with_class_names
 from run.evaluation.accuracy_by_views import part_scores, parts_of
 from run.evaluation.class_scores import Share
@@ -20,6 +19,7 @@ from run.evaluation.result_files import write_files
 from run.evaluation.result_folder import check_writable, free_folder, publish
 from run.evaluation.results import Evaluated
 from run.evaluation.video_scores import score_videos
+from run.shared_options import folder_beside
 from run.trained_network import open_checkpoint
 from train.config import Config
 from train.devices import open_devices

@@ -31,7 +31,7 @@ from run.single_clip import SingleClip, read_clip
 from run.trained_network import Trained, open_checkpoint
 from run.worker_pool import printable
 from train.devices import Devices, open_devices
-from train.normalisation import normalised
+from train.input_normalisation import normalised
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from run.predicting.segments import blend
 from run.predicting.stream_reader import NewestFrames, StreamReader
 from train.config import Config
 from train.devices import Devices
-from train.normalisation import normalised
+from train.input_normalisation import normalised
 
 POLL = 0.2  # seconds between two checks whether to stop
 
