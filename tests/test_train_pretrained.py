@@ -87,7 +87,7 @@ def test_a_run_takes_network_clips_and_recipe_from_the_weights(tiny, tmp_path, a
     theirs = load_pretrained(CSN_50)
     assert torch.equal(run.net.layer4[2].conv3[0].weight, theirs.layer4[2].conv3[0].weight)
     said = caplog.text
-    assert "--network is not given: it is ir_csn_50" in said
+    assert "--network is not given: training ir_csn_50" in said
     assert "the classifier is for other classes" in said
     assert "clips as the weights expect them: 32 frames of 224x224 pixels" in said
 
