@@ -58,6 +58,8 @@ def measure(args: argparse.Namespace) -> list[dict]:
 
     ratio is the measure of the row's way divided by that of ours.
     """
+    if args.scratch:
+        args.scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.scratch) as folder:
         scratch = Path(folder)
         paths = find_videos(args.videos, scratch, max(args.count, args.convert))
