@@ -3,7 +3,6 @@
 import json
 import multiprocessing
 import os
-import re
 import signal
 import socket
 
@@ -146,8 +145,8 @@ def test_where_the_file_system_has_no_locks_the_text_decides(tmp_path, changes, 
 @pytest.mark.parametrize("name", ["run", "run/below"])
 def test_a_file_in_the_way_is_one_sentence(tmp_path, name):
     (tmp_path / "run").write_text("something else")
-    said = f"{tmp_path / 'run'}: this file has the name of a folder that the results need"
-    with pytest.raises(TrainError, match=re.escape(said)), locked(tmp_path / name):
+    said = "a file has the name of the results folder"
+    with pytest.raises(TrainError, match=said), locked(tmp_path / name):
         pytest.fail("there is no such folder")
     assert (tmp_path / "run").read_text() == "something else"
 

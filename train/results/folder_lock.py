@@ -58,10 +58,9 @@ def _make_folder(folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        file = next(path for path in (folder, *folder.parents) if path.exists())
         raise TrainError(
-            f"{file}: this file has the name of a folder that the results need; move it, or give "
-            "another --model-dir or --task-name"
+            f"{folder}: a file has the name of the results folder; move it, or give another "
+            "--model-dir or --task-name"
         ) from error
     return made
 
