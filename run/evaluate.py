@@ -26,7 +26,12 @@ from pathlib import Path
 from data.annotations.video_folders import frames_root
 from run.command_line import HelpFormatter, Parser
 from run.exit_codes import command
-from run.shared_options import add_dataset_to_score, add_trained_network, check_checkpoint
+from run.shared_options import (
+    add_clip_shape,
+    add_dataset_to_score,
+    add_trained_network,
+    check_checkpoint,
+)
 from train.config import bounds_of
 from train.option_bounds import Bounds, within
 
@@ -53,12 +58,7 @@ def build_parser() -> Parser:
         default=1,
         help="crops of each clip: 1, in the centre, or 3 along the longer side of the frames",
     )
-    for name, what in (("clip_length", "frames"), ("clip_size", "height and width")):
-        parser.add_argument(
-            f"--{name.replace('_', '-')}",
-            type=within(bounds_of(name)),
-            help=f"{what} of a clip (default: as in training)",
-        )
+    add_clip_shape(parser)
     parser.add_argument(
         "--crop-share",
         type=within(bounds_of("crop_share"), float),

@@ -21,9 +21,7 @@ from pathlib import Path
 
 from run.command_line import HelpFormatter, Parser
 from run.exit_codes import command
-from run.shared_options import add_checkpoint, check_checkpoint, folder_beside
-from train.config import bounds_of
-from train.option_bounds import within
+from run.shared_options import add_checkpoint, add_clip_shape, check_checkpoint, folder_beside
 from train.train_errors import TrainError
 
 #: The formats, and the packages that each needs besides torch.
@@ -45,12 +43,7 @@ def build_parser() -> Parser:
         default=["onnx"],
         help="formats of the files",
     )
-    for name, what in (("clip_length", "frames"), ("clip_size", "height and width")):
-        parser.add_argument(
-            f"--{name.replace('_', '-')}",
-            type=within(bounds_of(name)),
-            help=f"{what} of a clip, where the file takes one shape only (default: as in training)",
-        )
+    add_clip_shape(parser, where=", where the file takes one shape only")
     parser.add_argument(
         "--out",
         type=Path,

@@ -21,6 +21,21 @@ def add_clip_rate(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_clip_shape(parser: argparse.ArgumentParser, *, where: str = "") -> None:
+    """Add the options for another clip shape than that of the training.
+
+    Args:
+        parser: takes --clip-length and --clip-size.
+        where: words for the help texts, in which case they have an effect.
+    """
+    for name, what in (("clip_length", "frames"), ("clip_size", "height and width")):
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=within(bounds_of(name)),
+            help=f"{what} of a clip{where} (default: as in training)",
+        )
+
+
 def add_video_file(parser: argparse.ArgumentParser) -> None:
     """Add the options of commands that take clips from video files."""
     add_clip_rate(parser)
