@@ -11,6 +11,7 @@ import argparse
 import csv
 import json
 import logging
+import math
 import sys
 import time
 from pathlib import Path
@@ -45,11 +46,18 @@ def label_csv(root: Path, part: str) -> Path:
     return root / "labels" / f"motion_{part}.csv"
 
 
-def prepare(root: Path, *, scale: float = 1.0) -> Path:
-    """Render and convert the videos below `root`, write label csvs, return the training csv."""
+def prepare(root: Path, *, scale: float = 1.0, largest_val_scale: float = math.inf) -> Path:
+    """Render and convert the videos below `root`, write label csvs, return the training csv.
+
+    Args:
+        root: folder of videos, stores and labels.
+        scale: number of videos relative to the full demo.
+        largest_val_scale: the same for the validation videos, if `scale` is larger.
+    """
+    scales = {"train": scale, "val": min(scale, largest_val_scale)}
     for part, (per_class, seed) in PARTS.items():
         videos = write_videos(
-            root / "videos", max(2, round(per_class * scale)), seed=seed, prefix=part
+            root / "videos", max(2, round(per_class * scales[part])), seed=seed, prefix=part
         )
         labels = label_csv(root, part)
         labels.parent.mkdir(parents=True, exist_ok=True)

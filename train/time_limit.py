@@ -172,8 +172,6 @@ def fitted_parts(
         whole = begun + _largest(lambda n: takes(begun + n) <= seconds, full - begun)
         if whole == full:
             return parts(full)
-        if config.multigrid == "paper" and whole > begun:
-            return parts(whole)
         most = _largest(lambda n: takes(whole + n / clips) <= seconds, clips - 1)
         if run.step == 0 and whole == 0 and most < min(config.batch_size, clips):
             most = 0  # not even a step of the batch asked for

@@ -45,7 +45,7 @@ def measure(args: argparse.Namespace) -> list[dict]:
     ]
     for scale, minutes, policy, seed in tqdm(runs, desc="trainings", disable=None):
         root = args.root / f"scale_{scale:g}"
-        labels = demo.prepare(root, scale=scale)
+        labels = demo.prepare(root, scale=scale, largest_val_scale=1)
         with labels.open(newline="") as file:
             videos = sum(1 for _ in csv.DictReader(file))
         key = (videos, minutes, policy, seed)

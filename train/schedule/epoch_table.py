@@ -24,62 +24,70 @@ STEP = np.dtype(
 )
 
 
-def epochs_table(
-    config: Config, phases: Sequence[Phase], n_clips: int, *, last_clips: int
-) -> np.ndarray:
+def epochs_table(config: Config, phases: Sequence[Phase], n_clips: int) -> np.ndarray:
     """Return all steps, of dtype STEP, with the factor of the batch size alone in the field `lr`.
 
     Args:
         config: decides how the learning rate follows the batch size.
-        phases: those of the run; phases with the same epochs share the clips of each of them.
-        n_clips: clips of an epoch.
-        last_clips: clips of the last epoch.
+        phases: those of the run, see `multigrid_phases`.
+        n_clips: clips of an epoch; the last one may have fewer.
     """
-    last_epoch = phases[-1].epochs.stop - 1
     epochs: list[np.ndarray] = []
-    for _, group in itertools.groupby(enumerate(phases), key=lambda item: item[1].epochs):
-        numbered = list(group)
-        tables: dict[tuple[int, int], tuple[np.ndarray, int]] = {}  # equal epochs are cut only once
-        position = 0
-        for epoch in numbered[0][1].epochs:
-            clips = last_clips if epoch == last_epoch else n_clips
-            if (position, clips) not in tables:
-                tables[position, clips] = _epoch_table(config, numbered, clips, position)
-            steps, after = tables[position, clips]
-            epochs.append(steps)
-            # The paper's short cycle continues in the next epoch: with one step an epoch, it would
-            # otherwise never get past its first shape.
-            position = after if config.multigrid == "paper" else 0
+    tables: dict[tuple, tuple[np.ndarray, int]] = {}  # equal epochs are cut only once
+    last_phase, position = -1, 0
+    for begin in range(0, phases[-1].end, n_clips):
+        clips = {
+            number: overlap
+            for number, phase in enumerate(phases)
+            if (overlap := min(phase.end, begin + n_clips) - max(phase.begin, begin)) > 0
+        }
+        # The paper's short cycle continues in the next epoch: with one step an epoch, it would
+        # otherwise never get past its first shape.
+        if config.multigrid != "paper" or last_phase != next(iter(clips)):
+            position = 0
+        key = (*clips.items(), position)
+        if key not in tables:
+            total = min(n_clips, phases[-1].end - begin)
+            shared = _shared_out(list(clips.values()), total)
+            parts = [(number, phases[number], n) for number, n in zip(clips, shared, strict=True)]
+            tables[key] = _epoch_table(config, parts, position)
+        steps, position = tables[key]
+        epochs.append(steps)
+        last_phase = max(clips)
     table = np.concatenate(epochs)
     table["epoch"] = np.repeat(np.arange(1, len(epochs) + 1), [len(steps) for steps in epochs])
     return table
 
 
+def _shared_out(weights: Sequence[int], total: int) -> list[int]:
+    """Divide `total` clips in proportion to `weights`."""
+    bounds = [round(sum(weights[:i]) * total / sum(weights)) for i in range(len(weights) + 1)]
+    return [end - begin for begin, end in itertools.pairwise(bounds)]
+
+
 def _epoch_table(
-    config: Config, phases: Sequence[tuple[int, Phase]], n_clips: int, position: int
+    config: Config, parts: Sequence[tuple[int, Phase, int]], position: int
 ) -> tuple[np.ndarray, int]:
     """Return the steps of one epoch, and the position in the short cycle after the last of them.
 
     Args:
         config: decides how the learning rate follows the batch size.
-        phases: the index of each phase and the phase; they share the clips evenly.
-        n_clips: clips of the epoch.
-        position: position in the short cycle of each phase's first step.
+        parts: the index of each phase, the phase and its clips.
+        position: position in the short cycle of the first phase's first step.
     """
-    bounds = [round(i * n_clips / len(phases)) for i in range(len(phases) + 1)]
     tables = []
-    for (number, phase), (begin, end) in zip(phases, itertools.pairwise(bounds), strict=True):
-        if end == begin:  # an epoch of fewer clips than phases
+    for number, phase, clips in parts:
+        if not clips:  # an epoch of fewer clips than phases
             continue
         sizes = [shape.batch for shape in phase.short_cycle]
-        positions, batches = cut(end - begin, sizes, first=position)
+        positions, batches = cut(clips, sizes, first=0 if tables else position)
         shapes = np.array([shape[1:] for shape in phase.short_cycle])[positions]  # (steps, 2)
         steps = np.zeros(len(batches), STEP)
         steps["batch"], steps["phase"] = batches, number
         steps["frames"], steps["size"] = shapes.T
         steps["lr"] = phase.lr_factor
-        if 2 * (end - begin) < min(sizes):  # one batch, smaller than half of its shape's
-            steps["lr"] *= batch_size_factor(config, (end - begin) / phase.shape.batch)
+        if 2 * clips < min(sizes):  # one batch, smaller than half of its shape's
+            steps["lr"] *= batch_size_factor(config, clips / phase.shape.batch)
         tables.append(steps)
     table = np.concatenate(tables)
     table["start"] = np.cumsum(table["batch"]) - table["batch"]

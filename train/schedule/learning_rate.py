@@ -38,18 +38,19 @@ def learning_rates(
     return rates
 
 
-def lr_levels(config: Config, lr_steps: Sequence[int], epoch: np.ndarray) -> np.ndarray:
-    """Count how often the learning rate has been reduced before each epoch.
+def lr_levels(config: Config, lr_steps: Sequence[int], clips_before: np.ndarray) -> np.ndarray:
+    """Count how often the learning rate has been reduced before each step.
 
     Args:
         config: with another policy than "step" there are no such reductions.
-        lr_steps: epochs after which the learning rate is multiplied by `--lr-factor`, ascending.
-        epoch: int (n,), from 1.
+        lr_steps: clips after which the learning rate is multiplied by `--lr-factor`, ascending.
+        clips_before: int (steps,), clips of all earlier steps.
 
     Returns:
-        int64 (n,).
+        int64 (steps,).
     """
-    return np.searchsorted(lr_steps if config.lr_policy == "step" else [], epoch)
+    steps = lr_steps if config.lr_policy == "step" else []
+    return np.searchsorted(steps, clips_before, side="right")
 
 
 def batch_size_factor(config: Config, ratio: float) -> float:

@@ -30,12 +30,13 @@ class Shape(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """Epochs, or a part of each epoch, whose steps repeat the shapes of one short cycle."""
+    """A stretch of the run, or a part of each epoch, whose steps repeat one short cycle's shapes."""
 
     shape: Shape  # of the long cycle; also one of `short_cycle`
     short_cycle: tuple[Shape, ...]  # the shapes of successive steps, then from the start again
     lr_factor: float
-    epochs: range = range(0)
+    begin: int = 0  # clips of the run before it, where each epoch has all clips once
+    end: int = 0
 
     @property
     def mean_batch(self) -> float:
@@ -43,10 +44,18 @@ class Phase(NamedTuple):
         return sum(shape.batch for shape in self.short_cycle) / len(self.short_cycle)
 
 
-def multigrid_phases(config: Config, n_clips: int) -> tuple[list[Phase], list[int]]:
-    """Return the phases of a run on `n_clips` clips, and the epochs after which the rate falls.
+def multigrid_phases(
+    config: Config, n_clips: int, *, total: int | None = None
+) -> tuple[list[Phase], list[int]]:
+    """Return the phases of a run, and the numbers of clips after which the learning rate falls.
 
-    Phases with the same epochs share the clips of each epoch evenly. All others follow one another.
+    Phases that begin together share the clips of each epoch evenly. All others follow one another.
+
+    Args:
+        config: the options.
+        n_clips: clips of an epoch.
+        total: clips of a run that was compressed into a number of epochs that is not whole. Only
+            then may a phase of ``--multigrid paper`` end within an epoch.
 
     ``--multigrid epoch`` divides the clips of each epoch evenly among the shapes of the long cycle.
     The full shape then has over half of the steps. If the steps were divided evenly instead, the
@@ -56,38 +65,44 @@ def multigrid_phases(config: Config, n_clips: int) -> tuple[list[Phase], list[in
 
     ``--multigrid paper`` is the schedule of Wu et al., see `_paper_phases`.
     """
-    epochs = range(1, math.ceil(config.end_epoch) + 1)  # a planned part may end within one
+    end = config.end_epoch * n_clips if total is None else total
+    lr_steps = [step * n_clips for step in config.lr_steps]
     if config.multigrid == "off" or not (config.long_cycles or config.short_cycles):
         full = Shape(config.batch_size, config.clip_length, config.clip_size)
-        return [Phase(full, (full,), 1.0, epochs)], config.lr_steps
+        return [Phase(full, (full,), 1.0, end=end)], lr_steps
     if config.multigrid == "epoch":
         phases = _epoch_long_cycle(config)[-max(1, n_clips // config.batch_size) :]
         first = phases[0].lr_factor
-        phases = [
-            phase._replace(lr_factor=phase.lr_factor / first, epochs=epochs) for phase in phases
-        ]
-        return phases, config.lr_steps
+        phases = [phase._replace(lr_factor=phase.lr_factor / first, end=end) for phase in phases]
+        return phases, lr_steps
     if config.long_cycles:
-        return _paper_phases(config)
-    epochs = range(1, max(1, round(config.end_epoch * config.multigrid_epochs)) + 1)
-    lr_steps = [int(step * config.multigrid_epochs) for step in config.lr_steps]
-    return [paper_long_cycle(config)[0]._replace(epochs=epochs)], lr_steps
+        return _paper_phases(config, n_clips, total)
+    lr_steps = [step * config.multigrid_epochs for step in config.lr_steps]
+    if total is None:
+        end = max(1, round(config.end_epoch * config.multigrid_epochs)) * n_clips
+        lr_steps = [int(step) for step in lr_steps]
+    lr_steps = [round(step * n_clips) for step in lr_steps]
+    return [paper_long_cycle(config)[0]._replace(end=end)], lr_steps
 
 
-def _paper_phases(config: Config) -> tuple[list[Phase], list[int]]:
+def _paper_phases(
+    config: Config, n_clips: int, total: int | None
+) -> tuple[list[Phase], list[int]]:
     """Return the phases and the learning rate's steps of Wu et al., stretched to the run's epochs.
 
     There is a long cycle before each of `--lr-steps`, and fine-tuning at the full shape after the
-    last. The phases of a long cycle have equally many steps, so their epochs are in proportion to
+    last. The phases of a long cycle have equally many steps, so their clips are in proportion to
     their mean batch. Multigrid divides the steps of the long cycles by some factor; those of
     fine-tuning are divided by the same factor. In total there are `--multigrid-epochs` times the
-    epochs. The ends of the phases are rounded to whole epochs; phases without an epoch are left
-    out.
+    epochs. The ends of the phases are rounded to whole epochs, or to clips if there is a `total`.
+    Phases without an epoch, or without half a batch, are left out.
     """
     cycle = paper_long_cycle(config)
     cycle_ends = [step for step in config.lr_steps if step < config.end_epoch]
     rate_steps = bool(cycle_ends)
-    longest = min(config.end_epoch, max(1, round(LONG_CYCLES_END * config.end_epoch)))
+    longest = LONG_CYCLES_END * config.end_epoch
+    if total is None:
+        longest = min(config.end_epoch, max(1, round(longest)))
     cycle_ends = cycle_ends or [longest]
 
     weights = np.array([phase.mean_batch for phase in cycle]) / config.batch_size
@@ -97,26 +112,44 @@ def _paper_phases(config: Config) -> tuple[list[Phase], list[int]]:
     lengths = np.append(lengths, fine_tuning)
 
     stretch = config.end_epoch * config.multigrid_epochs / lengths.sum()
-    ends = [round(end) for end in np.cumsum(lengths) * stretch]
-    total = max(1, ends[-1])
-    ends = [*(min(end, total - 1) for end in ends[:-1]), total]  # fine-tuning has an epoch at least
-
+    ends = (np.cumsum(lengths) * stretch).tolist()  # in epochs
     phases = [*cycle] * len(cycle_ends) + [cycle[-1]]
-    phases = [
-        phase._replace(epochs=range(begin + 1, end + 1))
-        for phase, begin, end in zip(phases, [0, *ends[:-1]], ends, strict=True)
-        if end > begin
-    ]
-    if len(phases) < len(ends):
+    if total is None:
+        unit = n_clips
+        total = max(1, round(ends[-1])) * n_clips
+        ends = [round(end) * n_clips for end in ends]
+    else:
+        unit = 1
+        ends = [
+            _end_within(round(end * n_clips), n_clips, phase.shape.batch)
+            for end, phase in zip(ends, phases, strict=True)
+        ]
+    # fine-tuning has at least an epoch, or a batch
+    least = n_clips if unit == n_clips else min(total, config.batch_size)
+    ends = [*(min(end, total - least) for end in ends[:-1]), total]
+    kept: list[Phase] = []
+    for phase, end in zip(phases, ends, strict=True):
+        begin = kept[-1].end if kept else 0
+        if end == total or end - begin >= max(1, phase.shape.batch // 2 if unit == 1 else n_clips):
+            kept.append(phase._replace(begin=begin, end=end))
+    if len(kept) < len(phases):
         log.warning(
-            "multigrid: %d of %d phases would have no epoch in %d epochs and are left out",
-            len(ends) - len(phases),
-            len(ends),
-            total,
+            "multigrid: %d of %d phases would have no %s in %.4g epochs and are left out",
+            len(phases) - len(kept),
+            len(phases),
+            "epoch" if unit == n_clips else "batch",
+            total / n_clips,
         )
     lr_steps = ends[:-1][len(cycle) - 1 :: len(cycle)]  # the end of each long cycle, but ...
-    lr_steps[-1] += (total - lr_steps[-1]) // 2  # ... the last step is halfway through fine-tuning
-    return phases, lr_steps if rate_steps else []
+    # ... the last step is halfway through fine-tuning
+    lr_steps[-1] += (total - lr_steps[-1]) // unit // 2 * unit
+    return kept, lr_steps if rate_steps else []
+
+
+def _end_within(end: int, n_clips: int, batch: int) -> int:
+    """Return the clips before the end of a phase: not between epochs if less than half a batch."""
+    between_epochs = round(end / n_clips) * n_clips
+    return between_epochs if abs(end - between_epochs) < batch // 2 else end
 
 
 def _epoch_long_cycle(config: Config) -> list[Phase]:

@@ -191,26 +191,27 @@ def _planned(
 
     The field `lr` of the table has the factor of the batch size only.
     """
-    last_clips = n_clips
+    total = None
     if part and (part.is_compressed or config.multigrid != "paper"):
         whole = math.ceil(part.epochs)
         last_clips = max(1, round((part.epochs - whole + 1) * n_clips))
+        if last_clips < n_clips:
+            total = (whole - 1) * n_clips + last_clips
         if config.multigrid == "paper":
-            share = whole / part.of_epochs
-            steps = [step * share for step in config.lr_steps]
-            end = whole / config.multigrid_epochs
-            config = replace(config, end_epoch=end, lr_steps=steps)
+            epochs = total / n_clips if total else whole
+            steps = [step * epochs / part.of_epochs for step in config.lr_steps]
+            config = replace(config, end_epoch=epochs / config.multigrid_epochs, lr_steps=steps)
         else:
             config = replace(config, end_epoch=whole)
-    phases, lr_steps = multigrid_phases(config, n_clips)
-    epochs = phases[-1].epochs.stop - 1
+    phases, lr_steps = multigrid_phases(config, n_clips, total=total)
+    epochs = math.ceil(phases[-1].end / n_clips)
     most = epochs * max(1, n_clips // config.batch_size)
     if most > MOST_STEPS:
         raise TrainError(
             f"{epochs:,} epochs of {n_clips:,} clips are up to {most:,} steps, more than the "
             f"largest schedule, {MOST_STEPS:,}: lower --end-epoch or raise --batch-size"
         )
-    return phases, lr_steps, epochs_table(config, phases, n_clips, last_clips=last_clips)
+    return phases, lr_steps, epochs_table(config, phases, n_clips)
 
 
 def _rates(
@@ -220,15 +221,15 @@ def _rates(
 
     If the run was compressed into fewer epochs, the course of the learning rate is compressed too:
     step k of n has the rate that the whole schedule has after k/n of its epochs. With `--multigrid
-    paper`, the phases were compressed before, and so were the epochs at which the rate steps.
+    paper`, the phases were compressed before, and so were the clips after which the rate falls.
     """
     step, run_done = np.arange(len(table)), np.arange(len(table)) / len(table)
-    epoch = table["epoch"]
-    epochs_done = epoch - 1 + (table["start"] + table["batch"]) / n_clips
+    clips_before = (table["epoch"].astype(np.int64) - 1) * n_clips + table["start"]
+    epochs_done = table["epoch"] - 1 + (table["start"] + table["batch"]) / n_clips
     if part and part.is_compressed and config.multigrid == "paper":
         epochs_done = epochs_done * (part.of_epochs / part.epochs)
     elif part and part.is_compressed:
-        epoch = 1 + (step * part.of_epochs) // len(table)
+        clips_before = (step * part.of_epochs) // len(table) * n_clips
         epochs_done = (step + 1) * part.of_epochs / len(table)
-    level = lr_levels(config, lr_steps, epoch)
+    level = lr_levels(config, lr_steps, clips_before)
     return level, learning_rates(config, level, epochs_done, run_done)
