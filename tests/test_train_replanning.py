@@ -29,9 +29,21 @@ def test_a_compressed_schedule_goes_through_all_rates_and_its_last_epoch_has_few
     rates = schedule.table["lr"]
     assert np.allclose(rates[:10], 0.1)
     assert np.allclose(rates[10:20], 0.01) and np.allclose(rates[20:], 0.001)
-    whole = planned([])
-    assert [schedule.asked_epochs(step) for step in (0, 5, 24)] == pytest.approx([0, 2, 9.6])
-    assert [whole.asked_epochs(step) for step in (0, 5, 24)] == [0, 0.5, 2.4]
+
+
+def test_the_first_epochs_are_compressed_but_not_below_a_tenth_of_the_run():
+    whole, compressed = planned([]), planned([[0, 2, 10]])
+    assert [whole.is_within_first(0.5, step) for step in (4, 5)] == [True, False]
+    assert [compressed.is_within_first(2.0, step) for step in (3, 4)] == [True, False]
+    assert [compressed.is_within_first(0.5, step) for step in (1, 2)] == [True, False]
+    assert [compressed.is_within_first(0.05, step) for step in (0, 1)] == [True, False]
+    assert not compressed.is_within_first(0.0, 0)
+
+
+def test_warm_up_of_a_short_run_takes_a_tenth_of_its_steps():
+    rates = planned([[0, 2, 10]], lr_policy="constant", warmup_epochs=0.5, clips=200).table["lr"]
+    assert len(rates) == 100
+    assert np.allclose(rates, [0.1 * min(1, (k + 1) / 10) for k in range(100)])
 
 
 def test_warm_up_and_cosine_are_compressed_too():

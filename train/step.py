@@ -40,7 +40,7 @@ def train_step(run: TrainingRun, batch: Batch, monitor: SpeedMonitor) -> StepOut
     config, devices = run.config, run.devices
     torch.manual_seed(hash((config.random_seed, run.step, devices.rank)) % 2**63)
     plan, lr = run.schedule.plan(run.step), run.schedule.lr(run.step)
-    head_alone = run.schedule.asked_epochs(run.step) < config.head_epochs
+    head_alone = run.schedule.is_within_first(config.head_epochs, run.step)
     set_learning_rate(run.optimiser, lr, classifier_alone=head_alone)
     labels = devices.to_device(batch.labels)
     clips = normalised(run.net, devices.to_device(batch.clips))  # float (B, 3, T, H, W)

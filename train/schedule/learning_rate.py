@@ -11,7 +11,11 @@ from train.config import Config
 
 
 def learning_rates(
-    config: Config, lr_level: np.ndarray, epochs_done: np.ndarray, run_done: np.ndarray
+    config: Config,
+    lr_level: np.ndarray,
+    epochs_done: np.ndarray,
+    run_done: np.ndarray,
+    warmup_epochs: float,
 ) -> np.ndarray:
     """Compute the learning rate of every step, before its batch size is taken into account.
 
@@ -20,10 +24,11 @@ def learning_rates(
     epochs would be almost 0 by the time of the full shape.
 
     Args:
-        config: gives the policy, the base rate, the factor and the warm-up.
+        config: gives the policy, the base rate and the factor.
         lr_level: int (steps,), see `lr_levels`.
         epochs_done: float (steps,), epochs finished after the step, with their fractions.
         run_done: float (steps,), the part of the run's steps before the step, from 0 to 1.
+        warmup_epochs: during which the rate rises in proportion to `epochs_done`.
 
     Returns:
         float64 (steps,).
@@ -33,8 +38,8 @@ def learning_rates(
     rates = np.array(level_rates)[lr_level]
     if config.lr_policy == "cosine":
         rates *= [0.5 * (1 + math.cos(math.pi * done)) for done in run_done.tolist()]
-    if config.warmup_epochs > 0:
-        rates *= np.minimum(epochs_done, config.warmup_epochs) / config.warmup_epochs
+    if warmup_epochs > 0:
+        rates *= np.minimum(epochs_done, warmup_epochs) / warmup_epochs
     return rates
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from train.config import Config
+from train.recipes import EPOCHS_PER_WARMUP_EPOCH
 from train.train_errors import TrainError
 
 MOST_EPOCHS = 1e6
@@ -33,6 +34,15 @@ class Part(NamedTuple):
     def is_compressed(self) -> bool:
         """Whether the run is shorter than the options ask for."""
         return self.epochs != self.of_epochs
+
+    def beginning(self, epochs: float) -> float:
+        """Return the length of a warm-up that was to last `epochs` of the schedule asked for.
+
+        It is compressed as the run is, but not below a tenth of the run: a few hundred steps of
+        which three are warm-up learn less than with thirty.
+        """
+        in_proportion = epochs * self.epochs / self.of_epochs
+        return max(in_proportion, min(epochs, self.epochs / EPOCHS_PER_WARMUP_EPOCH))
 
 
 def rows_of_part(

@@ -71,15 +71,16 @@ class Schedule:
         """Return the learning rate of a step. Raises IndexError if there is no such step."""
         return float(self._row(step)["lr"])
 
-    def asked_epochs(self, step: int) -> float:
-        """Return how many epochs of the uncompressed schedule are done before a step.
+    def is_within_first(self, epochs: float, step: int) -> bool:
+        """Return whether a step is within the first `epochs` of the schedule asked for.
 
-        If the run was compressed into fewer epochs, this is more than the number of its own epochs.
+        If the run was compressed, so were they, see `Part.beginning`.
         """
         if self.part and self.part.is_compressed:
-            return step * self.part.of_epochs / self.total_steps
+            done = step * self.part.epochs / self.total_steps
+            return done < self.part.beginning(epochs)
         row = self._row(step)
-        return float(row["epoch"] - 1 + row["start"] / self.n_clips)
+        return bool(row["epoch"] - 1 + row["start"] / self.n_clips < epochs)
 
     def _row(self, step: int) -> np.void:
         if not 0 <= step < self.total_steps:
@@ -220,16 +221,18 @@ def _rates(
     """Return how often the learning rate has stepped before each step, and each step's rate.
 
     If the run was compressed into fewer epochs, the course of the learning rate is compressed too:
-    step k of n has the rate that the whole schedule has after k/n of its epochs. With `--multigrid
-    paper`, the phases were compressed before, and so were the clips after which the rate falls.
+    after k of n steps the rate has fallen as often as in the whole schedule after k/n of its
+    epochs. With `--multigrid paper`, the phases were compressed before, and so were the clips after
+    which the rate falls. See `Part.beginning` for the warm-up.
     """
     step, run_done = np.arange(len(table)), np.arange(len(table)) / len(table)
     clips_before = (table["epoch"].astype(np.int64) - 1) * n_clips + table["start"]
     epochs_done = table["epoch"] - 1 + (table["start"] + table["batch"]) / n_clips
-    if part and part.is_compressed and config.multigrid == "paper":
-        epochs_done = epochs_done * (part.of_epochs / part.epochs)
-    elif part and part.is_compressed:
-        clips_before = (step * part.of_epochs) // len(table) * n_clips
-        epochs_done = (step + 1) * part.of_epochs / len(table)
+    warmup = config.warmup_epochs
+    if part and part.is_compressed:
+        warmup = part.beginning(warmup)
+        if config.multigrid != "paper":
+            clips_before = (step * part.of_epochs) // len(table) * n_clips
+            epochs_done = (step + 1) * part.epochs / len(table)
     level = lr_levels(config, lr_steps, clips_before)
-    return level, learning_rates(config, level, epochs_done, run_done)
+    return level, learning_rates(config, level, epochs_done, run_done, warmup)
