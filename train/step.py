@@ -125,15 +125,18 @@ def unscale_and_clip(run: TrainingRun) -> Tensor:
     return nn.utils.get_total_norm(gradients)
 
 
-def update(run: TrainingRun, applied: Tensor) -> None:
-    """Update weights and averaged weights if `applied` (bool, on the device) is true."""
+def update(run: TrainingRun, applied: Tensor, *, average: bool = True) -> None:
+    """Update weights and averaged weights if `applied` (bool, on the device) is true.
+
+    Without `average`, the averaged weights stay as they are.
+    """
     # torch's fused optimisers read this on the device and change nothing where it is 1
     run.optimiser.found_inf = (~applied).float()
     run.optimiser.step()
     run.optimiser.zero_grad(set_to_none=True)
     if run.scaler.is_enabled():
         run.scaler.update()
-    if run.ema:
+    if run.ema and average:
         update_average(run.ema, run.net, run.config.ema, applied)
 
 

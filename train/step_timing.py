@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -29,19 +31,20 @@ def time_steps(run: TrainingRun) -> None:
     The first step of a process is slow, because the workers start and memory is allocated, so it
     does not count. On a GPU, which chooses its algorithms for each new shape, only the second step
     of each shape counts. All ranks call this function. Afterwards weights, optimiser, statistics
-    and random state are what they were.
+    and random state are what they were. In a resumed run the update is computed, but not written:
+    a copy of the optimiser's state would need much memory.
     """
     steps = steps_to_time(run)
     monitor = SpeedMonitor(run.devices.device)
     scaler = run.scaler.state_dict()
     run.parallel_net.train()
     set_training_mode(run.net, run.config)
-    with restored(run.net, run.devices):
+    with restored(run.net, run.devices), _weights_restored(run) as applied:
         batches = prefetched(batches_of_steps(run, [steps[0], *steps]), run.devices)
         for number, step in enumerate([steps[0], *steps]):
             since = time.monotonic()
             batch, plan = next(batches), run.schedule.plan(step)
-            _take(run, batch, plan, monitor)
+            _take(run, batch, plan, monitor, applied)
             is_second = number % STEPS == 0
             if number and (is_second or not run.devices.on_gpu or len(steps) == 1):
                 run.clock.step_times.add(plan, time.monotonic() - since)
@@ -64,13 +67,29 @@ def steps_to_time(run: TrainingRun) -> list[int]:
     return chosen
 
 
-def _take(run: TrainingRun, batch: Batch, plan: StepPlan, monitor: SpeedMonitor) -> None:
-    """Compute a step and discard its update; wait for the device."""
+@contextmanager
+def _weights_restored(run: TrainingRun) -> Iterator[bool]:
+    """Restore the weights after the block; yield whether updates may be applied within it."""
+    if run.optimiser.state:
+        yield False
+        return
+    weights = [parameter.detach().clone() for parameter in run.net.parameters()]
+    yield True
+    with torch.no_grad():
+        for parameter, before in zip(run.net.parameters(), weights, strict=True):
+            parameter.copy_(before)
+    run.optimiser.state.clear()
+
+
+def _take(
+    run: TrainingRun, batch: Batch, plan: StepPlan, monitor: SpeedMonitor, applied: bool
+) -> None:
+    """Compute a step and its update; wait for the device."""
     clips = normalised(run.net, batch.clips)
     clips, targets = mixed(clips, batch.labels, len(run.classes), run.config)
     accumulate_gradients(run, clips, targets, plan, monitor)
     unscale_and_clip(run)
-    update(run, torch.zeros((), dtype=torch.bool, device=run.devices.device))
+    update(run, torch.tensor(applied, device=run.devices.device), average=False)
     float(next(run.net.parameters()).detach().flatten()[0])  # waits
 
 
