@@ -52,6 +52,33 @@ def test_warm_up_and_cosine_are_compressed_too():
     assert np.allclose(rates, [rate * min(k + 1, 10) / 10 for k, rate in enumerate(cosine)])
 
 
+def test_phases_of_the_paper_s_policy_may_end_within_an_epoch():
+    options = {"multigrid": "paper", "short_cycles": False, "lr_steps": []}
+    schedule = planned([[0, 0.5, 15]], clips=4000, **options)
+    *long_cycle, fine_tuning = schedule.phases()
+    assert [(row["batch"], row["frames"], row["size"]) for row in long_cycle] == [
+        (32, 2, 46), (16, 4, 46), (8, 4, 64), (4, 8, 64)
+    ]  # fmt: skip
+    steps = [row["steps"] for row in long_cycle]
+    assert max(steps) - min(steps) <= 1 and fine_tuning["frames"] == 8
+    assert schedule.epochs == 1 and schedule.table["batch"].sum() == 2000
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 3000), st.floats(0.01, 0.999), st.booleans(), st.sampled_from([[], [4, 8]]))
+def test_a_compressed_run_of_the_paper_s_policy_has_every_clip_it_should(
+    clips, share, short_cycles, lr_steps
+):
+    options = {"multigrid": "paper", "short_cycles": short_cycles, "lr_steps": lr_steps}
+    table = planned([[0, 15 * share, 15]], clips, **options).table
+    ends = (table["epoch"].astype(int) - 1) * clips + table["start"] + table["batch"]
+    assert np.array_equal(ends, table["batch"].astype(int).cumsum())
+    assert abs(ends[-1] - 15 * share * clips) <= 1
+    assert table["frames"][-1] == 8 and (table["lr"] > 0).all()
+    # of the largest batch there may be one and a half
+    assert table["batch"].max() <= 1.5 * 4 * 8 * 4
+
+
 def test_an_extended_cosine_keeps_its_steps_and_follows_the_longer_one_from_then_on():
     short, long = (planned([], lr_policy="cosine", end_epoch=n) for n in (10, 20))
     parts = [[0, 10, 10], [100, 20, 20]]
