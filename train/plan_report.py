@@ -64,7 +64,7 @@ def _time_line(run: TrainingRun) -> str:
     left = seconds_left(run)
     return (
         f"from step {run.step:,} on it takes about {duration(left)} on {run.devices.describe()}, "
-        f"with validation and saving ({STEPS} steps of each clip shape were timed)"
+        f"with validation and saving ({STEPS - 1} steps of each clip shape were timed)"
     )
 
 

@@ -20,7 +20,7 @@ from train.speed_monitor import SpeedMonitor
 from train.step import accumulate_gradients, unscale_and_clip, update
 from train.training_run import TrainingRun
 
-STEPS = 2  # of each shape
+STEPS = 3  # of each shape; the first is not timed
 MOST_SHAPES = 8
 SAVING_SPEED = 150e6  # bytes per second at which checkpoints are taken to be written
 
@@ -28,9 +28,8 @@ SAVING_SPEED = 150e6  # bytes per second at which checkpoints are taken to be wr
 def time_steps(run: TrainingRun) -> None:
     """Time two steps of each clip shape with real batches, and give the times to the run's clock.
 
-    The first step of a process is slow, because the workers start and memory is allocated, so it
-    does not count. On a GPU, which chooses its algorithms for each new shape, only the second step
-    of each shape counts. All ranks call this function. Afterwards weights, optimiser, statistics
+    A step before them does not count: for a new shape, memory is allocated and algorithms are
+    chosen, and at the first one the workers start. All ranks call this function. Afterwards weights, optimiser, statistics
     and random state are what they were. In a resumed run the update is computed, but not written:
     a copy of the optimiser's state would need much memory.
     """
@@ -40,13 +39,12 @@ def time_steps(run: TrainingRun) -> None:
     run.parallel_net.train()
     set_training_mode(run.net, run.config)
     with restored(run.net, run.devices), _weights_restored(run) as applied:
-        batches = prefetched(batches_of_steps(run, [steps[0], *steps]), run.devices)
-        for number, step in enumerate([steps[0], *steps]):
+        batches = prefetched(batches_of_steps(run, steps), run.devices)
+        for number, step in enumerate(steps):
             since = time.monotonic()
             batch, plan = next(batches), run.schedule.plan(step)
             _take(run, batch, plan, monitor, applied)
-            is_second = number % STEPS == 0
-            if number and (is_second or not run.devices.on_gpu or len(steps) == 1):
+            if number % STEPS:
                 run.clock.step_times.add(plan, time.monotonic() - since)
     if scaler:
         run.scaler.load_state_dict(scaler)
@@ -54,7 +52,7 @@ def time_steps(run: TrainingRun) -> None:
 
 
 def steps_to_time(run: TrainingRun) -> list[int]:
-    """Return the numbers of the steps to time: two of each of the shapes with the most clips."""
+    """Return the numbers of the steps to take: three of each of the shapes with the most clips."""
     first = run.step if run.step < run.schedule.total_steps else 0
     table = run.schedule.table[first:]
     shapes = table["frames"].astype(np.int64) << 16 | table["size"]
