@@ -2,8 +2,11 @@
 
 import json
 
+import pytest
+
 from run import benchmark
 from run.benchmarks.multigrid_budget import KEY, summary
+from train.train_errors import TrainError
 
 
 def row(*key: object, top1: float) -> dict:
@@ -21,6 +24,19 @@ def test_finished_runs_are_not_trained_again(tmp_path):
     where = ["--root", str(tmp_path), "--json", str(table), "--scales", "0.01"]
     benchmark.main(["budgets", *where, "--minutes", "2", "--policies", "paper"])
     assert json.loads(table.read_text()) == rows + summary(rows)
+
+
+def test_videos_of_ones_own_are_counted_in_their_csv(tmp_path):
+    labels, table = tmp_path / "own_train.csv", tmp_path / "table.json"
+    labels.write_text("label,id,split\n" + "".join(f"a,v{i},train\n" for i in range(7)))
+    rows = [row(7, 2.0, "off", 1, top1=50.0)]
+    (tmp_path / "budgets.json").write_text(json.dumps(rows))
+    options = ["--root", str(tmp_path), "--dataset", str(tmp_path), "--json", str(table)]
+    options += ["--minutes", "2", "--policies", "off", "--seeds", "1"]
+    benchmark.main(["budgets", *options, "--labels", str(labels)])
+    assert json.loads(table.read_text()) == rows + summary(rows)
+    with pytest.raises(TrainError, match="--dataset: give --labels too"):
+        benchmark.main(["budgets", *options])
 
 
 def test_each_group_has_a_mean():

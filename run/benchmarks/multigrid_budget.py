@@ -1,8 +1,9 @@
 """Compare multigrid's policies at equal time budgets: the accuracy that each reaches in N minutes.
 
 Each run has `--max-minutes`, so its schedule, its learning rate included, is compressed to the
-budget by timed steps. The videos are the demo's, rendered below --root. A run that is finished is
-kept in `budgets.json` there, so a benchmark that was interrupted continues with the next run.
+budget by timed steps. The videos are the demo's, rendered below --root, or with --dataset and
+--labels your own. A run that is finished is kept in `budgets.json` in --root, so a benchmark that
+was interrupted continues with the next run.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from run import demo
 from run.benchmarks.multigrid_gain import BASELINE, MULTIGRID_RECIPE
 from run.command_line import parse_config
 from train.loop import train
+from train.train_errors import TrainError
 
 #: Small clips, so that one CPU core makes hundreds of updates in two minutes; the learning rate of
 #: the recipe `scratch`. Batch norm's statistics are estimated at the full shape before the only
@@ -43,24 +45,34 @@ def measure(args: argparse.Namespace) -> list[dict]:
     done = {tuple(row[name] for name in KEY) for row in rows}
     runs = [
         (scale, minutes, policy, seed)
-        for scale in args.scales
+        for scale in ([1.0] if args.dataset else args.scales)
         for minutes in args.minutes
         for seed in args.seeds
         for policy in dict.fromkeys((BASELINE, *args.policies))  # the policies take turns
     ]
     for scale, minutes, policy, seed in tqdm(runs, desc="trainings", disable=None):
-        root = args.root / f"scale_{scale:g}"
-        labels = demo.prepare(root, scale=scale, largest_val_scale=1)
+        dataset, labels = _data(args, scale)
         with labels.open(newline="") as file:
             videos = sum(1 for _ in csv.DictReader(file))
         key = (videos, minutes, policy, seed)
         if key not in done:
-            where = ["--dataset", str(root), "--labels", str(labels)]
+            where = ["--dataset", str(dataset), "--labels", str(labels)]
+            where += ["--model-dir", str(args.root / "results")]
             row = run_once([*where, *shlex.split(args.options)], minutes, policy, seed)
             rows.append(dict(zip(KEY, key, strict=True)) | row)
             write_text(finished, json.dumps(rows, indent=1))
     wanted = [row for row in rows if row["policy"] in (BASELINE, *args.policies)]
     return wanted + summary(wanted)
+
+
+def _data(args: argparse.Namespace, scale: float) -> tuple[Path, Path]:
+    """Return the dataset's folder and the csv of its training labels; render them if need be."""
+    if args.dataset:
+        if not args.labels:
+            raise TrainError("--dataset: give --labels too, the csv of its training labels")
+        return args.dataset, args.labels
+    root = args.root / f"scale_{scale:g}"
+    return root, demo.prepare(root, scale=scale, largest_val_scale=1)
 
 
 def run_once(where: list[str], minutes: float, policy: str, seed: int) -> dict:
@@ -72,8 +84,8 @@ def run_once(where: list[str], minutes: float, policy: str, seed: int) -> dict:
         options += PAPER.split()
     options += ["--network", "r3d_18", "--multigrid", policy, "--random-seed", str(seed)]
     options += ["--max-minutes", f"{minutes:g}", "--task-name", f"{policy}_{minutes:g}_{seed}"]
-    options += ["--model-dir", str(Path(where[1]) / "budgets"), "--overwrite", "True"]
-    folder = train(parse_config("custom", [*options, "--tensorboard", "False", *where]))
+    options += ["--overwrite", "True", "--tensorboard", "False"]
+    folder = train(parse_config("custom", [*options, *where]))
     with (folder / "val_results.csv").open(newline="") as file:
         last = list(csv.DictReader(file))[-1]
     with (folder / "train_results.csv").open(newline="") as file:

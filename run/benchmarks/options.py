@@ -123,6 +123,12 @@ def budgets(parser: ArgumentParser) -> None:
         help="values of --multigrid to compare with --multigrid off",
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2], help="one run for each")
+    parser.add_argument(
+        "--dataset", type=Path, help="frame stores of your own, instead of rendered videos"
+    )
+    parser.add_argument(
+        "--labels", type=Path, help="its csv of training labels, such as ucf_train.csv"
+    )
     parser.add_argument("--options", default="", help="training options of all runs")
 
 

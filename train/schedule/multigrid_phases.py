@@ -85,9 +85,7 @@ def multigrid_phases(
     return [paper_long_cycle(config)[0]._replace(end=end)], lr_steps
 
 
-def _paper_phases(
-    config: Config, n_clips: int, total: int | None
-) -> tuple[list[Phase], list[int]]:
+def _paper_phases(config: Config, n_clips: int, total: int | None) -> tuple[list[Phase], list[int]]:
     """Return the phases and the learning rate's steps of Wu et al., stretched to the run's epochs.
 
     There is a long cycle before each of `--lr-steps`, and fine-tuning at the full shape after the
