@@ -29,9 +29,9 @@ def time_steps(run: TrainingRun) -> None:
     """Time two steps of each clip shape with real batches, and give the times to the run's clock.
 
     A step before them does not count: for a new shape, memory is allocated and algorithms are
-    chosen, and at the first one the workers start. All ranks call this function. Afterwards weights, optimiser, statistics
-    and random state are what they were. In a resumed run the update is computed, but not written:
-    a copy of the optimiser's state would need much memory.
+    chosen, and at the first one the workers start. All ranks call this function. Afterwards
+    weights, optimiser, statistics and random state are what they were. In a resumed run the updates
+    are computed, but not written: a copy of the optimiser's state would need much memory.
     """
     steps = steps_to_time(run)
     monitor = SpeedMonitor(run.devices.device)

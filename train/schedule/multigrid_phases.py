@@ -30,7 +30,7 @@ class Shape(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """A stretch of the run, or a part of each epoch, whose steps repeat one short cycle's shapes."""
+    """Epochs, or a part of each epoch, whose steps repeat the shapes of one short cycle."""
 
     shape: Shape  # of the long cycle; also one of `short_cycle`
     short_cycle: tuple[Shape, ...]  # the shapes of successive steps, then from the start again
