@@ -30,13 +30,16 @@ class Shape(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """Epochs, or a part of each epoch, whose steps repeat the shapes of one short cycle."""
+    """A range of the run's clips whose steps repeat the shapes of one short cycle.
+
+    Clips are counted through all epochs. Phases with the same range share each epoch.
+    """
 
     shape: Shape  # of the long cycle; also one of `short_cycle`
     short_cycle: tuple[Shape, ...]  # the shapes of successive steps, then from the start again
     lr_factor: float
-    begin: int = 0  # clips of the run before it, where each epoch has all clips once
-    end: int = 0
+    begin: int = 0  # clips of the run before its first step
+    end: int = 0  # clips of the run until after its last step
 
     @property
     def mean_batch(self) -> float:
@@ -49,13 +52,13 @@ def multigrid_phases(
 ) -> tuple[list[Phase], list[int]]:
     """Return the phases of a run, and the numbers of clips after which the learning rate falls.
 
-    Phases that begin together share the clips of each epoch evenly. All others follow one another.
+    Phases with the same range share the clips of each epoch evenly. All others follow one another.
 
     Args:
         config: the options.
         n_clips: clips of an epoch.
-        total: clips of a run that was compressed into a number of epochs that is not whole. Only
-            then may a phase of ``--multigrid paper`` end within an epoch.
+        total: clips of a run that was planned anew, by default those of all epochs. Only then may
+            a phase of ``--multigrid paper`` end within an epoch.
 
     ``--multigrid epoch`` divides the clips of each epoch evenly among the shapes of the long cycle.
     The full shape then has over half of the steps. If the steps were divided evenly instead, the
@@ -93,7 +96,7 @@ def _paper_phases(config: Config, n_clips: int, total: int | None) -> tuple[list
     their mean batch. Multigrid divides the steps of the long cycles by some factor; those of
     fine-tuning are divided by the same factor. In total there are `--multigrid-epochs` times the
     epochs. The ends of the phases are rounded to whole epochs, or to clips if there is a `total`.
-    Phases without an epoch, or without half a batch, are left out.
+    Phases without an epoch are left out, or with a `total` those without half a batch.
     """
     cycle = paper_long_cycle(config)
     cycle_ends = [step for step in config.lr_steps if step < config.end_epoch]
@@ -112,42 +115,43 @@ def _paper_phases(config: Config, n_clips: int, total: int | None) -> tuple[list
     stretch = config.end_epoch * config.multigrid_epochs / lengths.sum()
     ends = (np.cumsum(lengths) * stretch).tolist()  # in epochs
     phases = [*cycle] * len(cycle_ends) + [cycle[-1]]
+    whole_epochs = total is None
     if total is None:
-        unit = n_clips
         total = max(1, round(ends[-1])) * n_clips
         ends = [round(end) * n_clips for end in ends]
     else:
-        unit = 1
         ends = [
-            _end_within(round(end * n_clips), n_clips, phase.shape.batch)
+            _end_of_phase(round(end * n_clips), n_clips, phase.shape.batch)
             for end, phase in zip(ends, phases, strict=True)
         ]
     # fine-tuning has at least an epoch, or a batch
-    least = n_clips if unit == n_clips else min(total, config.batch_size)
+    least = n_clips if whole_epochs else min(total, config.batch_size)
     ends = [*(min(end, total - least) for end in ends[:-1]), total]
     kept: list[Phase] = []
     for phase, end in zip(phases, ends, strict=True):
         begin = kept[-1].end if kept else 0
-        if end == total or end - begin >= max(1, phase.shape.batch // 2 if unit == 1 else n_clips):
+        fewest = n_clips if whole_epochs else max(1, phase.shape.batch // 2)
+        if end == total or end - begin >= fewest:
             kept.append(phase._replace(begin=begin, end=end))
     if len(kept) < len(phases):
         log.warning(
             "multigrid: %d of %d phases would have no %s in %.4g epochs and are left out",
             len(phases) - len(kept),
             len(phases),
-            "epoch" if unit == n_clips else "batch",
+            "epoch" if whole_epochs else "batch",
             total / n_clips,
         )
     lr_steps = ends[:-1][len(cycle) - 1 :: len(cycle)]  # the end of each long cycle, but ...
     # ... the last step is halfway through fine-tuning
+    unit = n_clips if whole_epochs else 1
     lr_steps[-1] += (total - lr_steps[-1]) // unit // 2 * unit
     return kept, lr_steps if rate_steps else []
 
 
-def _end_within(end: int, n_clips: int, batch: int) -> int:
-    """Return the clips before the end of a phase: not between epochs if less than half a batch."""
-    between_epochs = round(end / n_clips) * n_clips
-    return between_epochs if abs(end - between_epochs) < batch // 2 else end
+def _end_of_phase(end: int, n_clips: int, batch: int) -> int:
+    """Return `end`, or the nearest end of an epoch if that is less than half a batch away."""
+    epoch_end = round(end / n_clips) * n_clips
+    return epoch_end if abs(end - epoch_end) < batch // 2 else end
 
 
 def _epoch_long_cycle(config: Config) -> list[Phase]:

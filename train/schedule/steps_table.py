@@ -196,10 +196,9 @@ def _planned(
     if part and (part.is_compressed or config.multigrid != "paper"):
         whole = math.ceil(part.epochs)
         last_clips = max(1, round((part.epochs - whole + 1) * n_clips))
-        if last_clips < n_clips:
-            total = (whole - 1) * n_clips + last_clips
+        total = (whole - 1) * n_clips + last_clips
         if config.multigrid == "paper":
-            epochs = total / n_clips if total else whole
+            epochs = total / n_clips
             steps = [step * epochs / part.of_epochs for step in config.lr_steps]
             config = replace(config, end_epoch=epochs / config.multigrid_epochs, lr_steps=steps)
         else:
@@ -231,8 +230,8 @@ def _rates(
     warmup = config.warmup_epochs
     if part and part.is_compressed:
         warmup = part.beginning(warmup)
-        if config.multigrid != "paper":
+        epochs_done = (step + 1) * part.epochs / len(table)
+        if config.multigrid != "paper":  # as many clips as the whole schedule has then had
             clips_before = (step * part.of_epochs) // len(table) * n_clips
-            epochs_done = (step + 1) * part.epochs / len(table)
     level = lr_levels(config, lr_steps, clips_before)
     return level, learning_rates(config, level, epochs_done, run_done, warmup)
