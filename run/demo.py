@@ -52,7 +52,7 @@ def prepare(root: Path, *, scale: float = 1.0, largest_val_scale: float = math.i
     Args:
         root: folder of videos, stores and labels.
         scale: number of videos relative to the full demo.
-        largest_val_scale: the same for the validation videos, if `scale` is larger.
+        largest_val_scale: upper limit of `scale` for the validation videos.
     """
     scales = {"train": scale, "val": min(scale, largest_val_scale)}
     for part, (per_class, seed) in PARTS.items():

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from train.config import Config
 from train.schedule.replanning import parts_after, parts_problem
-from train.schedule.steps_table import make_schedule
+from train.schedule.steps_table import make_schedule, work_of
+from train.setup import _shapes
 from train.train_errors import TrainError
 
 CONFIG = Config(
@@ -62,6 +63,28 @@ def test_phases_of_the_paper_s_policy_may_end_within_an_epoch():
     steps = [row["steps"] for row in long_cycle]
     assert max(steps) - min(steps) <= 1 and fine_tuning["frames"] == 8
     assert schedule.epochs == 1 and schedule.table["batch"].sum() == 2000
+
+
+@pytest.mark.parametrize("cycles", [(True, False), (True, True), (False, True), (False, False)])
+def test_an_epoch_more_is_more_work_and_not_another_layout(cycles):
+    options = {"multigrid": "paper", "long_cycles": cycles[0], "short_cycles": cycles[1]}
+    for epochs in range(1, 15):
+        less, whole = (
+            work_of(planned([[0, end, 15]], 4000, **options).table).sum()
+            for end in (epochs - 0.001, epochs)
+        )
+        assert whole == pytest.approx(less, rel=0.03)
+
+
+def test_a_compressed_run_has_no_shape_that_was_not_measured():
+    config = replace(CONFIG, multigrid="paper", short_cycles=False, end_epoch=1, lr_steps=[])
+    config = replace(config, max_minutes=1.0)
+    measured = {(p.frames, p.size) for p in _shapes(config, make_schedule(config, 1200))}
+    shapes = {(2, 46), (4, 46), (4, 64), (8, 64)}  # those of the long cycle
+    for epochs in (0.1, 0.5, 1.0):
+        table = make_schedule(replace(config, schedule_parts=[[0, epochs, 2]]), 1200).table
+        taken = set(zip(table["frames"].tolist(), table["size"].tolist(), strict=True))
+        assert shapes <= taken <= measured
 
 
 @settings(deadline=None, max_examples=60)

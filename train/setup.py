@@ -38,6 +38,7 @@ from train.rank_agreement import broadcast_state, check_same_run, check_same_sta
 from train.recipe_choice import EarlierRecipe, RecipeChoice, complete_recipe
 from train.results.results_folder import results_folder
 from train.run_clock import RunClock
+from train.schedule.multigrid_phases import paper_long_cycle
 from train.schedule.steps_table import Schedule, make_schedule
 from train.train_errors import TrainError
 from train.training_run import TrainingRun
@@ -84,7 +85,9 @@ def prepare(config: Config, devices: Devices, choice: NetworkChoice | None = Non
     dataset = run_in_all_ranks(devices, lambda: fingerprint(train_clips.videos, val_clips.videos))
     check_same_run(devices, config, dataset)
     norms = StepNorms(net, devices, config.bn_clips)
-    micro_batch_size = micro_batch_sizes(net, devices, config.micro_batch, _shapes(schedule))
+    micro_batch_size = micro_batch_sizes(
+        net, devices, config.micro_batch, _shapes(config, schedule)
+    )
     optimiser = build_optimiser(net, config)
     _log_setup(config, devices, optimiser)
     run = TrainingRun(
@@ -176,13 +179,20 @@ def _open(
     return config, recipe, train_clips, val_clips, schedule, net
 
 
-def _shapes(schedule: Schedule) -> list[StepPlan]:
-    """Return each shape with its largest batch, most pixels first; always with the full shape."""
-    # validation has the full shape even where no training step has it
-    shapes, full = schedule.largest_shapes(), schedule.full
-    if any((shape.frames, shape.size) == (full.frames, full.size) for shape in shapes):
-        return shapes
-    return [StepPlan(1, 0, *full), *shapes]
+def _shapes(config: Config, schedule: Schedule) -> list[StepPlan]:
+    """Return each shape with its largest batch, most pixels first.
+
+    The full shape is always among them, because validation has it. If --max-minutes may compress
+    the run, so are the shapes of the paper's phases for which the whole run has too few epochs.
+    """
+    plans, full = schedule.largest_shapes(), schedule.full
+    possible = [full]
+    if config.multigrid == "paper" and (config.max_minutes or config.schedule_parts):
+        possible += [shape for phase in paper_long_cycle(config) for shape in phase.short_cycle]
+    for shape in possible:
+        if all((plan.frames, plan.size) != (shape.frames, shape.size) for plan in plans):
+            plans.append(StepPlan(1, 0, *shape, full.frames / shape.frames))
+    return sorted(plans, key=lambda plan: -plan.batch * plan.frames * plan.size**2)
 
 
 def check_shares(schedule: Schedule, world_size: int) -> None:

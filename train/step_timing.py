@@ -30,8 +30,8 @@ def time_steps(run: TrainingRun) -> None:
 
     A step before them does not count: for a new shape, memory is allocated and algorithms are
     chosen, and at the first one the workers start. All ranks call this function. Afterwards
-    weights, optimiser, statistics and random state are what they were. In a resumed run the updates
-    are computed, but not written: a copy of the optimiser's state would need much memory.
+    weights, optimiser, statistics and random state are what they were. A resumed run skips the
+    updates, so their time is missing: a copy of the optimiser's state would need much memory.
     """
     steps = steps_to_time(run)
     monitor = SpeedMonitor(run.devices.device)
@@ -67,27 +67,34 @@ def steps_to_time(run: TrainingRun) -> list[int]:
 
 @contextmanager
 def _weights_restored(run: TrainingRun) -> Iterator[bool]:
-    """Restore the weights after the block; yield whether updates may be applied within it."""
-    if run.optimiser.state:
+    """Restore a new run after the block; yield whether updates may be applied within it."""
+    if run.step:
         yield False
         return
     weights = [parameter.detach().clone() for parameter in run.net.parameters()]
-    yield True
-    with torch.no_grad():
-        for parameter, before in zip(run.net.parameters(), weights, strict=True):
-            parameter.copy_(before)
-    run.optimiser.state.clear()
+    kept = list(run.optimiser.state)  # SGD's buffers exist, and are 0; AdamW has no state yet
+    try:
+        yield True
+    finally:
+        with torch.no_grad():
+            for parameter, before in zip(run.net.parameters(), weights, strict=True):
+                parameter.copy_(before)
+        if not kept:
+            run.optimiser.state.clear()
+        for parameter in kept:
+            for buffer in run.optimiser.state[parameter].values():
+                buffer.zero_()
 
 
 def _take(
     run: TrainingRun, batch: Batch, plan: StepPlan, monitor: SpeedMonitor, applied: bool
 ) -> None:
-    """Compute a step and its update; wait for the device."""
+    """Compute a step; apply its update if that may be and the gradients are finite; wait for it."""
     clips = normalised(run.net, batch.clips)
     clips, targets = mixed(clips, batch.labels, len(run.classes), run.config)
     accumulate_gradients(run, clips, targets, plan, monitor)
-    unscale_and_clip(run)
-    update(run, torch.tensor(applied, device=run.devices.device), average=False)
+    finite = torch.isfinite(unscale_and_clip(run))
+    update(run, finite & applied, average=False)
     float(next(run.net.parameters()).detach().flatten()[0])  # waits
 
 

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 FITTED_SHARE = 0.9  # share of the minutes that a schedule may take; the rest is for errors
 TOLERATED = 1.03  # a run that ends by this share of its minutes is not shortened
 LOOK_EVERY = 1.0  # seconds between two estimates of the time left
+TRIES = 20  # schedules that are a batch shorter than one that the ranks cannot share
 #: Seconds, and share of the minutes. The schedule is shortened only if all estimates during the
 #: longer of the two say that the run is too slow, so a few slow steps have no effect.
 PATIENCE = 5.0, 0.05
@@ -176,8 +177,9 @@ def fitted_parts(
         if run.step == 0 and whole == 0 and most < min(config.batch_size, clips):
             most = 0  # not even a step of the batch asked for
         # a remainder of few clips may make a step that the ranks cannot share
-        for number in (most, most // config.batch_size * config.batch_size):
-            if number and usable(whole + number / clips):
+        batches = most // config.batch_size
+        for number in (most, *(config.batch_size * (batches - i) for i in range(TRIES))):
+            if number > 0 and usable(whole + number / clips):
                 return parts(whole + number / clips)
     if whole > begun:
         return parts(whole)

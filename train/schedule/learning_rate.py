@@ -49,7 +49,8 @@ def lr_levels(config: Config, lr_steps: Sequence[int], clips_before: np.ndarray)
     Args:
         config: with another policy than "step" there are no such reductions.
         lr_steps: clips after which the learning rate is multiplied by `--lr-factor`, ascending.
-        clips_before: int (steps,), clips of all earlier steps.
+        clips_before: int (steps,), clips of all earlier steps; in a compressed run, the clips that
+            the whole schedule has had when as much of it is done.
 
     Returns:
         int64 (steps,).

@@ -36,10 +36,11 @@ class Part(NamedTuple):
         return self.epochs != self.of_epochs
 
     def beginning(self, epochs: float) -> float:
-        """Return the length of a warm-up that was to last `epochs` of the schedule asked for.
+        """Return the length, in the run's own epochs, of a warm-up or of --head-epochs.
 
-        It is compressed as the run is, but not below a tenth of the run: a few hundred steps of
-        which three are warm-up learn less than with thirty.
+        What was to last `epochs` of the schedule asked for is compressed as the run is, but not
+        below a tenth of the run: with a warm-up of three steps, a run of a few hundred learns
+        less than with one of thirty.
         """
         in_proportion = epochs * self.epochs / self.of_epochs
         return max(in_proportion, min(epochs, self.epochs / EPOCHS_PER_WARMUP_EPOCH))
