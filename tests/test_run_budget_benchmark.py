@@ -1,16 +1,22 @@
 """The benchmark of multigrid at equal times: finished runs are kept, rows are summed up."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from run import benchmark
-from run.benchmarks.multigrid_budget import KEY, summary
+from run.benchmarks.multigrid_budget import KEY, PAPER, RECIPE, summary
 from train.train_errors import TrainError
 
 
 def row(*key: object, top1: float) -> dict:
     return dict(zip(KEY, key, strict=True)) | {"top1_percent": top1}
+
+
+def finished(folder: Path, rows: list[dict], dataset: Path | None = None) -> None:
+    kept = {"options": f"{RECIPE} {PAPER} ", "dataset": str(dataset), "rows": rows}
+    (folder / "budgets.json").write_text(json.dumps(kept))
 
 
 def test_finished_runs_are_not_trained_again(tmp_path):
@@ -19,18 +25,20 @@ def test_finished_runs_are_not_trained_again(tmp_path):
         for policy in ("off", "paper")
         for seed in (1, 2)
     ]
-    (tmp_path / "budgets.json").write_text(json.dumps(rows))
+    finished(tmp_path, rows)
     table = tmp_path / "table.json"
     where = ["--root", str(tmp_path), "--json", str(table), "--scales", "0.01"]
     benchmark.main(["budgets", *where, "--minutes", "2", "--policies", "paper"])
     assert json.loads(table.read_text()) == rows + summary(rows)
+    with pytest.raises(TrainError, match="has runs with other options or videos: give another"):
+        benchmark.main(["budgets", *where, "--minutes", "2", "--options", "--lr-base 0.1"])
 
 
 def test_videos_of_ones_own_are_counted_in_their_csv(tmp_path):
     labels, table = tmp_path / "own_train.csv", tmp_path / "table.json"
     labels.write_text("label,id,split\n" + "".join(f"a,v{i},train\n" for i in range(7)))
     rows = [row(7, 2.0, "off", 1, top1=50.0)]
-    (tmp_path / "budgets.json").write_text(json.dumps(rows))
+    finished(tmp_path, rows, dataset=tmp_path)
     options = ["--root", str(tmp_path), "--dataset", str(tmp_path), "--json", str(table)]
     options += ["--minutes", "2", "--policies", "off", "--seeds", "1"]
     benchmark.main(["budgets", *options, "--labels", str(labels)])

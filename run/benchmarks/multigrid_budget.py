@@ -31,7 +31,8 @@ from train.train_errors import TrainError
 RECIPE = (
     "--clip-size 32 --batch-size 8 --lr-base 0.0005 --bn-clips 8 --precise-bn 8 --warmup-epochs 0.5"
 )
-#: With the paper's policy, larger batches have the higher learning rate that is usual with AdamW.
+#: With the paper's policy, larger batches have the higher learning rate that is usual with AdamW:
+#: its full shape then has the rate of `scratch`, as without multigrid.
 PAPER = "--multigrid-lr-power 0.5"
 #: More epochs than fit into any budget.
 LONG = "--end-epoch 200 --val-frequency 200"
@@ -41,7 +42,11 @@ KEY = ("videos", "budget_minutes", "policy", "seed")
 def measure(args: argparse.Namespace) -> list[dict]:
     """Return a row for each run, then one for each policy, number of videos and budget."""
     finished = args.root / "budgets.json"
-    rows = json.loads(finished.read_text()) if finished.exists() else []
+    settings = {"options": f"{RECIPE} {PAPER} {args.options}", "dataset": str(args.dataset)}
+    kept = json.loads(finished.read_text()) if finished.exists() else {**settings, "rows": []}
+    if {name: kept.get(name) for name in settings} != settings:
+        raise TrainError(f"{finished} has runs with other options or videos: give another --root")
+    rows = kept["rows"]
     done = {tuple(row[name] for name in KEY) for row in rows}
     runs = [
         (scale, minutes, policy, seed)
@@ -60,7 +65,7 @@ def measure(args: argparse.Namespace) -> list[dict]:
             where += ["--model-dir", str(args.root / "results")]
             row = run_once([*where, *shlex.split(args.options)], minutes, policy, seed)
             rows.append(dict(zip(KEY, key, strict=True)) | row)
-            write_text(finished, json.dumps(rows, indent=1))
+            write_text(finished, json.dumps(kept, indent=1))
     wanted = [row for row in rows if row["policy"] in (BASELINE, *args.policies)]
     return wanted + summary(wanted)
 

@@ -104,14 +104,18 @@ def multigrid(parser: ArgumentParser) -> None:
 def budgets(parser: ArgumentParser) -> None:
     """Add the options of `multigrid_budget`."""
     parser.add_argument(
-        "--root", type=Path, default=Path("demo/budgets"), help="folder for the rendered videos"
+        "--root",
+        type=Path,
+        default=Path("demo/budgets"),
+        help="folder for rendered videos and finished runs",
     )
     parser.add_argument(
         "--scales",
         type=float,
         nargs="+",
         default=[1.0, 8.34],
-        help="share of the demo's videos to render, one dataset for each (1: 1,200 for training)",
+        help="share of the demo's videos to render, one dataset for each (1: 1,200 for training); "
+        "not with --dataset",
     )
     parser.add_argument(
         "--minutes", type=float, nargs="+", default=[2.0, 6.0], help="the time budgets"
@@ -126,9 +130,7 @@ def budgets(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--dataset", type=Path, help="frame stores of your own, instead of rendered videos"
     )
-    parser.add_argument(
-        "--labels", type=Path, help="its csv of training labels, such as ucf_train.csv"
-    )
+    parser.add_argument("--labels", type=Path, help="with --dataset: its csv of training labels")
     parser.add_argument("--options", default="", help="training options of all runs")
 
 
