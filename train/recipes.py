@@ -53,7 +53,7 @@ _SCRATCH = {
     "lr_policy": "cosine",
     "warmup_epochs": 5.0,
     "label_smoothing": 0.1,
-    "multigrid": "off",
+    "multigrid": "off",  # won nowhere in the same time: docs/performance.md, run.benchmark budgets
     "flip": True,
 }
 
