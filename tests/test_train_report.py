@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import simplejpeg
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from runs import command, folder
 from scipy.stats import binomtest
@@ -386,6 +386,8 @@ VALUES = st.floats() | st.integers(-5, 5).map(float)
 
 @settings(deadline=None)
 @given(st.lists(VALUES, min_size=1, max_size=9), st.booleans(), st.booleans())
+@example([5e-324], True, False)
+@example([1.7e308], True, False)
 def test_any_numbers_can_be_drawn(values, log, steps):
     epochs = [float(number) for number in range(len(values) + steps)]
     check_page(html_page("x", [line_chart("a", {"b": (epochs, values)}, log=log, steps=steps)]))

@@ -54,7 +54,8 @@ def axis_for(
     if len(found) == 1:
         (only,) = found
         margin = max(abs(only) / 2, 0.5)
-        low, high = (only / 2, only * 2) if log else (only - margin, only + margin)
+        # half of the smallest number is 0, which has no logarithm
+        low, high = (only / 2 or only, only * 2) if log else (only - margin, only + margin)
         return Axis(low, high, [only], log, first, last)
     low, high = found[0], found[-1]
     if len(found) <= 4:
